@@ -1,0 +1,133 @@
+"""Every expected error of the product. A class's docstring is the title users read; no HTTP status stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from octa_backend.diagnosis.findings import Finding
+
+
+class OctaError(Exception):
+    """The request could not be fulfilled."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @classmethod
+    def title(cls) -> str:
+        """The first line of the class's docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+# --- settings and start -------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(OctaError):
+    """The settings are not valid."""
+
+
+class DataFolderInUse(OctaError):
+    """Another server already works on this data folder."""
+
+
+# --- uploads and datasets -----------------------------------------------------------------------------------------
+
+
+class UploadTooLarge(OctaError):
+    """The upload is larger than this server accepts."""
+
+
+class StorageFull(OctaError):
+    """There is not enough free space on the server's disk."""
+
+
+class InvalidArchive(OctaError):
+    """The upload is not a zip archive that can be read."""
+
+
+class UnsafeArchive(OctaError):
+    """The archive holds something that is never unpacked."""
+
+
+class ArchiveTooLarge(OctaError):
+    """The archive unpacks to more than this server accepts."""
+
+
+class InvalidDataset(OctaError):
+    """The scans and masks do not fit together."""
+
+    def __init__(self, message: str, findings: Sequence[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
+class DatasetNotFound(OctaError):
+    """No dataset has this id."""
+
+
+class DatasetInUse(OctaError):
+    """A job uses this dataset."""
+
+
+class UnreadableScan(OctaError):
+    """This file is not an image that can be read."""
+
+
+class ScanTooLarge(OctaError):
+    """This image has more pixels than this server accepts."""
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+class InvalidConfig(OctaError):
+    """The training configuration is not valid."""
+
+
+class UnknownNetwork(InvalidConfig):
+    """No network has this name."""
+
+
+class JobNotFound(OctaError):
+    """No job has this id."""
+
+
+class IllegalJobState(OctaError):
+    """The job's state does not allow this."""
+
+
+class TrainingDiverged(OctaError):
+    """The loss is no longer a finite number."""
+
+
+class IncompatibleCheckpoint(OctaError):
+    """The checkpoint does not fit the configuration."""
+
+
+class DeviceUnavailable(OctaError):
+    """The device asked for is not there."""
+
+
+# --- models and predictions ---------------------------------------------------------------------------------------
+
+
+class ModelNotFound(OctaError):
+    """No model has this id."""
+
+
+class NoModelYet(OctaError):
+    """There is no trained model yet."""
+
+
+class InvalidModelFile(OctaError):
+    """The model's file is not valid."""
+
+
+# --- access -------------------------------------------------------------------------------------------------------
+
+
+class NotAuthenticated(OctaError):
+    """A valid API key is needed."""
