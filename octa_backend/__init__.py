@@ -1,0 +1,1 @@
+"""OCTA backend: train a segmentation network on uploaded scans, watch it, and segment new scans."""

@@ -1,0 +1,1 @@
+"""From an uploaded zip to prepared arrays, and synthetic data."""

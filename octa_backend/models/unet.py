@@ -75,9 +75,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` (B, C, H, W) times a weight in 0..1 per channel."""
-        weight_BC11 = torch.sigmoid(
-            self.mlp(x.mean((-2, -1), keepdim=True)) + self.mlp(x.amax((-2, -1), keepdim=True))
-        )
+        weight_BC11 = torch.sigmoid(self.mlp(x.mean((-2, -1), keepdim=True)) + self.mlp(x.amax((-2, -1), keepdim=True)))
         return x * weight_BC11
 
 
@@ -106,7 +104,8 @@ class SimpleTransformerEncoder(nn.Module):
         normed = self.norm_attention(tokens_BNC)
         tokens_BNC = tokens_BNC + self.attention(normed, normed, normed, need_weights=False)[0]
         tokens_BNC = tokens_BNC + self.mlp(self.norm_mlp(tokens_BNC))
-        return tokens_BNC.transpose(1, 2).unflatten(2, (height, width))
+        mixed: Tensor = tokens_BNC.transpose(1, 2).unflatten(2, (height, width))
+        return mixed
 
 
 class _GatedUp(nn.Module):

@@ -1,0 +1,1 @@
+"""The training engine: config, plan, loop, losses, metrics, checkpoints."""

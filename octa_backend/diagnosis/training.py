@@ -1,0 +1,34 @@
+"""Verdicts on a running training, from its numbers. Thresholds are named and explained beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+HEALTHY_NORM = 1e-4
+"""A gradient group above this L2 norm still moves its weights (the rule that users of the product know)."""
+
+MILD_RATIO = 10.0
+"""The group nearest the output over the group nearest the input: above it the gradient thins out on its way."""
+
+EXPLODING_NORM = 1e3
+"""An L2 norm this large overshoots at any usual learning rate."""
+
+
+def gradient_verdict(norms: Mapping[str, float]) -> str:
+    """Judge the gradient norms of the four groups.
+
+    Args:
+        norms: L2 norm per group; `encoder_conv1` is nearest the input, `decoder_output` nearest the output.
+
+    Returns:
+        `exploding`, `vanishing`, `mild_vanishing` or `healthy`.
+    """
+    values = list(norms.values())
+    if any(not math.isfinite(value) or value > EXPLODING_NORM for value in values):
+        return "exploding"
+    if norms["encoder_conv1"] <= HEALTHY_NORM:
+        return "vanishing"
+    if norms["decoder_output"] > MILD_RATIO * norms["encoder_conv1"]:
+        return "mild_vanishing"
+    return "healthy"

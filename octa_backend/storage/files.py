@@ -1,0 +1,125 @@
+"""Where files lie, and how they are written: aside first, then renamed, so that nothing half-written is ever seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from octa_backend.errors import StorageFull
+
+PART_SUFFIX = ".part"
+RESERVE_BYTES = 64 * 2**20
+"""Free space that is left alone, so that the database can still write when the disk runs full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The data folder's layout."""
+
+    root: Path
+
+    @property
+    def database(self) -> Path:
+        """The embedded database."""
+        return self.root / "octa.sqlite3"
+
+    @property
+    def uploads(self) -> Path:
+        """Uploads on their way in; emptied at start."""
+        return self.root / "uploads"
+
+    def dataset(self, file_id: str) -> Path:
+        """A dataset's folder: the uploaded zip and the prepared arrays."""
+        return self.root / "datasets" / file_id
+
+    def job(self, job_id: str) -> Path:
+        """A job's folder: log, checkpoints, pictures."""
+        return self.root / "jobs" / job_id
+
+    def model(self, model_id: str) -> Path:
+        """A published model's folder."""
+        return self.root / "models" / model_id
+
+    def job_log(self, job_id: str) -> Path:
+        """What the job's workers printed, all attempts in turn."""
+        return self.job(job_id) / "worker.log"
+
+    def checkpoints(self, job_id: str) -> Path:
+        """The job's checkpoints."""
+        return self.job(job_id) / "checkpoints"
+
+    def prepare(self) -> None:
+        """Make the folders and clear what an earlier process left half-written."""
+        for name in ("datasets", "jobs", "models", "uploads"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        for folder in ("datasets", "models"):
+            for leftover in (self.root / folder).glob(f"*{PART_SUFFIX}"):
+                remove(leftover)
+        for leftover in self.uploads.iterdir():
+            remove(leftover)
+
+    def new_upload(self) -> Path:
+        """A name no other request uses."""
+        return self.uploads / f"{uuid.uuid4().hex}.zip{PART_SUFFIX}"
+
+    def free_bytes(self) -> int:
+        """Free space on the data folder's disk."""
+        return shutil.disk_usage(self.root).free
+
+    def require_free(self, wanted_bytes: int) -> None:
+        """Refuse what would fill the disk.
+
+        Raises:
+            StorageFull: less than `wanted_bytes` and the reserve are free.
+        """
+        free = self.free_bytes()
+        if free < wanted_bytes + RESERVE_BYTES:
+            raise StorageFull(
+                f"this needs {wanted_bytes / 2**20:.0f} MiB and {RESERVE_BYTES / 2**20:.0f} MiB must stay free, but "
+                f"only {free / 2**20:.0f} MiB are free on the server's disk; delete old jobs or datasets"
+            )
+
+
+@contextmanager
+def folder_written_aside(target: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `target` when the block ends well, and vanishes when it does not."""
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        aside.replace(target)
+    finally:
+        remove(aside)
+
+
+def write_aside(target: Path, content: bytes) -> None:
+    """Write a small file so that readers see the old or the new content, also after a power cut."""
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target)
+    finally:
+        remove(aside)
+
+
+def sync_folder_files(folder: Path) -> None:
+    """Have the disk keep every file of a folder before something points at it."""
+    for path in folder.iterdir():
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; fine when it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=False)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""Checkpoints: written aside, renamed, and only then named in `index.json`, so that a kill never leaves half of one.
+
+A checkpoint folder holds `weights.safetensors` (the network), `average.safetensors` (its running average),
+`state.pt` (optimizer and generator; loaded with `weights_only`) and `report.json` (the epoch's numbers).
+The best one holds `average.safetensors` alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.storage.files import folder_written_aside, remove, sync_folder_files, write_aside
+from octa_backend.training.events import EpochFinished
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The epoch whose weights are published."""
+
+    epoch: int
+    val_dice: float
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What the checkpoints hold: the last epoch and the best one."""
+
+    last: int
+    best: Best
+
+
+class Checkpoints:
+    """The checkpoints of one job: the last epoch's, to go on from, and the best epoch's, to publish."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def index(self) -> Index | None:
+        """What there is, or None before the first epoch is finished."""
+        path = self.folder / "index.json"
+        if not path.exists():
+            return None
+        content = json.loads(path.read_text("utf-8"))
+        return Index(content["last"], Best(**content["best"]))
+
+    def save(self, report: EpochFinished, network: nn.Module, average: nn.Module, state: State) -> Best:
+        """Keep an epoch as the last, and as the best where it is; then drop what is no longer named.
+
+        Returns:
+            The best epoch so far.
+        """
+        before = self.index
+        is_best = before is None or report.val_dice > before.best.val_dice
+        best = Best(report.epoch, report.val_dice) if is_best or before is None else before.best
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write("last", report, {"weights": network, "average": average}, state)
+        if is_best:
+            self._write("best", report, {"average": average}, None)
+        index = Index(report.epoch, best)
+        write_aside(self.folder / "index.json", json.dumps(asdict(index)).encode())
+        self._tidy(index)
+        return best
+
+    def _write(self, kind: str, report: EpochFinished, networks: dict[str, nn.Module], state: State | None) -> None:
+        target = self._path(kind, report.epoch)
+        remove(target)  # an attempt that was killed before it could write the index
+        with folder_written_aside(target) as aside:
+            for name, network in networks.items():
+                save_weights(network, aside / f"{name}.safetensors")
+            if state is not None:
+                torch.save(state, aside / "state.pt")
+            (aside / "report.json").write_text(json.dumps(asdict(report)), "utf-8")
+            sync_folder_files(aside)
+
+    def _path(self, kind: str, epoch: int) -> Path:
+        return self.folder / f"{kind}-{epoch:05d}"
+
+    def _tidy(self, index: Index) -> None:
+        named = {"index.json", self._path("last", index.last).name, self._path("best", index.best.epoch).name}
+        for path in self.folder.iterdir():
+            if path.name not in named:
+                remove(path)
+
+    def load_last(self, network: nn.Module, average: nn.Module) -> tuple[State, EpochFinished]:
+        """Load the last epoch's weights into `network` and `average`; return the rest of it."""
+        index = self.index
+        assert index is not None
+        folder = self._path("last", index.last)
+        load_weights(network, folder / "weights.safetensors")
+        load_weights(average, folder / "average.safetensors")
+        state: State = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        report = EpochFinished(**json.loads((folder / "report.json").read_text("utf-8")))
+        return state, report
+
+    def best_weights(self) -> Path:
+        """The file with the best epoch's weights."""
+        index = self.index
+        assert index is not None
+        return self._path("best", index.best.epoch) / "average.safetensors"
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's weights as safetensors."""
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in network.state_dict().items()
+    }
+    save_file(tensors, path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load safetensors into a network of the same shape.
+
+    Raises:
+        IncompatibleCheckpoint: names or shapes differ.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise IncompatibleCheckpoint(f"{path.name} does not fit the network: {error}") from error

@@ -1,0 +1,76 @@
+"""Scores of whole scans: validation after every epoch, and the test split once, at the end.
+
+Shapes: B scans, K output channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from octa_backend.inference.probability import predicted_classes
+from octa_backend.inference.tiling import predict_logits
+from octa_backend.training.batches import TrainingData
+from octa_backend.training.losses import Loss, compute_loss
+from octa_backend.training.metrics import ScanScore, score_scan
+from octa_backend.training.plan import Plan
+from octa_backend.training.precision import autocast
+
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One scan's result: its name, its loss and its overlap with the grader's mask."""
+
+    name: str
+    loss: float
+    score: ScanScore
+
+
+@torch.inference_mode()
+def evaluate(
+    network: nn.Module,
+    data: TrainingData,
+    plan: Plan,
+    loss: Loss,
+    indices: Iterable[int],
+    should_stop: ShouldStop,
+) -> list[Evaluated] | None:
+    """Score each scan at its full size, one at a time.
+
+    Args:
+        network: in evaluation mode, on the plan's device.
+        data: the scans.
+        plan: says in which arithmetic.
+        loss: the training's loss.
+        indices: which scans.
+        should_stop: asked between scans.
+
+    Returns:
+        A result per scan, or None if asked to stop.
+    """
+    results = []
+    for index in indices:
+        if should_stop():
+            return None
+        logits, mask = _logits(network, data, plan, index)
+        results.append(
+            Evaluated(
+                name=data.store.manifest.scans[index].name,
+                loss=float(compute_loss(loss, logits, mask).total),
+                score=score_scan(predicted_classes(logits)[0], mask[0], plan.classes),
+            )
+        )
+    return results
+
+
+def _logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
+    image, mask = data.whole(index)
+    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+    with autocast(plan.device, plan.config.precision):
+        logits = predict_logits(network, image.to(plan.device).contiguous(memory_format=layout))
+    return logits, mask.to(plan.device)

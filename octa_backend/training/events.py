@@ -1,0 +1,49 @@
+"""What the trainer tells the world while it runs. Plain data; the worker stores it, the CLI draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GRADIENT_GROUPS = ("encoder_conv1", "encoder_last", "decoder_first", "decoder_output")
+"""The four gradient groups of every network, from the input to the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """One optimizer step. `gradient_norms` are L2 norms per gradient group, before the step."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    loss_components: dict[str, float]
+    lr: float
+    gradient_norms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFinished:
+    """The numbers of one epoch. Losses are means over the epoch's training scans; Dice etc. means over scans.
+
+    `train_loss` is exactly the weighted sum of `loss_components`; `peak_memory_mb` is the process's (or GPU's) so far.
+    """
+
+    epoch: int
+    train_loss: float
+    loss_components: dict[str, float]
+    val_loss: float
+    val_dice: float
+    val_iou: float
+    val_precision: float
+    val_recall: float
+    lr: float
+    seconds: float
+    scans_per_second: float
+    peak_memory_mb: float
+    gradient_norms: dict[str, float]
+    gradient_verdict: str
+    plateau: dict[str, Any] | None = None
+
+
+Event = StepFinished | EpochFinished

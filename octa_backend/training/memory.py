@@ -1,0 +1,20 @@
+"""Peak memory of a run, on whichever system and device."""
+
+from __future__ import annotations
+
+import sys
+
+import psutil
+import torch
+
+
+def peak_mib(device: str) -> float:
+    """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset / 2**20)
+    import resource  # noqa: PLC0415 - not on Windows
+
+    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / (2**20 if sys.platform == "darwin" else 2**10)
