@@ -22,7 +22,7 @@ class OctaError(Exception):
         return (cls.__doc__ or "").strip().splitlines()[0]
 
 
-# --- settings and start -------------------------------------------------------------------------------------------
+# --- settings and start ---------------------------------------------------------------------------------------------
 
 
 class InvalidSettings(OctaError):
@@ -33,7 +33,7 @@ class DataFolderInUse(OctaError):
     """Another server already works on this data folder."""
 
 
-# --- uploads and datasets -----------------------------------------------------------------------------------------
+# --- uploads and datasets -------------------------------------------------------------------------------------------
 
 
 class UploadTooLarge(OctaError):
@@ -42,6 +42,10 @@ class UploadTooLarge(OctaError):
 
 class StorageFull(OctaError):
     """There is not enough free space on the server's disk."""
+
+
+class InvalidRequest(OctaError):
+    """The request cannot be read."""
 
 
 class InvalidArchive(OctaError):
@@ -80,7 +84,7 @@ class ScanTooLarge(OctaError):
     """This image has more pixels than this server accepts."""
 
 
-# --- training -----------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------------------------
 
 
 class InvalidConfig(OctaError):
@@ -111,7 +115,7 @@ class DeviceUnavailable(OctaError):
     """The device asked for is not there."""
 
 
-# --- models and predictions ---------------------------------------------------------------------------------------
+# --- models and predictions -----------------------------------------------------------------------------------------
 
 
 class ModelNotFound(OctaError):
@@ -126,7 +130,15 @@ class InvalidModelFile(OctaError):
     """The model's file is not valid."""
 
 
-# --- access -------------------------------------------------------------------------------------------------------
+# --- lists and access -----------------------------------------------------------------------------------------------
+
+
+class ServerUnreachable(OctaError):
+    """The server does not answer."""
+
+
+class InvalidCursor(OctaError):
+    """The cursor is not one that this server gave."""
 
 
 class NotAuthenticated(OctaError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from octa_backend.diagnosis.findings import Finding, Severity
+
 HEALTHY_NORM = 1e-4
 """A gradient group above this L2 norm still moves its weights (the rule that users of the product know)."""
 
@@ -32,3 +34,23 @@ def gradient_verdict(norms: Mapping[str, float]) -> str:
     if norms["decoder_output"] > MILD_RATIO * norms["encoder_conv1"]:
         return "mild_vanishing"
     return "healthy"
+
+
+FEW_VALIDATION_SCANS = 5
+"""With fewer scans the mean Dice of the validation says little about the choice of the best epoch."""
+
+
+def split_findings(train: int, val: int, *, shared: bool) -> list[Finding]:
+    """Judge how a dataset was divided.
+
+    Args:
+        train: number of training scans.
+        val: number of validation scans.
+        shared: whether a scan is in both, because there is only one.
+    """
+    counts = {"train": train, "val": val}
+    if shared:
+        return [Finding("validation_is_training", Severity.WARNING, counts)]
+    if val < FEW_VALIDATION_SCANS:
+        return [Finding("few_validation_scans", Severity.INFO, {**counts, "threshold": FEW_VALIDATION_SCANS})]
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -11,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from octa_backend.errors import StorageFull
+from octa_backend.settings import Settings
 
 PART_SUFFIX = ".part"
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
+"""What the system answers when nothing more fits: no space left, or a quota is used up."""
+
 RESERVE_BYTES = 64 * 2**20
 """Free space that is left alone, so that the database can still write when the disk runs full."""
 
@@ -23,10 +28,10 @@ class Files:
 
     root: Path
 
-    @property
-    def database(self) -> Path:
-        """The embedded database."""
-        return self.root / "octa.sqlite3"
+    @classmethod
+    def of(cls, settings: Settings) -> Files:
+        """The layout of the settings' data folder."""
+        return cls(settings.data_dir.absolute())
 
     @property
     def uploads(self) -> Path:
@@ -86,9 +91,28 @@ class Files:
 
 
 @contextmanager
+def disk_full_explained(files: Files) -> Iterator[None]:
+    """Turn the system's "no space left" into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        free = files.free_bytes() / 2**20
+        raise StorageFull(
+            f"the server's disk is full ({free:.0f} MiB free); delete old jobs or datasets; nothing was kept"
+        ) from error
+
+
+def part_name(target: Path) -> Path:
+    """A hidden name beside `target` that nobody else uses; what is left under such a name is removed at start."""
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+
+
+@contextmanager
 def folder_written_aside(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` when the block ends well, and vanishes when it does not."""
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+    aside = part_name(target)
     aside.mkdir(parents=True)
     try:
         yield aside
@@ -99,7 +123,7 @@ def folder_written_aside(target: Path) -> Iterator[Path]:
 
 def write_aside(target: Path, content: bytes) -> None:
     """Write a small file so that readers see the old or the new content, also after a power cut."""
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
+    aside = part_name(target)
     try:
         with aside.open("wb") as file:
             file.write(content)

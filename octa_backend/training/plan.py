@@ -55,6 +55,12 @@ class Plan(BaseModel):
         """Channels of the logits: one for binary masks, else one per class."""
         return 1 if self.classes == 2 else self.classes
 
+    def with_config(self, config: TrainConfig) -> Plan:
+        """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved."""
+        resolved = {r.field for r in self.reasons} & set(TrainConfig.model_fields)
+        kept = {name: getattr(self.config, name) for name in resolved}
+        return self.model_copy(update={"config": config.model_copy(update=kept)})
+
 
 def make_plan(config: TrainConfig, manifest: Manifest, hardware: Hardware) -> Plan:
     """Resolve what the config leaves open. What the user set wins."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from dataclasses import dataclass
 
@@ -11,7 +13,9 @@ from torch import nn
 from octa_backend.errors import DeviceUnavailable
 
 WORTH_IT = 1.2  # bf16 must be this many times faster than fp32, or it is not worth its rounding
-PROBE_SIZE = 64  # pixels; channels of the probe's convolution are the same number
+LAYOUT_WORTH_IT = 1.1  # as above, for channels in the innermost dimension
+PROBE_CHANNELS, PROBE_SIZE = 64, 96  # of the probe's convolutions; pixels
+HOPELESS = 3.0  # one bf16 step so many times slower than fp32 needs no second look
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +60,38 @@ def autocast(device: str, precision: str) -> torch.autocast:
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
+@functools.cache
 def probe(device: torch.device) -> Hardware:
     """Measure one small convolution's training step in each arithmetic and layout; takes about a second."""
     if device.type == "cuda":
         return Hardware(str(device), 2.0 if torch.cuda.is_bf16_supported(including_emulation=False) else 0.0, True)
     plain = _step_seconds(device, bf16=False, layout=torch.contiguous_format)
     last = _step_seconds(device, bf16=False, layout=torch.channels_last)
+    fp32 = min(plain, last)
     try:
-        bf16 = _step_seconds(device, bf16=True, layout=torch.channels_last)
+        bf16 = _step_seconds(device, bf16=True, layout=torch.channels_last, give_up=HOPELESS * fp32)
     except RuntimeError:  # the processor has no bf16 kernels
-        return Hardware(str(device), 0.0, last < plain)
-    return Hardware(str(device), round(min(plain, last) / bf16, 2), last < plain)
+        return Hardware(str(device), 0.0, last * LAYOUT_WORTH_IT < plain)
+    return Hardware(str(device), round(fp32 / bf16, 2), last * LAYOUT_WORTH_IT < plain)
 
 
-def _step_seconds(device: torch.device, *, bf16: bool, layout: torch.memory_format) -> float:
-    """The best of three training steps of two convolutions, seconds."""
-    convolution = nn.Sequential(
-        nn.Conv2d(PROBE_SIZE, PROBE_SIZE, 3, padding=1), nn.ReLU(), nn.Conv2d(PROBE_SIZE, PROBE_SIZE, 3, padding=1)
-    )
-    convolution = convolution.to(device).to(memory_format=layout)
+def _step_seconds(device: torch.device, *, bf16: bool, layout: torch.memory_format, give_up: float = math.inf) -> float:
+    """The best of three training steps of two convolutions after a first one that warms up, seconds.
+
+    One alone where it takes over `give_up`.
+    """
     with torch.random.fork_rng(devices=[]):
-        x = torch.rand(2, PROBE_SIZE, PROBE_SIZE, PROBE_SIZE, device=device).to(memory_format=layout)
+        layers = [nn.Conv2d(PROBE_CHANNELS, PROBE_CHANNELS, 3, padding=1) for _ in range(2)]
+        x = torch.rand(2, PROBE_CHANNELS, PROBE_SIZE, PROBE_SIZE)
+    convolution = nn.Sequential(layers[0], nn.ReLU(), layers[1]).to(device).to(memory_format=layout)
+    x = x.to(device).to(memory_format=layout)
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = convolution(x).float().mean()
-        loss.backward()
+        torch.autograd.backward(loss)
         seconds.append(time.perf_counter() - start)
+        if seconds[-1] > give_up and len(seconds) > 1:
+            break
     return min(seconds[1:])

@@ -1,0 +1,74 @@
+"""`create_app(settings)` wires the parts; nothing is created at import."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from octa_backend import errors
+from octa_backend.controller import (
+    dataset_controller,
+    predict_controller,
+    problems,
+    system_controller,
+    train_controller,
+)
+from octa_backend.controller.context import Context, identify
+from octa_backend.service.launcher import LocalLauncher
+from octa_backend.service.predict_service import PredictService
+from octa_backend.service.server_mark import only_server
+from octa_backend.service.supervisor import Supervisor
+from octa_backend.settings import Settings
+from octa_backend.storage.database import Database
+from octa_backend.storage.files import Files
+
+DESCRIPTION = """Upload a zip of scans and masks, train a segmentation network in the background, watch it, and segment
+new scans. Errors are problem documents (RFC 9457). Research use only."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the app: routes, errors, CORS, and on start the database and the supervisor."""
+    app = FastAPI(
+        title="OCTA backend",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    problems.install(app)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["ETag", "Location"],
+        )
+    app.include_router(system_controller.open_router)
+    refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
+    for controller in (dataset_controller, train_controller, predict_controller, system_controller):
+        app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the parts, serve, close them; running workers go on."""
+    settings: Settings = app.state.settings
+    files = Files.of(settings)
+    files.root.mkdir(parents=True, exist_ok=True)
+    with only_server(files):
+        files.prepare()
+        database = Database(settings.effective_database_url)
+        database.migrate()
+        supervisor = Supervisor(settings, files, database, LocalLauncher(files))
+        app.state.context = Context(settings, files, database, supervisor, PredictService(settings, files))
+        supervisor.open()
+        try:
+            yield
+        finally:
+            supervisor.close()
+            database.close()

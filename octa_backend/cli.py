@@ -1,0 +1,141 @@
+"""`octa`: serve, train, predict, jobs, synth. Parse, one call, show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from octa_backend.commands.options import with_config_options
+from octa_backend.errors import InvalidDataset, OctaError
+from octa_backend.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and use segmentation networks for eye scans.")
+console = Console()
+errors = Console(stderr=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="Folder of database, datasets, jobs and models.")]
+
+
+def _fail(error: OctaError) -> NoReturn:
+    """Show an expected error in words, with its findings, and end with status 2."""
+    errors.print(f"[bold red]{error.title()}[/]", error.message, soft_wrap=True)
+    if isinstance(error, InvalidDataset):
+        from octa_backend.diagnosis.messages import describe  # noqa: PLC0415
+
+        for finding in error.findings:
+            errors.print(f"  ❌ {describe(finding, _settings().language)['message']}", soft_wrap=True, markup=False)
+    raise typer.Exit(2)
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return load_settings(**given)
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Serve the API; all settings come from OCTA_ variables, these options win."""
+    import uvicorn  # noqa: PLC0415 - not needed by the other commands
+
+    from octa_backend.app import create_app  # noqa: PLC0415
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    try:
+        settings.check_binding()
+    except OctaError as error:
+        _fail(error)
+    table = Table("setting", "value", title="OCTA backend", title_justify="left")
+    for name, value in settings.without_secrets().items():
+        table.add_row(name, str(value))
+    console.print(table)
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="info")
+
+
+@app.command()
+@with_config_options
+def train(
+    config: dict[str, Any],
+    data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and model.")] = Path("octa_train"),
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+) -> None:
+    """Train on a zip without a server. Run it again to go on where it stopped; Ctrl-C keeps the best model."""
+    from octa_backend.commands import train as train_command  # noqa: PLC0415 - imports torch
+
+    try:
+        train_command.train(console, data, out, config, _settings(device=device))
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
+    threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="Probability from which it is vessel.")] = 0.5,
+    tta: Annotated[bool, typer.Option(help="Average over the four flips of each scan.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each."""
+    from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
+
+    try:
+        predict_command.predict(console, _settings(data_dir=data_dir), model, images, out, threshold, tta)
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command()
+def jobs(
+    url: Annotated[str | None, typer.Option(help="A running server, for example http://127.0.0.1:8000.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="The server's key, where it wants one.")] = None,
+    data_dir: DataDir = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
+) -> None:
+    """Show the jobs of a running server, or of the data folder."""
+    from octa_backend.commands import jobs as jobs_command  # noqa: PLC0415
+
+    try:
+        rows = (
+            jobs_command.from_server(url, api_key, limit)
+            if url
+            else jobs_command.from_folder(_settings(data_dir=data_dir), limit)
+        )
+    except OctaError as error:
+        _fail(error)
+    console.print(jobs_command.table(rows))
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="The zip to write.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="How many scans.")] = 40,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side in pixels.")] = 320,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
+) -> None:
+    """Make a zip of synthetic OCTA scans with exact vessel masks."""
+    from octa_backend.data.synthetic import write_zip  # noqa: PLC0415
+
+    write_zip(out, count, size=size, seed=seed)
+    console.print(f"{count} scans of {size}×{size} in {out}")
+
+
+def main() -> None:
+    """The `octa` command."""
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(app())

@@ -1,0 +1,64 @@
+"""`octa jobs`: a table of jobs, from a running server or from a data folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from rich.table import Table
+
+from octa_backend.controller.schemas import JobOut
+from octa_backend.errors import OctaError, ServerUnreachable
+from octa_backend.service import train_service
+from octa_backend.settings import Settings
+from octa_backend.storage.database import Database
+
+Row = dict[str, Any]
+
+
+def from_server(url: str, api_key: str | None, limit: int) -> list[Row]:
+    """The newest jobs of a running server.
+
+    Raises:
+        ServerUnreachable: it does not answer, or refuses.
+    """
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/train/jobs", params={"limit": limit}, headers=headers, timeout=10)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ServerUnreachable(f"{url}: {error}") from error
+    items: list[Row] = answer.json()["items"]
+    return items
+
+
+def from_folder(settings: Settings, limit: int) -> list[Row]:
+    """The newest jobs of a data folder, whether or not a server runs on it.
+
+    Raises:
+        OctaError: there is no database.
+    """
+    database = Database(settings.effective_database_url)
+    if settings.data_dir.exists() and database.is_ready():
+        with database.reading() as session:
+            page = train_service.list_jobs(session, None, limit, None)
+            return [JobOut.of(job).model_dump(mode="json") for job in page.rows]
+    raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
+
+
+def table(rows: list[Row]) -> Table:
+    """The jobs as a table."""
+    shown = Table("job", "state", "network", "epoch", "best Dice", "test Dice", "model", "created")
+    for row in rows:
+        best, test = row["best"], row["test"]
+        shown.add_row(
+            row["job_id"],
+            row["state"],
+            row["model"],
+            f"{row['epoch']}/{row['epochs']}",
+            f"{best['val_dice']:.4f}" if best else "–",
+            f"{test['dice']:.4f}" if test else "–",
+            row["model_id"] or "–",
+            row["created_at"][:19].replace("T", " "),
+        )
+    return shown

@@ -1,0 +1,112 @@
+"""`octa train`: the engine with a progress bar, without a server."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from octa_backend.diagnosis.messages import describe
+from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.service.train_service import read_config
+from octa_backend.settings import Settings
+from octa_backend.training.batches import steps_per_epoch
+from octa_backend.training.events import EpochFinished, Event, StepFinished
+
+
+def train(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
+    """Train on a zip and show how it goes; a first Ctrl-C stops at the next batch."""
+    config = read_config(values)
+    with console.status("checking the zip and measuring the device"):
+        training = open_training(archive, out, config, settings)
+    _introduce(console, training, settings)
+    stop = _StopOnInterrupt(console)
+    with _Bar(console, training) as bar:
+        result = training.train(bar, stop)
+    _conclude(console, result)
+
+
+def _introduce(console: Console, training: LocalTraining, settings: Settings) -> None:
+    for finding in (*training.findings, *training.run.findings()):
+        console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
+    console.print(training.run.describe(), highlight=False)
+    for reason in training.run.plan.reasons:
+        console.print(f"  {reason.field} = {reason.value}: {reason.reason}", highlight=False, markup=False)
+
+
+def _conclude(console: Console, result: LocalResult) -> None:
+    if result.model is None or result.outcome.best is None:
+        console.print("stopped before the first epoch was finished; there is no model yet")
+        return
+    table = Table(title="result", title_justify="left", show_header=False)
+    table.add_row("ended", "all epochs done" if result.outcome.finished else "stopped; run again to go on")
+    table.add_row("best epoch", str(result.outcome.best.epoch))
+    table.add_row("validation Dice", f"{result.outcome.best.val_dice:.4f}")
+    test = result.card["test"]
+    if test:
+        table.add_row("test Dice", f"{test['dice']:.4f} ± {test['dice_std']:.4f} over {test['scans']} scans")
+    table.add_row("model", str(result.model))
+    console.print(table)
+
+
+class _StopOnInterrupt:
+    """Turns the first Ctrl-C into a wish to stop between batches; the second one breaks off."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._wanted = False
+        signal.signal(signal.SIGINT, self._interrupted)
+
+    def __call__(self) -> bool:
+        return self._wanted
+
+    def _interrupted(self, _number: int, _frame: FrameType | None) -> None:
+        if self._wanted:
+            raise KeyboardInterrupt
+        self._wanted = True
+        self._console.print("stopping at the next batch; press Ctrl-C again to break off")
+
+
+class _Bar:
+    """A progress bar over all steps, with loss, validation Dice and remaining time."""
+
+    def __init__(self, console: Console, training: LocalTraining) -> None:
+        plan = training.run.plan
+        self._console = console
+        self._epochs = plan.config.epochs
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]} · Dice {task.fields[dice]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        steps = steps_per_epoch(training.run.data.train, plan)
+        self._task = self._progress.add_task("", total=steps * self._epochs, epoch="–", loss="–", dice="–")
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepFinished(epoch=epoch, step=step, steps=steps, loss=loss):
+                done = (epoch - 1) * steps + step
+                shown = f"{epoch}/{self._epochs}"
+                self._progress.update(self._task, completed=done, epoch=shown, loss=f"{loss:.4f}")
+            case EpochFinished():
+                self._progress.update(self._task, dice=f"{event.val_dice:.4f}")
+                self._console.print(
+                    f"epoch {event.epoch}: train loss {event.train_loss:.4f}, val Dice {event.val_dice:.4f}, "
+                    f"{event.seconds:.1f} s, gradients {event.gradient_verdict}",
+                    highlight=False,
+                )

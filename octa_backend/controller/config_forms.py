@@ -1,0 +1,81 @@
+"""A `TrainConfig` out of what a client sent: form fields, one JSON field `config`, or a JSON body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+
+from octa_backend.controller.context import get_context
+from octa_backend.controller.forms import received_form
+from octa_backend.errors import InvalidConfig, InvalidRequest
+from octa_backend.service import train_service
+from octa_backend.training.config import TrainConfig
+
+MAX_CONFIG_BYTES = 2**20
+
+
+def config_from_fields(fields: Mapping[str, str]) -> TrainConfig:
+    """Single fields, or all of them as JSON in the field `config`.
+
+    Raises:
+        InvalidConfig: a name is unknown, a value out of range, or both ways are used at once.
+    """
+    if "config" not in fields:
+        return train_service.read_config({name: _value(text) for name, text in fields.items()})
+    if len(fields) > 1:
+        others = ", ".join(name for name in fields if name != "config")
+        raise InvalidConfig(
+            f"send either the field 'config' or single fields, not both; besides 'config' came {others}"
+        )
+    return train_service.read_config(_json_object(fields["config"]))
+
+
+def _value(text: str) -> Any:
+    """A form knows text only; an empty field is one that the user left open."""
+    return None if text.strip() in ("", "null") else text.strip()
+
+
+def _json_object(text: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InvalidConfig(f"the configuration is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidConfig(f'the configuration is a JSON object such as {{"epochs": 12}}, not {content!r}')
+    return content
+
+
+async def config_from_body(request: Request) -> TrainConfig:
+    """The body of a request that carries a configuration only; an empty body is the default configuration.
+
+    Raises:
+        InvalidConfig: a name is unknown or a value out of range.
+        InvalidRequest: the body is neither a form nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        files = get_context(request).files
+        async with received_form(request, files, MAX_CONFIG_BYTES) as form:
+            return config_from_fields(form.fields)
+    body = await _small_body(request)
+    if not body:
+        return TrainConfig()
+    if kind == "application/x-www-form-urlencoded":
+        async with request.form() as fields:
+            return config_from_fields({name: str(value) for name, value in fields.items()})
+    if kind in ("application/json", ""):
+        return train_service.read_config(_json_object(body))
+    raise InvalidRequest(f"send the configuration as a form or as application/json, not as {kind}")
+
+
+async def _small_body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_CONFIG_BYTES:
+            raise InvalidRequest(f"a configuration has at most {MAX_CONFIG_BYTES} bytes")
+    request._body = bytes(body)
+    return bytes(body)

@@ -1,0 +1,91 @@
+"""Routes under `/datasets`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from octa_backend import errors
+from octa_backend.controller.context import Parts, Reader, Reading, Writing, get_context
+from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.problems import problems
+from octa_backend.controller.schemas import DatasetOut, PageOut
+from octa_backend.service import dataset_service
+from octa_backend.storage.tables import Dataset
+
+router = APIRouter(prefix="/datasets", tags=["datasets"])
+
+UPLOAD_ERRORS = (
+    errors.InvalidRequest,
+    errors.InvalidArchive,
+    errors.UnsafeArchive,
+    errors.ArchiveTooLarge,
+    errors.UploadTooLarge,
+    errors.InvalidDataset,
+    errors.StorageFull,
+)
+FORM_OVERHEAD_BYTES = 2**20
+
+Limit = Annotated[int, Query(ge=1, le=500, description="Rows per page.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+
+
+def multipart(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """The OpenAPI description of a streamed form."""
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+ZIP_FIELD = {"type": "string", "format": "binary", "description": "zip of scans and masks"}
+
+
+def upload_limit(request: Request) -> int:
+    """Most bytes of a request that carries a dataset."""
+    return get_context(request).settings.max_upload_mib * 2**20 + FORM_OVERHEAD_BYTES
+
+
+def take_in(parts: Parts, form: Form) -> Dataset:
+    """The form's zip as a dataset."""
+    return dataset_service.take_in(parts.database, parts.settings, form.only_file("file"))
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=DatasetOut,
+    summary="Upload a zip of scans and masks",
+    responses=problems(*UPLOAD_ERRORS),
+    openapi_extra=multipart({"file": ZIP_FIELD}, ["file"]),
+)
+async def upload(request: Request, parts: Parts, language: Reader, response: Response) -> DatasetOut:
+    """Check the zip and keep it as an immutable dataset; the same content again answers with the same `file_id`."""
+    async with received_form(request, parts.files, upload_limit(request)) as form:
+        dataset = await run_in_threadpool(take_in, parts, form)
+    response.headers["Location"] = f"/datasets/{dataset.id}"
+    return DatasetOut.of(dataset, language)
+
+
+@router.get("", summary="List datasets, newest first", responses=problems(errors.InvalidCursor))
+def list_datasets(db: Reading, language: Reader, limit: Limit = 50, cursor: Cursor = None) -> PageOut[DatasetOut]:
+    """All datasets."""
+    page = dataset_service.list_datasets(db, limit, cursor)
+    return PageOut(items=[DatasetOut.of(row, language) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/{file_id}", summary="Show a dataset", responses=problems(errors.DatasetNotFound))
+def show(file_id: str, db: Reading, language: Reader) -> DatasetOut:
+    """One dataset with its findings."""
+    return DatasetOut.of(dataset_service.get(db, file_id), language)
+
+
+@router.delete(
+    "/{file_id}",
+    status_code=204,
+    summary="Delete a dataset",
+    responses=problems(errors.DatasetNotFound, errors.DatasetInUse),
+)
+def delete(file_id: str, db: Writing, parts: Parts) -> None:
+    """Refused while a job refers to it."""
+    dataset_service.remove_dataset(db, parts.files, file_id)

@@ -1,0 +1,153 @@
+"""Multipart forms, streamed: files go to the data folder piece by piece, fields stay in memory within a limit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
+
+from octa_backend.errors import InvalidRequest, UploadTooLarge
+from octa_backend.storage.files import Files
+from octa_backend.storage.uploads import Upload, UploadWriter
+
+MAX_FIELD_BYTES = 2**20
+MAX_FIELDS = 200
+
+
+@dataclass(slots=True)
+class Form:
+    """What came: plain fields, and the files of each file field in order."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    uploads: dict[str, list[Upload]] = field(default_factory=dict)
+
+    def only_file(self, name: str) -> Upload:
+        """The one file of a field.
+
+        Raises:
+            InvalidRequest: there is none, or more than one.
+        """
+        found = self.uploads.get(name, [])
+        if len(found) != 1:
+            sent = f"{len(found)} files came" if found else "no file came"
+            raise InvalidRequest(f"send one zip as the form's field {name!r}; {sent}")
+        return found[0]
+
+
+class _FormReader:
+    """Collects the parts that the parser of python-multipart reports."""
+
+    def __init__(self, boundary: bytes, files: Files, max_bytes: int) -> None:
+        self.form = Form()
+        self.writers: list[UploadWriter] = []
+        self._files, self._max_bytes, self._received = files, max_bytes, 0
+        self._header_name, self._header_value = b"", b""
+        self._disposition: dict[bytes, bytes] = {}
+        self._value = bytearray()
+        self._writer: UploadWriter | None = None
+        self._ended = False
+        handlers = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end")
+        callbacks: Any = {f"on_{name}": getattr(self, name) for name in (*handlers, "headers_finished", "end")}
+        self._parser = MultipartParser(boundary, callbacks)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes of the request."""
+        self._received += len(piece)
+        if self._received > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._parser.write(piece)
+
+    def finish(self) -> Form:
+        """All bytes have come."""
+        self._parser.finalize()
+        if not self._ended:
+            raise InvalidRequest("the form broke off before its end; send it again")
+        return self.form
+
+    def part_begin(self) -> None:
+        self._disposition, self._value, self._writer = {}, bytearray(), None
+
+    def header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def header_end(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = parse_options_header(self._header_value)[1]
+        self._header_name, self._header_value = b"", b""
+
+    def headers_finished(self) -> None:
+        if b"name" not in self._disposition:
+            raise InvalidRequest("a part of the form has no name")
+        if b"filename" in self._disposition:
+            self._writer = UploadWriter(self._files, _text(self._disposition[b"filename"]))
+            self.writers.append(self._writer)
+
+    def part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._writer is not None:
+            self._writer.write(data[start:end])
+        elif len(self._value) + end - start > MAX_FIELD_BYTES or len(self.form.fields) >= MAX_FIELDS:
+            raise UploadTooLarge(f"a form has at most {MAX_FIELDS} fields of at most {MAX_FIELD_BYTES} bytes")
+        else:
+            self._value += data[start:end]
+
+    def part_end(self) -> None:
+        name = _text(self._disposition[b"name"])
+        if self._writer is not None:
+            self.form.uploads.setdefault(name, []).append(self._writer.close())
+        elif name in self.form.fields:
+            raise InvalidRequest(f"the form's field {name!r} came twice")
+        else:
+            self.form.fields[name] = _text(bytes(self._value))
+
+    def end(self) -> None:
+        self._ended = True
+
+
+def _text(raw: bytes) -> str:
+    """UTF-8, or GBK as older Windows clients send it."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("gb18030", "replace")
+
+
+def too_large(max_bytes: int) -> UploadTooLarge:
+    """The error of a request over its limit."""
+    return UploadTooLarge(f"the request is larger than {max_bytes / 2**20:g} MiB, the most this server accepts")
+
+
+@asynccontextmanager
+async def received_form(request: Request, files: Files, max_bytes: int) -> AsyncIterator[Form]:
+    """Receive a multipart form; its files are gone when the block ends, unless somebody moved them away.
+
+    Raises:
+        InvalidRequest: it is not a multipart form, or it is broken.
+        UploadTooLarge: it is larger than `max_bytes`; noticed from its header where it has one, else on the way.
+        StorageFull: it would fill the disk.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or b"boundary" not in options:
+        raise InvalidRequest("send a multipart/form-data form, for example with: curl -F file=@scans.zip")
+    if int(request.headers.get("content-length") or 0) > max_bytes:
+        raise too_large(max_bytes)
+    reader = _FormReader(options[b"boundary"], files, max_bytes)
+    try:
+        async for piece in request.stream():
+            if piece:
+                await run_in_threadpool(reader.feed, piece)
+        yield await run_in_threadpool(reader.finish)
+    except FormParserError as error:
+        raise InvalidRequest(f"the form cannot be read: {error}") from error
+    finally:
+        for writer in reader.writers:
+            writer.discard()

@@ -1,0 +1,134 @@
+"""Errors become answers here, and only here: RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from octa_backend import errors
+from octa_backend.controller.language import language_of
+from octa_backend.diagnosis.messages import describe
+
+MEDIA_TYPE = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.OctaError], int] = {
+    errors.InvalidSettings: 500,
+    errors.DataFolderInUse: 500,
+    errors.UploadTooLarge: 413,
+    errors.StorageFull: 507,
+    errors.InvalidRequest: 400,
+    errors.InvalidArchive: 422,
+    errors.UnsafeArchive: 422,
+    errors.ArchiveTooLarge: 413,
+    errors.InvalidDataset: 422,
+    errors.DatasetNotFound: 404,
+    errors.DatasetInUse: 409,
+    errors.UnreadableScan: 422,
+    errors.ScanTooLarge: 413,
+    errors.InvalidConfig: 422,
+    errors.UnknownNetwork: 422,
+    errors.JobNotFound: 404,
+    errors.IllegalJobState: 409,
+    errors.TrainingDiverged: 500,
+    errors.IncompatibleCheckpoint: 500,
+    errors.DeviceUnavailable: 500,
+    errors.ModelNotFound: 404,
+    errors.NoModelYet: 409,
+    errors.InvalidModelFile: 422,
+    errors.ServerUnreachable: 502,
+    errors.InvalidCursor: 422,
+    errors.NotAuthenticated: 401,
+}
+"""The HTTP status of every expected error; a test walks all subclasses."""
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str = Field(examples=["urn:octa:dataset-not-found"])
+    """Stable name of the kind of problem."""
+
+    title: str = Field(examples=["No dataset has this id."])
+    """The kind of problem in words."""
+
+    status: int = Field(examples=[404])
+    """The HTTP status."""
+
+    detail: str = Field(examples=["no dataset has the id 'abc'"])
+    """What was wrong this time, and what would be right."""
+
+    findings: list[dict[str, Any]] | None = None
+    """Where data is at fault: what the checks noticed, with file names."""
+
+
+def name_of(kind: type[errors.OctaError]) -> str:
+    """`DatasetNotFound` becomes `urn:octa:dataset-not-found`."""
+    words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)
+    return f"urn:octa:{words.lstrip('-')}"
+
+
+def problems(*kinds: type[errors.OctaError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: the problem documents it can answer."""
+    by_status: dict[int, list[type[errors.OctaError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(STATUS[kind], []).append(kind)
+    return {
+        status: {
+            "model": Problem,
+            "description": " ".join(kind.title() for kind in found),
+            "content": {MEDIA_TYPE: {"examples": {kind.__name__: {"value": _example(kind)} for kind in found}}},
+        }
+        for status, found in by_status.items()
+    }
+
+
+def _example(kind: type[errors.OctaError]) -> dict[str, Any]:
+    return {"type": name_of(kind), "title": kind.title(), "status": STATUS[kind], "detail": "…"}
+
+
+def _answer(status: int, content: dict[str, Any], headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
+
+
+def _plain(status: int, detail: str, kind: str = "about:blank") -> dict[str, Any]:
+    return {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the app answered as a problem document."""
+
+    @app.exception_handler(errors.OctaError)
+    def expected(request: Request, error: errors.OctaError) -> JSONResponse:
+        status = STATUS[type(error)]
+        content = {"type": name_of(type(error)), "title": error.title(), "status": status, "detail": error.message}
+        if isinstance(error, errors.InvalidDataset):
+            language = language_of(request)
+            content["findings"] = [describe(finding, language) for finding in error.findings]
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.NotAuthenticated) else None
+        return _answer(status, content, headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+        faults = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        return _answer(422, _plain(422, faults, "urn:octa:invalid-request"))
+
+    @app.exception_handler(HTTPException)
+    def http_error(_: Request, error: HTTPException) -> JSONResponse:
+        return _answer(error.status_code, _plain(error.status_code, str(error.detail)), error.headers)
+
+    @app.exception_handler(Exception)
+    def unexpected(_: Request, error: Exception) -> JSONResponse:
+        _log.error("a request failed", exc_info=error)
+        return _answer(500, _plain(500, "the server made a mistake; its log says more"))

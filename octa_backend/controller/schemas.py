@@ -1,0 +1,325 @@
+"""The answers' shapes. Each is made from rows by `of`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from octa_backend.diagnosis.messages import Language, describe
+from octa_backend.service import finding_store
+from octa_backend.service.train_service import Progress
+from octa_backend.storage.tables import Attempt, Dataset, EpochReport, GradientNorm, Job
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class FindingOut(Answer):
+    """One thing the checks noticed, in the reader's language."""
+
+    code: str = Field(examples=["masks_not_binary"])
+    severity: str = Field(examples=["error"])
+    epoch: int | None
+    message: str
+    evidence: dict[str, Any]
+    scans: list[str]
+    remedy: dict[str, Any] | None
+
+
+def findings_out(rows: Sequence[dict[str, Any]], language: Language) -> list[FindingOut]:
+    """Stored findings, in words."""
+    return [FindingOut(**describe(finding_store.from_row(row), language)) for row in rows]
+
+
+class PageOut(Answer, Generic[Item]):
+    """A page of a list; `next_cursor` asks for the next one and is null on the last."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+class DatasetOut(Answer):
+    """A dataset. `splits` counts the scans of each official split; it is empty where there is none."""
+
+    file_id: str = Field(examples=["5f1c0e7a9b3d4e2f8a61"])
+    sha256: str
+    name: str = Field(examples=["rossa.zip"])
+    scans: int = Field(examples=[200])
+    channels: int = Field(examples=[1])
+    classes: int = Field(examples=[2])
+    spatial_dims: int = Field(examples=[2])
+    foreground_fraction: float = Field(examples=[0.107])
+    splits: dict[str, int] = Field(examples=[{"train": 100, "test": 100}])
+    size_bytes: int
+    created_at: datetime
+    findings: list[FindingOut]
+
+    @classmethod
+    def of(cls, dataset: Dataset, language: Language) -> DatasetOut:
+        """From a row."""
+        columns = {name: getattr(dataset, name) for name in cls.model_fields if name not in ("file_id", "findings")}
+        return cls(file_id=dataset.id, findings=findings_out(dataset.findings, language), **columns)
+
+
+class StartedJob(Answer):
+    """A queued job and where to poll it."""
+
+    job_id: str = Field(examples=["9f86d081884c7d65"])
+    file_id: str
+    state: str = Field(examples=["queued"])
+    progress_url: str = Field(examples=["/train/progress/9f86d081884c7d65"])
+
+    @classmethod
+    def of(cls, job: Job) -> StartedJob:
+        """From a row."""
+        return cls(job_id=job.id, file_id=job.file_id, state=job.state, progress_url=progress_url(job.id))
+
+
+def progress_url(job_id: str) -> str:
+    """Where a job is polled."""
+    return f"/train/progress/{job_id}"
+
+
+class EpochOut(Answer):
+    """The numbers of one epoch. `loss_components.dice` is the Dice loss, 1 - soft Dice, unweighted."""
+
+    epoch: int
+    train_loss: float
+    loss_components: dict[str, float]
+    val_loss: float
+    val_dice: float
+    val_iou: float
+    val_precision: float
+    val_recall: float
+    lr: float
+    seconds: float
+    scans_per_second: float
+    peak_memory_mb: float
+    gradient_norms: dict[str, float]
+    gradient_verdict: str
+    plateau: dict[str, Any] | None
+
+
+class BestOut(Answer):
+    """The epoch whose weights are published."""
+
+    epoch: int
+    val_dice: float
+
+
+class ProgressOut(Answer):
+    """Everything a poll wants to know of a job."""
+
+    job_id: str
+    file_id: str
+    parent_job_id: str | None
+    state: str = Field(examples=["running"])
+    cancel_requested: bool
+    attempt: int
+    queue_position: int | None
+    model: str = Field(examples=["unet_transformer"])
+    device: str | None = Field(examples=["cpu"])
+    precision: str | None = Field(examples=["bf16"])
+    epoch: int = Field(examples=[8])
+    epochs: int = Field(examples=[50])
+    percent: float = Field(examples=[16.0])
+    eta_seconds: float | None = Field(examples=[301.5])
+    latest: EpochOut | None
+    best: BestOut | None
+    epochs_since: list[EpochOut]
+    findings: list[FindingOut]
+    test: dict[str, Any] | None
+    model_id: str | None
+    error: str | None
+    log_tail: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, found: Progress, language: Language) -> ProgressOut:
+        """From a job and its rows."""
+        job, latest = found.job, found.latest
+        return cls(
+            **_job_columns(job),
+            queue_position=found.queue_position,
+            eta_seconds=_eta_seconds(job, latest),
+            latest=EpochOut.model_validate(latest) if latest else None,
+            epochs_since=[EpochOut.model_validate(report) for report in found.epochs_since],
+            findings=findings_out([row.finding for row in found.findings], language),
+        )
+
+
+def _job_columns(job: Job) -> dict[str, Any]:
+    epochs = job.config["epochs"]
+    plan = job.plan or {"device": None, "config": {"precision": None}}
+    best = job.best_epoch is not None and {"epoch": job.best_epoch, "val_dice": job.best_val_dice}
+    names = ("file_id", "parent_job_id", "state", "cancel_requested", "attempt", "epoch", "test", "model_id", "error")
+    times = ("log_tail", "created_at", "started_at", "finished_at")
+    return {
+        **{name: getattr(job, name) for name in (*names, *times)},
+        "job_id": job.id,
+        "model": job.config["model"],
+        "device": plan["device"],
+        "precision": plan["config"]["precision"],
+        "epochs": epochs,
+        "percent": round(100 * job.epoch / epochs, 2),
+        "best": best or None,
+    }
+
+
+def _eta_seconds(job: Job, latest: EpochReport | None) -> float | None:
+    """Seconds until the last epoch, from the latest one's time; None while that is not known."""
+    if job.state != "running" or latest is None:
+        return None
+    remaining: int = job.config["epochs"] - latest.epoch
+    return round(remaining * latest.seconds, 1)
+
+
+class AttemptOut(Answer):
+    """One process that worked on the job."""
+
+    number: int
+    pid: int | None
+    started_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None
+    ending: str | None
+
+
+class JobOut(Answer):
+    """A job in a list."""
+
+    job_id: str
+    file_id: str
+    parent_job_id: str | None
+    state: str
+    cancel_requested: bool
+    attempt: int
+    model: str
+    device: str | None
+    precision: str | None
+    epoch: int
+    epochs: int
+    percent: float
+    best: BestOut | None
+    test: dict[str, Any] | None
+    model_id: str | None
+    error: str | None
+    log_tail: list[str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> JobOut:
+        """From a row."""
+        return cls(**_job_columns(job))
+
+
+class JobDetail(JobOut):
+    """A job with its config as given, its plan with the reasons, and its attempts."""
+
+    config: dict[str, Any]
+    plan: dict[str, Any] | None
+    attempts: list[AttemptOut]
+
+    @classmethod
+    def of_rows(cls, job: Job, attempts: Sequence[Attempt]) -> JobDetail:
+        """From rows."""
+        shown = [AttemptOut.model_validate(attempt) for attempt in attempts]
+        return cls(**_job_columns(job), config=job.config, plan=job.plan, attempts=shown)
+
+
+class GradientOut(Answer):
+    """Loss and L2 gradient norms of one step."""
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    encoder_conv1: float
+    encoder_last: float
+    decoder_first: float
+    decoder_output: float
+
+    @classmethod
+    def of(cls, row: GradientNorm) -> GradientOut:
+        """From a row."""
+        return cls.model_validate(row)
+
+
+class ResumeChanges(BaseModel):
+    """What may change when a job is resumed."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    epochs: int | None = None
+    """The new total number of epochs."""
+
+    lr: float | None = None
+    """The new learning rate."""
+
+
+class Confidence(Answer):
+    """How sure the model is: mean probability of the chosen class, and the share of uncertain pixels."""
+
+    mean: float
+    uncertain_fraction: float
+
+
+class PredictionOut(Answer):
+    """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
+
+    prediction_id: str
+    model_id: str
+    file: str
+    width: int
+    height: int
+    threshold: float
+    foreground_fraction: float
+    mask_png: str
+    overlay_png: str
+    confidence: Confidence
+    measurements: dict[str, dict[str, Any]]
+    seconds: float
+    notice: str
+
+
+class PredictionsOut(Answer):
+    """The predictions of several scans, in the order they were sent."""
+
+    predictions: list[PredictionOut]
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: str = Field(default="ok", examples=["ok"])
+    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+class Ready(Answer):
+    """Whether the server can do its work, part by part."""
+
+    ready: bool
+    database: bool
+    disk: bool
+    supervisor: bool
+
+
+class Version(Answer):
+    """What runs here."""
+
+    version: str
+    git_revision: str | None
+    python: str
+    packages: dict[str, str | None]

@@ -1,0 +1,45 @@
+"""`/health`, `/ready`, `/version`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from octa_backend.controller.context import Parts
+from octa_backend.controller.schemas import Health, Ready, Version
+from octa_backend.service import model_service
+from octa_backend.storage.files import RESERVE_BYTES
+
+open_router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"])
+
+
+@open_router.get("/health", summary="Does the process answer?")
+def health() -> Health:
+    """Needs no key."""
+    return Health()
+
+
+@router.get("/ready", summary="Can it do its work?", responses={503: {"model": Ready, "description": "Not all of it."}})
+def ready(parts: Parts, response: Response) -> Ready:
+    """Database, disk and supervisor."""
+    state = Ready(
+        ready=False,
+        database=parts.database.is_ready(),
+        disk=parts.files.free_bytes() > RESERVE_BYTES,
+        supervisor=parts.supervisor.is_alive,
+    )
+    state.ready = state.database and state.disk and state.supervisor
+    response.status_code = 200 if state.ready else 503
+    return state
+
+
+@router.get("/version", summary="What runs here?")
+def version() -> Version:
+    """Version, git revision and the packages that decide results."""
+    found = model_service.versions()
+    return Version(
+        version=str(found.pop("octa-backend")),
+        git_revision=found.pop("git_revision"),
+        python=str(found.pop("python")),
+        packages=found,
+    )

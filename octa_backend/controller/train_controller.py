@@ -1,0 +1,219 @@
+"""Routes under `/train`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from octa_backend import errors
+from octa_backend.controller import job_events
+from octa_backend.controller.config_forms import config_from_body, config_from_fields
+from octa_backend.controller.context import Parts, Reader, Reading, Writing
+from octa_backend.controller.dataset_controller import (
+    UPLOAD_ERRORS,
+    ZIP_FIELD,
+    Cursor,
+    Limit,
+    multipart,
+    take_in,
+    upload_limit,
+)
+from octa_backend.controller.forms import received_form
+from octa_backend.controller.problems import problems
+from octa_backend.controller.schemas import (
+    EpochOut,
+    GradientOut,
+    JobDetail,
+    JobOut,
+    PageOut,
+    ProgressOut,
+    ResumeChanges,
+    StartedJob,
+    progress_url,
+)
+from octa_backend.service import train_service
+from octa_backend.storage.files import remove
+from octa_backend.storage.tables import JobState
+from octa_backend.training.config import TrainConfig
+
+router = APIRouter(prefix="/train", tags=["training"])
+
+CONFIG_PROPERTIES: dict[str, Any] = TrainConfig.model_json_schema()["properties"]
+CONFIG_FIELD = {"type": "string", "description": "the whole configuration as JSON, in place of single fields"}
+CONFIG_BODY = {
+    "requestBody": {
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "properties": CONFIG_PROPERTIES},
+                "example": {"epochs": 12, "lr": 0.0005, "model": "unet_transformer"},
+            },
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {**CONFIG_PROPERTIES, "config": CONFIG_FIELD}}
+            },
+        }
+    }
+}
+
+
+def _start(parts: Parts, file_id: str, config: TrainConfig, response: Response) -> StartedJob:
+    with parts.database.writing() as session:
+        job = train_service.start(session, file_id, config)
+    parts.supervisor.wake()
+    response.headers["Location"] = progress_url(job.id)
+    return StartedJob.of(job)
+
+
+@router.post(
+    "/start-with-file",
+    status_code=202,
+    response_model=StartedJob,
+    summary="Upload a zip and train on it",
+    responses=problems(*UPLOAD_ERRORS, errors.InvalidConfig),
+    openapi_extra=multipart({"file": ZIP_FIELD, **CONFIG_PROPERTIES, "config": CONFIG_FIELD}, ["file"]),
+)
+async def start_with_file(request: Request, parts: Parts, response: Response) -> StartedJob:
+    """Check the zip, queue a training on it, and answer where to poll it."""
+    async with received_form(request, parts.files, upload_limit(request)) as form:
+        config = config_from_fields(form.fields)
+        dataset = await run_in_threadpool(take_in, parts, form)
+    return await run_in_threadpool(_start, parts, dataset.id, config, response)
+
+
+@router.post(
+    "/start-with-file/{file_id}",
+    status_code=202,
+    response_model=StartedJob,
+    summary="Train on an uploaded dataset",
+    responses=problems(errors.DatasetNotFound, errors.InvalidConfig, errors.InvalidRequest),
+    openapi_extra=CONFIG_BODY,
+)
+async def start_with_dataset(file_id: str, request: Request, parts: Parts, response: Response) -> StartedJob:
+    """Queue a training; the configuration comes as a form or as JSON, or not at all."""
+    config = await config_from_body(request)
+    return await run_in_threadpool(_start, parts, file_id, config, response)
+
+
+@router.get(
+    "/progress/{job_id}",
+    summary="Poll a job",
+    response_model=ProgressOut,
+    responses={304: {"description": "Nothing changed since `If-None-Match`."}, **problems(errors.JobNotFound)},
+)
+def progress(
+    job_id: str,
+    db: Reading,
+    language: Reader,
+    since_epoch: Annotated[int | None, Query(ge=0, description="Also send the reports after this epoch.")] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """State, latest and best epoch, findings and queue position; `ETag` changes when any of it does."""
+    found = train_service.progress(db, job_id, since_epoch)
+    facts = (job_id, found.job.version, found.queue_position, since_epoch, language)
+    etag = f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Language"}
+    if etag in (if_none_match or ""):
+        return Response(status_code=304, headers=headers)
+    body = ProgressOut.of(found, language).model_dump_json()
+    return Response(body, media_type="application/json", headers=headers)
+
+
+@router.get("/jobs", summary="List jobs, newest first", responses=problems(errors.InvalidCursor))
+def list_jobs(db: Reading, state: JobState | None = None, limit: Limit = 50, cursor: Cursor = None) -> PageOut[JobOut]:
+    """All jobs, or those of one state."""
+    page = train_service.list_jobs(db, state, limit, cursor)
+    return PageOut(items=[JobOut.of(job) for job in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/jobs/{job_id}", summary="Show a job", responses=problems(errors.JobNotFound))
+def show(job_id: str, db: Reading) -> JobDetail:
+    """Config, plan with reasons, and attempts."""
+    return JobDetail.of_rows(train_service.get(db, job_id), train_service.attempts(db, job_id))
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=204,
+    summary="Delete a job",
+    responses=problems(errors.JobNotFound, errors.IllegalJobState),
+)
+def delete(job_id: str, db: Writing, parts: Parts) -> None:
+    """Refused while it runs; its published model stays."""
+    train_service.remove(db, job_id)
+    remove(parts.files.job(job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/epochs", summary="The epochs' reports", responses=problems(errors.JobNotFound, errors.InvalidCursor)
+)
+def epochs(job_id: str, db: Reading, limit: Limit = 100, cursor: Cursor = None) -> PageOut[EpochOut]:
+    """In order."""
+    page = train_service.epoch_reports(db, job_id, limit, cursor)
+    return PageOut(items=[EpochOut.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/jobs/{job_id}/gradients",
+    summary="Loss and gradient norms per step",
+    responses=problems(errors.JobNotFound, errors.InvalidCursor),
+)
+def gradients(job_id: str, db: Reading, limit: Limit = 500, cursor: Cursor = None) -> PageOut[GradientOut]:
+    """In order."""
+    page = train_service.gradient_norms(db, job_id, limit, cursor)
+    return PageOut(items=[GradientOut.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/jobs/{job_id}/log",
+    summary="The workers' log",
+    response_class=PlainTextResponse,
+    responses=problems(errors.JobNotFound),
+)
+def log(job_id: str, db: Reading, parts: Parts) -> PlainTextResponse:
+    """What the job's workers printed, all attempts in turn; empty before the first one started."""
+    return PlainTextResponse(train_service.read_log(db, parts.files, job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    summary="Follow a job by Server-Sent Events",
+    response_class=EventSourceResponse,
+    responses=problems(errors.JobNotFound),
+)
+async def events(parts: Parts, start: job_events.Start, language: Reader) -> AsyncIterator[ServerSentEvent]:
+    """`epoch`, `finding` and `state` events until the job is over; `Last-Event-ID` goes on where a client left."""
+    async for event in job_events.follow(parts.database, start, language):
+        yield event
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    status_code=202,
+    summary="Ask a job to stop",
+    responses=problems(errors.JobNotFound, errors.IllegalJobState),
+)
+def cancel(job_id: str, db: Writing) -> JobOut:
+    """A waiting job is cancelled at once, a running one stops at its next batch and keeps its best model."""
+    return JobOut.of(train_service.request_cancel(db, job_id))
+
+
+@router.post(
+    "/jobs/{job_id}/resume",
+    status_code=202,
+    summary="Go on from the last checkpoint",
+    responses=problems(errors.JobNotFound, errors.IllegalJobState, errors.InvalidConfig),
+)
+def resume(job_id: str, parts: Parts, response: Response, changes: ResumeChanges | None = None) -> StartedJob:
+    """Queue a job that is over again, optionally with more `epochs` or another `lr`."""
+    given = {} if changes is None else json.loads(changes.model_dump_json(exclude_none=True))
+    with parts.database.writing() as session:
+        job = train_service.resume(session, job_id, given)
+    parts.supervisor.wake()
+    response.headers["Location"] = progress_url(job_id)
+    return StartedJob.of(job)

@@ -1,0 +1,103 @@
+"""What the values of all masks of a dataset mean together: foreground and background, or classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octa_backend.data.pairing import Fault
+
+MAX_CLASSES = 32
+HIGHEST_CLASS_VALUE = 32
+"""Class numbers may have gaps; a mask with a higher value is one with two values, or no mask at all."""
+
+_USUAL_FOREGROUND = {1, 255, 65535}
+
+
+@dataclass(frozen=True, slots=True)
+class MaskValues:
+    """The values of one mask: how many different ones, the lowest `MAX_CLASSES + 1` of them, and the highest."""
+
+    count: int
+    lowest: tuple[int, ...]
+    highest: int
+
+    @property
+    def is_empty(self) -> bool:
+        """True where all pixels are background."""
+        return self.lowest == (0,)
+
+    @property
+    def is_two_valued(self) -> bool:
+        """True for 0 and at most one other value."""
+        return self.count <= 1 or (self.count == 2 and self.lowest[0] == 0)
+
+    @property
+    def is_storable(self) -> bool:
+        """True where all values fit uint16."""
+        return self.lowest[0] >= 0 and self.highest <= np.iinfo(np.uint16).max
+
+
+def values_of(mask_HW: NDArray[Any]) -> MaskValues:
+    """The different values of one mask of whole numbers."""
+    different = np.unique(mask_HW)
+    return MaskValues(len(different), tuple(int(v) for v in different[: MAX_CLASSES + 1]), int(different[-1]))
+
+
+def classes_of(masks: Mapping[str, MaskValues]) -> tuple[tuple[int, ...], list[Fault]]:
+    """Decide over all masks of a dataset what their values mean.
+
+    0 is background. Two values are foreground and background, whatever the other one is; masks with 0/1, 0/255 and
+    0/65535 may be mixed. Else the values are class numbers up to `HIGHEST_CLASS_VALUE`, with or without gaps.
+
+    Args:
+        masks: file -> its values.
+
+    Returns:
+        The value of class 0, 1, …, or nothing; and faults, one per file that does not fit.
+    """
+    values = sorted(set().union(*(mask.lowest for mask in masks.values())))
+    if not all(mask.is_storable for mask in masks.values()):
+        return (), _not_classes(masks)
+    if values == [0]:
+        return (), [Fault("masks_all_empty", file) for file in masks]
+    if 0 not in values and all(mask.count <= MAX_CLASSES for mask in masks.values()):
+        return (), [Fault("masks_all_foreground", file, _listed(mask)) for file, mask in masks.items()]
+    classes = _two_classes(masks, values) or _numbered_classes(values)
+    return classes, [] if classes else _not_classes(masks)
+
+
+def _two_classes(masks: Mapping[str, MaskValues], values: Sequence[int]) -> tuple[int, ...]:
+    foreground = set(values) - {0}
+    agree = len(foreground) == 1 or foreground <= _USUAL_FOREGROUND
+    return (0, max(foreground)) if agree and all(mask.is_two_valued for mask in masks.values()) else ()
+
+
+def _numbered_classes(values: Sequence[int]) -> tuple[int, ...]:
+    fit = 0 in values and max(values) <= HIGHEST_CLASS_VALUE and len(values) <= MAX_CLASSES
+    return tuple(values) if fit else ()
+
+
+def _not_classes(masks: Mapping[str, MaskValues]) -> list[Fault]:
+    """The masks that spoil it: those with many values; where there are none, all that are not plain class numbers."""
+    many = [file for file, mask in masks.items() if not mask.is_two_valued and _is_high(mask)]
+    offenders = many or [file for file, mask in masks.items() if _is_high(mask)] or list(masks)
+    return [
+        Fault("masks_not_binary", file, _listed(masks[file]), {"unique_values": masks[file].count})
+        for file in offenders
+    ]
+
+
+def _is_high(mask: MaskValues) -> bool:
+    return mask.count > MAX_CLASSES or mask.lowest[0] < 0 or mask.highest > HIGHEST_CLASS_VALUE
+
+
+def _listed(mask: MaskValues) -> str:
+    """ "256: 0, 1, 2, … 255"."""
+    if mask.count <= 4:
+        return f"{mask.count}: {', '.join(str(value) for value in mask.lowest)}"
+    return f"{mask.count}: {', '.join(str(value) for value in mask.lowest[:3])}, … {mask.highest}"

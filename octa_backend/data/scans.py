@@ -1,0 +1,290 @@
+"""Reading one image or one mask, in whatever way it was saved. Judged by the header before a pixel is decoded."""
+
+# Shapes: C channels (1 or 3), H x W pixels.
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from octa_backend.errors import ScanTooLarge, UnreadableScan
+
+MIN_SIDE_PIXELS = 16
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
+MAX_FRAMES_COUNTED = 100
+
+# Pillow's own limit is one for the whole process and warns or raises on opening. The limit here is each caller's own,
+# held against the header before anything is decoded.
+Image.MAX_IMAGE_PIXELS = None
+
+# What Pillow's decoders raise for files that are damaged or forged.
+_DECODER_FAULTS = (
+    OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RuntimeError,
+    MemoryError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
+)  # fmt: skip
+
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
+_BYTES_PER_VALUE = {"I": 4, "F": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says about its image before it is decoded.
+
+    Attributes:
+        width: in pixels, as shown: after its EXIF orientation.
+        height: in pixels, likewise.
+        mode: Pillow's name of the pixel kind: "L", "RGB", "I;16", …
+        format: "PNG", "JPEG", "TIFF", "BMP" or "GIF".
+        frames: how many images the file holds, counted to `MAX_FRAMES_COUNTED`.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    frames: int
+
+    @property
+    def channels(self) -> int:
+        """Channels after `read_image`: 1 or 3."""
+        return 1 if self.mode in _GREY_MODES or self.mode.startswith("I;16") else 3
+
+    @property
+    def has_alpha(self) -> bool:
+        """True where `read_image` drops an alpha channel."""
+        return self.mode in _ALPHA_MODES
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes of the image as `read_image` returns it, at most."""
+        per_value = 2 if self.mode.startswith("I;16") else _BYTES_PER_VALUE.get(self.mode, 1)
+        return self.width * self.height * self.channels * per_value
+
+    @property
+    def size(self) -> str:
+        """Width and height in words: "304×304"."""
+        return f"{self.width}×{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPixels:
+    """A decoded mask, or the colours that make it none.
+
+    Attributes:
+        values: (H, W), whole numbers, uint8, uint16 or int64; None for a coloured mask.
+        colours: some (red, green, blue) of a coloured mask.
+        colour_count: how many different ones it has.
+    """
+
+    values: NDArray[Any] | None
+    colours: tuple[tuple[int, int, int], ...] = ()
+    colour_count: int = 0
+
+
+def read_header(source: BinaryIO | Path, name: str) -> Header:
+    """Read what a file says about its image, without decoding it.
+
+    Raises:
+        UnreadableScan: not a PNG, JPEG, TIFF, BMP or GIF.
+    """
+    with _opened(source, name) as image:
+        return _header(image)
+
+
+def read_image(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[Any]:
+    """Decode one scan.
+
+    Palettes and CMYK become RGB, alpha is dropped, EXIF orientation is applied. 1-bit images become 0/255.
+
+    Args:
+        source: a file, or an open one.
+        name: for messages.
+        max_pixels: the most pixels to decode.
+
+    Returns:
+        (C, H, W), C 1 or 3; uint8, uint16 for 16-bit files, float32 for files of other whole or of real numbers.
+
+    Raises:
+        UnreadableScan: not an image, damaged, too small, of several frames, or with values that are not finite.
+        ScanTooLarge: more than `max_pixels`.
+    """
+    with _opened(source, name) as image:
+        _check(_header(image), name, max_pixels)
+        return _image_array(_upright(image), name)
+
+
+def read_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[Any]:
+    """Decode one mask to its stored values: palette masks by index, 1-bit masks as 0/1, equal channels as one.
+
+    A palette of greys whose first entry is not black is a picture and not an index: it is read as the greys it shows,
+    because programs that write GIF number the greys in any order.
+
+    Returns:
+        (H, W), whole numbers.
+
+    Raises:
+        UnreadableScan: as `read_image`; also colours, or numbers that are not whole.
+        ScanTooLarge: more than `max_pixels`.
+    """
+    mask = decode_mask(source, name, max_pixels)
+    if mask.values is None:
+        raise UnreadableScan(
+            f"mask {name} has {mask.colour_count} colours; a mask holds one number per pixel: export it in grey"
+        )
+    return mask.values
+
+
+def decode_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> MaskPixels:
+    """As `read_mask`, but tells the colours of a coloured mask instead of raising."""
+    with _opened(source, name) as image:
+        _check(_header(image), name, max_pixels)
+        return _mask_pixels(_upright(image), name)
+
+
+def fault_of(header: Header, max_pixels: int) -> tuple[str, str] | None:
+    """The code of the finding, and what was found, for a header that is not of one scan; else None."""
+    if header.width * header.height > max_pixels:
+        return "scan_too_large", f"{header.size}, {max_pixels:,} pixels are allowed"
+    if min(header.width, header.height) < MIN_SIDE_PIXELS:
+        return "scan_too_small", header.size
+    if header.frames > 1:
+        more = " or more" if header.frames == MAX_FRAMES_COUNTED else ""
+        return "scan_has_frames", f"{header.frames}{more} frames"
+    return None
+
+
+def _check(header: Header, name: str, max_pixels: int) -> None:
+    fault = fault_of(header, max_pixels)
+    if fault is None:
+        return
+    code, found = fault
+    if code == "scan_too_large":
+        raise ScanTooLarge(f"{name} is {found}; send a smaller part of it")
+    if code == "scan_too_small":
+        raise UnreadableScan(f"{name} is {found}; both sides need at least {MIN_SIDE_PIXELS} pixels")
+    raise UnreadableScan(f"{name} has {found}; send one scan per file")
+
+
+@contextmanager
+def _opened(source: BinaryIO | Path, name: str) -> Iterator[Image.Image]:
+    """The image of a file, not decoded; what its decoder raises becomes `UnreadableScan`."""
+    if isinstance(source, Path):
+        with source.open("rb") as file, _opened(file, name) as image:
+            yield image
+        return
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError as error:
+        raise UnreadableScan(f"{name} is not a PNG, JPEG, TIFF, BMP or GIF image, whatever its name says") from error
+    except _DECODER_FAULTS as error:
+        raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error
+
+
+def _header(image: Image.Image) -> Header:
+    width, height = image.size
+    # TIFF files report the size as shown; the other formats the size as stored.
+    if image.format != "TIFF" and _has_exif(image) and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+        width, height = height, width
+    # A camera's MPO is a JPEG with previews behind the picture.
+    image_format = "JPEG" if image.format == "MPO" else str(image.format)
+    frames = 1 if image_format == "JPEG" else _count_frames(image)
+    return Header(width, height, image.mode, image_format, frames)
+
+
+def _count_frames(image: Image.Image) -> int:
+    if image.format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    # Each page costs time, and a forged file has millions.
+    for frame in range(1, MAX_FRAMES_COUNTED):
+        try:
+            image.seek(frame)
+        except EOFError:
+            image.seek(0)
+            return frame
+    image.seek(0)
+    return MAX_FRAMES_COUNTED
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Whether there is EXIF data to ask for: for a PNG without it in front, Pillow would decode the pixels to look."""
+    return image.format != "PNG" or "exif" in image.info
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    has_exif = _has_exif(image)
+    image.load()
+    return ImageOps.exif_transpose(image) if has_exif else image
+
+
+def _image_array(image: Image.Image, name: str) -> NDArray[Any]:
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16, copy=False)[np.newaxis]
+    if image.mode in ("I", "F"):
+        return _numbers(np.asarray(image), name)[np.newaxis]
+    if image.mode == "1":
+        return np.asarray(image).astype(np.uint8)[np.newaxis] * np.uint8(255)
+    image.info.pop("transparency", None)  # converting a palette with one to RGB warns
+    if image.mode in _GREY_MODES:
+        return np.asarray(image.convert("L"))[np.newaxis]
+    return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return (image.convert("RGBA") if image.mode == "RGBa" else image).convert("RGB")
+
+
+def _numbers(values_HW: NDArray[Any], name: str) -> NDArray[Any]:
+    """32-bit whole or real numbers: uint16 where they fit, else float32."""
+    if values_HW.dtype.kind == "i" and values_HW.min() >= 0 and values_HW.max() <= np.iinfo(np.uint16).max:
+        return values_HW.astype(np.uint16)
+    if not np.isfinite(values_HW).all():
+        raise UnreadableScan(f"{name} holds values that are not finite (NaN or infinity)")
+    return values_HW.astype(np.float32)
+
+
+def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
+    if image.mode == "P":
+        return MaskPixels(_palette_values(image))
+    if image.mode in ("1", "L") or image.mode.startswith("I;16"):
+        values_HW = np.asarray(image)
+        return MaskPixels(values_HW.astype(np.uint16 if values_HW.dtype.itemsize > 1 else np.uint8))
+    if image.mode in ("I", "F"):
+        numbers_HW = np.asarray(image)
+        if not np.isfinite(numbers_HW).all() or (numbers_HW != np.rint(numbers_HW)).any():
+            raise UnreadableScan(f"mask {name} holds fractions; a mask holds whole numbers")
+        return MaskPixels(numbers_HW.astype(np.int64))
+    if image.mode == "PA":
+        return MaskPixels(np.asarray(image)[..., 0])
+    if image.mode in _GREY_MODES:
+        return MaskPixels(np.asarray(image.convert("L")))
+    return _one_channel(np.asarray(_to_rgb(image)))
+
+
+def _palette_values(image: Image.Image) -> NDArray[np.uint8]:
+    indices_HW = np.asarray(image)
+    colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    is_grey = (colours == colours[:, :1]).all()
+    if not is_grey or not colours[0].any() or indices_HW.max() >= len(colours):
+        return indices_HW
+    return np.take(colours[:, 0], indices_HW)
+
+
+def _one_channel(colours_HWC: NDArray[Any]) -> MaskPixels:
+    red, green, blue = (colours_HWC[..., channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return MaskPixels(np.ascontiguousarray(red))
+    packed = np.unique(red.astype(np.uint32) << 16 | green.astype(np.uint32) << 8 | blue)
+    named = tuple((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed[:8])
+    return MaskPixels(None, named, len(packed))

@@ -1,0 +1,91 @@
+"""PNG pictures of scans, masks and predictions."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+from torchvision.utils import draw_segmentation_masks, make_grid
+
+COLOURS = ("#ff3b30", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#ff2d55")
+"""Overlay colour of class 1, 2, …; they begin again after the last."""
+
+ALPHA = 0.5
+TILE = 256  # pixels of one picture in a contact sheet
+
+
+def mask_picture(mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+    """The mask as it is saved: 0 and 255 for binary masks, class indices for more classes; (H, W)."""
+    return (mask > 0).astype(np.uint8) * np.uint8(255) if classes == 2 else mask
+
+
+def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+    """The scan with each foreground class tinted.
+
+    Args:
+        image: (C, H, W) in 0..1, one or three channels.
+        mask: (H, W), class indices.
+        classes: with background.
+
+    Returns:
+        uint8, (H, W, 3).
+    """
+    return _hwc(_overlay(_rgb(image), torch.from_numpy(mask), classes))
+
+
+def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int) -> NDArray[np.uint8]:
+    """One row per scan: image, mask, overlay, each fitted into a square; uint8, (H, W, 3).
+
+    Args:
+        pairs: images (C, H, W) in 0..1 with their masks (H, W) of class indices.
+        classes: with background.
+    """
+    tiles = []
+    for image, mask in pairs:
+        classes_HW = torch.from_numpy(mask)
+        drawn = _overlay(torch.zeros(3, *mask.shape, dtype=torch.uint8), classes_HW, classes, alpha=1.0)
+        if classes == 2:
+            drawn = (classes_HW > 0).to(torch.uint8).mul(255).expand(3, -1, -1)
+        tiles += [_fit(_rgb(image)), _fit(drawn, nearest=True), _fit(_overlay(_rgb(image), classes_HW, classes))]
+    return _hwc(make_grid(tiles, nrow=3, padding=4, pad_value=255))
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """Encode (H, W) or (H, W, 3) as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _hwc(picture: Tensor) -> NDArray[np.uint8]:
+    array: NDArray[np.uint8] = picture.permute(1, 2, 0).numpy()
+    return array
+
+
+def _rgb(image: NDArray[np.float32]) -> Tensor:
+    tensor = torch.from_numpy(image).mul(255).round().to(torch.uint8)
+    return tensor.expand(3, -1, -1) if tensor.shape[0] == 1 else tensor
+
+
+def _overlay(rgb: Tensor, mask: Tensor, classes: int, alpha: float = ALPHA) -> Tensor:
+    layers = torch.stack([mask == index for index in range(1, classes)])
+    colours = [COLOURS[i % len(COLOURS)] for i in range(classes - 1)]
+    drawn: Tensor = draw_segmentation_masks(rgb.contiguous(), layers, alpha=alpha, colors=colours)
+    return drawn
+
+
+def _fit(picture: Tensor, *, nearest: bool = False) -> Tensor:
+    """Scale to at most `TILE` on the longer side and centre on black."""
+    height, width = picture.shape[-2:]
+    scale = TILE / max(height, width)
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    mode = transforms.InterpolationMode.NEAREST if nearest else transforms.InterpolationMode.BILINEAR
+    small = transforms.resize(picture, size, interpolation=mode, antialias=not nearest)
+    left, top = (TILE - size[1]) // 2, (TILE - size[0]) // 2
+    fitted: Tensor = transforms.pad(small, [left, top, TILE - size[1] - left, TILE - size[0] - top])
+    return fitted

@@ -1,0 +1,121 @@
+"""A trained network that answers: one scan in, mask and probabilities out.
+
+Shapes: C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from octa_backend.data.normalise import to_unit
+from octa_backend.inference.tiling import predict_logits
+from octa_backend.models import registry
+from octa_backend.training.checkpoint import load_weights
+from octa_backend.training.precision import autocast
+
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+UNCERTAIN = (0.25, 0.75)
+"""A pixel whose probability lies between these is uncertain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says of one scan.
+
+    Attributes:
+        mask: uint8, (H, W), class indices.
+        probability: float32, (H, W), that a pixel is not background.
+        confidence: mean over pixels of the probability of the class chosen, in 0..1.
+        uncertain_fraction: share of pixels whose foreground probability lies between the `UNCERTAIN` bounds.
+        seconds: time in the network.
+    """
+
+    mask: NDArray[np.uint8]
+    probability: NDArray[np.float32]
+    confidence: float
+    uncertain_fraction: float
+    seconds: float
+
+    @property
+    def foreground_fraction(self) -> float:
+        """Share of pixels that are not background."""
+        return float(np.count_nonzero(self.mask) / self.mask.size)
+
+
+class Predictor:
+    """A published model in memory. Safe to use from several threads; scans are computed one after the other."""
+
+    def __init__(self, folder: Path, device: str, precision: str) -> None:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+        self.channels: int = card["channels"]
+        self.classes: int = card["classes"]
+        self._device, self._precision = device, precision
+        self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
+        out_channels = 1 if self.classes == 2 else self.classes
+        network = registry.build(card["network"], self.channels, out_channels)
+        load_weights(network, folder / "weights.safetensors")
+        self._network: nn.Module = network.eval().to(device).to(memory_format=self._layout)
+        self._lock = threading.Lock()
+
+    def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
+        """Segment one scan.
+
+        Args:
+            image: (C, H, W) with one or three channels, uint8, uint16 or float32; brought to the model's channels.
+            threshold: a pixel is foreground from this probability on (binary models only).
+            tta: average over the four flips of the scan, which takes four times as long.
+
+        Returns:
+            Mask and probabilities at the scan's own size.
+        """
+        x_1CHW = torch.from_numpy(match_channels(to_unit(image), self.channels))[None].to(self._device)
+        start = time.perf_counter()
+        with self._lock, torch.inference_mode():
+            views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
+            probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0).cpu()
+        seconds = time.perf_counter() - start
+        return _decide(probability_KHW, threshold, seconds)
+
+    def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
+        with autocast(self._device, self._precision):
+            logits = predict_logits(self._network, x_1CHW.flip(axes).contiguous(memory_format=self._layout))
+        if logits.shape[1] == 1:
+            foreground = logits.sigmoid()
+            probability = torch.cat((1 - foreground, foreground), dim=1)
+        else:
+            probability = logits.softmax(1)
+        return probability.flip(axes)[0]
+
+
+def _decide(probability_KHW: Tensor, threshold: float, seconds: float) -> Prediction:
+    foreground = 1 - probability_KHW[0]
+    binary = probability_KHW.shape[0] == 2
+    mask = (foreground >= threshold).long() if binary else probability_KHW.argmax(0)
+    chosen = probability_KHW.gather(0, mask[None])[0]
+    low, high = UNCERTAIN
+    return Prediction(
+        mask=mask.to(torch.uint8).numpy(),
+        probability=foreground.float().numpy(),
+        confidence=float(chosen.mean()),
+        uncertain_fraction=float(((foreground > low) & (foreground < high)).float().mean()),
+        seconds=seconds,
+    )
+
+
+def match_channels(image: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """Bring (C, H, W) to the model's channels: grey is repeated, colour becomes its luma."""
+    if image.shape[0] == channels:
+        return image
+    if image.shape[0] == 1:
+        return np.repeat(image, channels, axis=0)
+    return np.tensordot(np.asarray(GREY_WEIGHTS, np.float32), image, axes=1)[None].astype(np.float32)

@@ -1,0 +1,93 @@
+"""What becomes of the trainer's events: rows in the database, written in batches, and lines in the job's log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+from sqlalchemy import delete, insert
+from sqlalchemy.orm import Session
+
+from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.messages import describe
+from octa_backend.service import attempt_service, finding_store
+from octa_backend.service.launcher import WorkerOrder
+from octa_backend.storage.database import Database
+from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
+from octa_backend.training.events import EpochFinished, Event, StepFinished
+
+MAX_PENDING_STEPS = 200
+
+_log = logging.getLogger(__name__)
+
+
+class EventSink:
+    """Takes the trainer's events. Gradient norms are kept back and written with the epoch, or every 200 steps."""
+
+    def __init__(self, database: Database, order: WorkerOrder, epochs: int) -> None:
+        self._database = database
+        self._order = order
+        self._epochs = epochs
+        self._pending: list[StepFinished] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        match event:
+            case StepFinished():
+                self._pending.append(event)
+                if len(self._pending) >= MAX_PENDING_STEPS:
+                    self.write()
+            case EpochFinished():
+                self.write(event)
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the steps of an epoch that an earlier attempt began and did not finish."""
+        with self._database.writing() as session:
+            later = GradientNorm.job_id == self._order.job_id, GradientNorm.epoch > epoch
+            session.execute(delete(GradientNorm).where(*later))
+
+    def notice(self, finding: Finding) -> None:
+        """Record a finding."""
+        with self._database.writing() as session:
+            session.add(JobFinding(job_id=self._order.job_id, finding=finding_store.to_row(finding)))
+            session.get_one(Job, self._order.job_id).touch()
+        _log.info("finding: %s", describe(finding, "en")["message"])
+
+    def write(self, report: EpochFinished | None = None) -> None:
+        """Write what was kept back, and an epoch's report if it is not there yet."""
+        with self._database.writing() as session:
+            if not attempt_service.is_current(session, self._order.attempt_id):
+                return
+            if self._pending:
+                session.execute(insert(GradientNorm), [self._gradient_row(step) for step in self._pending])
+            if report is not None and self._is_new(session, report):
+                self._add(session, report)
+        self._pending.clear()
+
+    def _gradient_row(self, step: StepFinished) -> dict[str, object]:
+        place = {"job_id": self._order.job_id, "epoch": step.epoch, "step": step.step}
+        return {**place, "loss": step.loss, "lr": step.lr, **step.gradient_norms}
+
+    def _is_new(self, session: Session, report: EpochFinished) -> bool:
+        return session.get(EpochReport, (self._order.job_id, report.epoch)) is None
+
+    def _add(self, session: Session, report: EpochFinished) -> None:
+        session.add(EpochReport(job_id=self._order.job_id, **asdict(report)))
+        job = session.get_one(Job, self._order.job_id)
+        job.epoch = report.epoch
+        if job.best_val_dice is None or report.val_dice > job.best_val_dice:
+            job.best_epoch, job.best_val_dice = report.epoch, report.val_dice
+        job.touch()
+        _log.info("%s", epoch_line(report, self._epochs))
+
+
+NAMES = {"bce": "BCE", "ce": "CE", "dice": "Dice"}
+
+
+def epoch_line(report: EpochFinished, epochs: int) -> str:
+    """The line of the log that people read and grep for."""
+    parts = ", ".join(f"{NAMES[name]}: {value:.4f}" for name, value in report.loss_components.items())
+    return (
+        f"Epoch [{report.epoch}/{epochs}] | Train Loss: {report.train_loss:.4f} ({parts}) "
+        f"| Val Dice: {report.val_dice:.4f}"
+    )

@@ -1,0 +1,79 @@
+"""A training without server and database: a zip in, a folder with checkpoints and a model out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from octa_backend.data.intake import prepare
+from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.findings import Finding
+from octa_backend.errors import InvalidConfig
+from octa_backend.service import model_service
+from octa_backend.service.dataset_service import limits
+from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
+from octa_backend.settings import Settings
+from octa_backend.training.checkpoint import Checkpoints
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.trainer import Emit, Outcome, fit
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResult:
+    """Where the model lies, how the run ended, and the model's card."""
+
+    model: Path | None
+    outcome: Outcome
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTraining:
+    """A zip that was checked, and the plan for it; its checkpoints are in `out`, so that it can go on later."""
+
+    run: Experiment
+    source: Source
+    findings: tuple[Finding, ...]
+    out: Path
+
+    def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
+        """Train, score the test split once, and write the model to `out/model`."""
+        checkpoints = Checkpoints(self.out / "checkpoints")
+        outcome = fit(self.run.data, self.run.plan, checkpoints=checkpoints, emit=emit, should_stop=should_stop)
+        tested = score_test_split(self.run, checkpoints, should_stop) if outcome.finished else []
+        card = make_card(self.run, self.source, outcome, tested)
+        if outcome.best is None:
+            return LocalResult(None, outcome, card)
+        folder = self.out / f"model-e{outcome.best.epoch}"
+        model_service.write_model(folder, checkpoints.best_weights(), {"model_id": folder.name, **card})
+        return LocalResult(folder, outcome, card)
+
+
+def open_training(archive: Path, out: Path, config: TrainConfig, settings: Settings) -> LocalTraining:
+    """Check a zip and plan a training on it.
+
+    Args:
+        archive: the zip.
+        out: a folder for everything; if it holds a training of the same zip, that goes on.
+        config: what to compute.
+        settings: limits and device.
+
+    Raises:
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
+        InvalidConfig: the folder holds a training of another zip.
+    """
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    out.mkdir(parents=True, exist_ok=True)
+    folder, mark = out / "dataset", out / "dataset.sha256"
+    findings: tuple[Finding, ...] = ()
+    if not folder.exists():
+        findings = prepare(archive, folder, limits(settings)).findings
+        mark.write_text(digest, "utf-8")
+    elif mark.read_text("utf-8") != digest:
+        raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
+    run = design(DatasetStore(folder), config, settings.device, None)
+    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, out)

@@ -1,0 +1,98 @@
+"""The models: published checkpoints with their cards."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from octa_backend.errors import JobNotFound, ModelNotFound, NoModelYet
+from octa_backend.storage.files import folder_written_aside, sync_folder_files
+from octa_backend.storage.tables import Job, Model
+
+WEIGHTS_FILE = "weights.safetensors"
+CARD_FILE = "card.json"
+RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "pillow")
+
+
+def write_model(folder: Path, weights: Path, card: dict[str, Any]) -> None:
+    """Write a model's folder aside and rename it; a folder that is already whole stays."""
+    if (folder / CARD_FILE).exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder_written_aside(folder) as aside:
+        shutil.copyfile(weights, aside / WEIGHTS_FILE)
+        text = json.dumps({**card, "versions": versions()}, ensure_ascii=False, indent=1)
+        (aside / CARD_FILE).write_text(text, "utf-8")
+        sync_folder_files(aside)
+
+
+def versions() -> dict[str, str | None]:
+    """What the model was made with."""
+    found: dict[str, str | None] = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+    return {**found, "python": platform.python_version(), "git_revision": git_revision()}
+
+
+def git_revision() -> str | None:
+    """The revision of this program where it runs from a git checkout, else None."""
+    git = shutil.which("git")
+    root = Path(__file__).parents[2]
+    if git is None or not (root / ".git").exists():
+        return None
+    answer = subprocess.run(  # noqa: S603 - fixed arguments
+        [git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None
+
+
+def register(session: Session, model_id: str, job: Job, card: dict[str, Any]) -> Model:
+    """Note a written model, once."""
+    model = session.get(Model, model_id)
+    if model is None:
+        model = Model(id=model_id, job_id=job.id, file_id=job.file_id, card=card)
+        session.add(model)
+        session.flush()
+    return model
+
+
+def find(session: Session, model_id: str | None, job_id: str | None) -> Model:
+    """The model with this id, or of this job, or the default one: the newest.
+
+    Raises:
+        ModelNotFound: no model has this id.
+        JobNotFound: no job has this id.
+        NoModelYet: the job has published none, or there is none at all.
+    """
+    if model_id is not None:
+        return get(session, model_id)
+    newest = select(Model).order_by(Model.created_at.desc(), Model.id).limit(1)
+    if job_id is not None:
+        newest = newest.where(Model.job_id == job_id)
+    model = session.scalars(newest).one_or_none()
+    if model is None and job_id is None:
+        raise NoModelYet("no model has been trained yet; start a training with POST /train/start-with-file")
+    if model is None:
+        job = session.get(Job, job_id)
+        if job is None:
+            raise JobNotFound(f"no job has the id {job_id!r}")
+        raise NoModelYet(f"job {job_id} is {job.state} and has published no model")
+    return model
+
+
+def get(session: Session, model_id: str) -> Model:
+    """The model with this id.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    model = session.get(Model, model_id)
+    if model is None:
+        raise ModelNotFound(f"no model has the id {model_id!r}")
+    return model

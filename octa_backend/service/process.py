@@ -1,0 +1,89 @@
+"""Operating-system facts about processes: the one place that knows where Windows and Linux differ."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+CLOCK_TOLERANCE_SECONDS = 2.0
+"""A process's start time shifts a little when the system's clock is set."""
+
+KILL_WAIT_SECONDS = 10.0
+
+MALLOC_SETTINGS = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
+    "MALLOC_TOP_PAD_": str(256 * 2**20),
+}
+"""glibc keeps freed memory: without this every large tensor is mapped and page-faulted anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessMark:
+    """Which process is meant: ids are used again after a while, so its start time (seconds since 1970) counts too."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessMark:
+        """The mark of a process that runs now."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    @classmethod
+    def of_self(cls) -> ProcessMark:
+        """The mark of this process."""
+        return cls.of(os.getpid())
+
+    def _find(self) -> psutil.Process | None:
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < CLOCK_TOLERANCE_SECONDS
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def is_alive(self) -> bool:
+        """Whether it runs; a zombie does not."""
+        return self._find() is not None
+
+    def kill(self) -> None:
+        """End it at once, and wait until it is gone."""
+        process = self._find()
+        if process is None:
+            return
+        try:
+            process.kill()
+            process.wait(KILL_WAIT_SECONDS)
+        except psutil.NoSuchProcess:
+            return
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment a worker starts with; what the user has set himself stays."""
+    malloc = MALLOC_SETTINGS if sys.platform == "linux" else {}
+    return {**malloc, **environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def detached() -> dict[str, Any]:
+    """Arguments of `subprocess.Popen` with which a worker outlives its parent and does not get its Ctrl-C."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    return {"start_new_session": True}
+
+
+def lower_priority(niceness: int) -> None:
+    """Let other processes go first; 0 leaves the priority as it is."""
+    if niceness == 0:
+        return
+    process = psutil.Process()
+    if sys.platform == "win32":
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        process.nice(max(process.nice(), niceness))

@@ -1,0 +1,124 @@
+"""The supervisor: a thread of the API process that starts attempts, and notices the ones that died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from octa_backend.errors import OctaError
+from octa_backend.service import attempt_service
+from octa_backend.service.launcher import Launcher, WorkerOrder
+from octa_backend.service.log_tail import last_lines
+from octa_backend.service.process import ProcessMark
+from octa_backend.settings import Settings
+from octa_backend.storage.database import Database
+from octa_backend.storage.files import Files
+from octa_backend.storage.tables import Attempt
+
+TICK_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
+"""A worker that is silent for so long is taken for dead: it hangs, or was never started."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Watches over attempts until it is closed; the workers live on after it."""
+
+    def __init__(self, settings: Settings, files: Files, database: Database, launcher: Launcher) -> None:
+        self._settings = settings
+        self._files = files
+        self._database = database
+        self._launcher = launcher
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+
+    def open(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching; running workers go on and are adopted by the next server."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it watches."""
+        return self._thread.is_alive()
+
+    def wake(self) -> None:
+        """Look at the queue now: a job was added."""
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self.tick()
+            except (SQLAlchemyError, OSError):  # a full disk or a locked database now must not end the watch for ever
+                _log.exception("the supervisor's round failed; it is tried again")
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+
+    def tick(self) -> None:
+        """One round: close the attempts that died, then start what waits."""
+        with self._database.reading() as session:
+            attempts = attempt_service.open_attempts(session)
+        for attempt in attempts:
+            ending = self._why_dead(attempt)
+            if ending is not None:
+                self._close(attempt, ending)
+        while not self._closing.is_set() and self._start_next():
+            pass
+
+    def _why_dead(self, attempt: Attempt) -> str | None:
+        """Why an attempt is over, in words, or None while it lives."""
+        mark = attempt_service.mark_of(attempt)
+        silent = attempt_service.is_silent(attempt, self._settings.heartbeat_seconds, PATIENCE_SECONDS)
+        if mark is None:
+            return "the worker process never started" if silent else None
+        if not self._launcher.is_alive(mark):
+            return explain_exit(self._launcher.exit_code(mark))
+        if silent:
+            self._launcher.stop(mark)
+            return f"the worker process gave no sign of life for {PATIENCE_SECONDS:.0f} s and was stopped"
+        return None
+
+    def _close(self, attempt: Attempt, ending: str) -> None:
+        tail = last_lines(self._files.job_log(attempt.job_id))
+        with self._database.writing() as session:
+            attempt_service.crashed(session, attempt.id, ending, self._settings.max_attempts, tail)
+        _log.warning("job %s, attempt %d: %s", attempt.job_id, attempt.number, ending)
+
+    def _start_next(self) -> bool:
+        with self._database.writing() as session:
+            attempt = attempt_service.claim_next(session, self._settings.jobs_per_device)
+        if attempt is None:
+            return False
+        try:
+            mark = self._launcher.start(WorkerOrder.of(self._settings, attempt.job_id, attempt.id))
+        except (OSError, OctaError) as error:
+            self._close(attempt, f"the worker process could not be started: {error}")
+            return False
+        self._record(attempt, mark)
+        return True
+
+    def _record(self, attempt: Attempt, mark: ProcessMark) -> None:
+        with self._database.writing() as session:
+            attempt_service.record_process(session, attempt.id, mark)
+        _log.info("job %s, attempt %d: worker process %d", attempt.job_id, attempt.number, mark.pid)
+
+
+def explain_exit(code: int | None) -> str:
+    """Say in words how a process ended."""
+    if code is None:
+        return "the worker process died"
+    if code == -9:
+        return "the worker process was killed (signal 9), often because the machine ran out of memory"
+    if code < 0:
+        return f"the worker process was ended by signal {-code}"
+    return f"the worker process ended with exit code {code}"

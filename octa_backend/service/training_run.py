@@ -1,0 +1,85 @@
+"""One attempt at a training, from the stored job to the published model. Runs in the worker; imports torch."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from octa_backend.data.store import DatasetStore
+from octa_backend.service import attempt_service, model_service
+from octa_backend.service.event_sink import EventSink
+from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
+from octa_backend.service.launcher import WorkerOrder
+from octa_backend.storage.database import Database
+from octa_backend.storage.files import Files
+from octa_backend.storage.tables import Dataset, Job, JobState
+from octa_backend.training.checkpoint import Checkpoints
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.plan import Plan
+from octa_backend.training.trainer import Outcome, fit
+
+_log = logging.getLogger(__name__)
+
+
+def run_training(order: WorkerOrder, files: Files, database: Database, should_stop: ShouldStop) -> None:
+    """Train, score the test split once, publish the best checkpoint, and close the attempt."""
+    with database.reading() as session:
+        job = session.get_one(Job, order.job_id)
+        dataset = session.get_one(Dataset, job.file_id)
+    config = TrainConfig.model_validate(job.config)
+    earlier = Plan.model_validate(job.plan) if job.plan else None
+    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier)
+    checkpoints = Checkpoints(files.checkpoints(job.id))
+    sink = EventSink(database, order, config.epochs)
+    _begin(order, database, sink, run, checkpoints)
+    outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)
+    sink.write()
+    tested = score_test_split(run, checkpoints, should_stop) if outcome.finished else []
+    card = make_card(run, Source(dataset.id, dataset.name, dataset.sha256), outcome, tested)
+    if card["test"]:
+        _log.info("Test Dice: %.4f, mean over %d scans", card["test"]["dice"], card["test"]["scans"])
+    _finish(order, files, database, outcome, checkpoints, card)
+
+
+def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
+    """Store the plan; drop the steps of an epoch that an earlier attempt did not finish."""
+    index = checkpoints.index
+    last = index.last if index else 0
+    with database.writing() as session:
+        job = session.get_one(Job, order.job_id)
+        first_time = job.plan is None
+        job.plan = run.plan.model_dump(mode="json")
+        job.touch()
+    sink.forget_after(last)
+    _log.info("%s; after epoch %d", run.describe(), last)
+    if first_time:
+        for reason in run.plan.reasons:
+            _log.info("plan: %s = %s, because %s", reason.field, reason.value, reason.reason)
+        for finding in run.findings():
+            sink.notice(finding)
+
+
+def _finish(
+    order: WorkerOrder,
+    files: Files,
+    database: Database,
+    outcome: Outcome,
+    checkpoints: Checkpoints,
+    card: dict[str, Any],
+) -> None:
+    """Publish the best checkpoint and move the job to its end, unless the attempt was taken away."""
+    model_id = None
+    if outcome.best is not None:
+        model_id = f"{order.job_id}-e{outcome.best.epoch}"
+        model_service.write_model(files.model(model_id), checkpoints.best_weights(), {"model_id": model_id, **card})
+    with database.writing() as session:
+        job = attempt_service.end(session, order.attempt_id, "finished" if outcome.finished else "cancelled")
+        if job is None:
+            _log.warning("another process works on this job now; this one leaves it alone")
+            return
+        if model_id is not None:
+            job.model_id = model_service.register(session, model_id, job, card).id
+        job.test = card["test"] or job.test
+        job.move_to(JobState.SUCCEEDED if outcome.finished else JobState.CANCELLED)
+    _log.info("the job %s; model %s", job.state, model_id)

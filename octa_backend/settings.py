@@ -1,0 +1,137 @@
+"""Settings: where things are and how big they may be. Built once in the CLI and passed down."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from octa_backend.errors import InvalidSettings
+
+PREFIX = "OCTA_"
+DATABASE_FILE = "octa.sqlite3"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseSettings):
+    """Read from the environment with the prefix `OCTA_`; lists are JSON, for example `OCTA_API_KEYS='["…"]'`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `api_keys`."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+
+    data_dir: Path = Path("octa_data")
+    """Folder of the database, datasets, jobs and models."""
+
+    database_url: str = ""
+    """SQLAlchemy URL; empty is SQLite in `data_dir`."""
+
+    device: str = "auto"
+    """Where trainings run: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`."""
+
+    jobs_per_device: int = Field(default=1, ge=1, le=64)
+    """How many trainings run at the same time; the others wait in order."""
+
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    """How many worker processes may die over one job before it fails."""
+
+    max_upload_mib: int = Field(default=4096, ge=1)
+    """Largest upload of a dataset, MiB."""
+
+    max_unpacked_mib: int = Field(default=16384, ge=1)
+    """Largest sum of a zip's unpacked files, MiB."""
+
+    max_files: int = Field(default=50_000, ge=1)
+    """Most files in a zip."""
+
+    max_compression_ratio: float = Field(default=200.0, gt=1)
+    """A file over 1 MiB that unpacks to more than so many times its packed size is taken for a bomb."""
+
+    max_scan_pixels: int = Field(default=64_000_000, ge=256)
+    """Most pixels of one image."""
+
+    max_predict_mib: int = Field(default=256, ge=1)
+    """Largest request of `POST /predict`, MiB."""
+
+    max_predict_files: int = Field(default=64, ge=1)
+    """Most scans in one request of `POST /predict`."""
+
+    cors_origins: list[str] = Field(default_factory=list)
+    """Origins of web pages that may call the API, for example `["http://localhost:5173"]`; `["*"]` allows all."""
+
+    api_keys: list[SecretStr] = Field(default_factory=list)
+    """Keys of which one must come as `Authorization: Bearer KEY`; empty asks for none."""
+
+    heartbeat_seconds: float = Field(default=2.0, gt=0, le=60)
+    """How often a worker shows that it lives, seconds."""
+
+    worker_niceness: int = Field(default=10, ge=0, le=19)
+    """How much a worker yields to other processes, 0 to 19."""
+
+    language: Literal["en", "zh"] = "en"
+    """Language of findings where a request names none."""
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database to use."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / DATABASE_FILE}"
+
+    def without_secrets(self) -> dict[str, Any]:
+        """The effective settings as they may be shown."""
+        shown = self.model_dump(mode="json", exclude={"api_keys", "database_url"})
+        shown["api_keys"] = f"{len(self.api_keys)} keys" if self.api_keys else "none"
+        shown["database_url"] = _without_password(self.effective_database_url)
+        return shown
+
+    def check_binding(self) -> None:
+        """Refuse to serve a network without a key.
+
+        Raises:
+            InvalidSettings: the host is not loopback and there is no API key.
+        """
+        if self.host not in LOOPBACK and not self.api_keys:
+            raise InvalidSettings(
+                f"listening on {self.host} would let everybody on the network in; set a key first, for example "
+                "OCTA_API_KEYS='[\"a-long-random-key\"]', or listen on 127.0.0.1"
+            )
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy import make_url  # noqa: PLC0415 - only when shown
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def load_settings(**given: Any) -> Settings:
+    """Build the settings from the environment; `given` values win.
+
+    Raises:
+        InvalidSettings: a value is out of range, or a variable with the prefix is not a setting.
+    """
+    _refuse_misspelt(os.environ)
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise InvalidSettings(faults) from error
+
+
+def _refuse_misspelt(environment: Mapping[str, str]) -> None:
+    """pydantic-settings ignores a variable it does not know, so a typing error would pass without a word."""
+    names = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in environment:
+        if variable.upper().startswith(PREFIX) and variable.upper() not in names:
+            close = difflib.get_close_matches(variable.upper(), names, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise InvalidSettings(f"{variable} is not a setting{hint}")
