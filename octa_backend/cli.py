@@ -132,6 +132,22 @@ def synth(
     console.print(f"{count} scans of {size}×{size} in {out}")
 
 
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="A zip of your own.", exists=True, dir_okay=False)] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is made.")] = Path("demo_out"),
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs to train.")] = 6,
+    model: Annotated[str, typer.Option(help="Network to train.")] = "unet_transformer",
+) -> None:
+    """Show the whole story over HTTP: upload, train, watch, predict an unseen scan."""
+    from octa_backend.commands import demo as demo_command  # noqa: PLC0415
+
+    try:
+        demo_command.demo(console, data, out, epochs, model)
+    except OctaError as error:
+        _fail(error)
+
+
 def main() -> None:
     """The `octa` command."""
     app()

@@ -1,0 +1,48 @@
+# On a fresh machine: `make demo` and `make test`. Windows users find the plain pip lines in README.md.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?=
+EPOCHS ?= 6
+
+# Modules are compiled once; without this every start of the server would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: setup run demo check fix test bench pins
+
+setup: .venv/.ready
+
+.venv/.ready: requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements.txt -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+run: setup
+	$(BIN)/octa serve
+
+demo: setup
+	$(BIN)/octa demo --epochs $(EPOCHS) $(if $(DATA),--data $(DATA))
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup
+	$(BIN)/python -m pytest -q -m "not acceptance"
+	$(BIN)/python -m pytest -q -m acceptance
+
+bench: setup
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/serve.py
+
+pins: setup
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt

@@ -1,0 +1,191 @@
+"""`octa demo`: the whole story over HTTP: a zip in, a training watched, an unseen scan segmented."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from octa_backend.data.normalise import to_unit
+from octa_backend.data.store import DatasetStore
+from octa_backend.data.synthetic import make_scan, write_zip
+from octa_backend.errors import OctaError, ServerUnreachable
+from octa_backend.settings import load_settings
+from octa_backend.storage.files import Files
+
+SCANS, SIZE, SEED = 32, 128, 7
+START_SECONDS, POLL_SECONDS = 60.0, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A scan that took no part in the training, and the mask that a perfect answer would have."""
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+
+
+def demo(console: Console, data: Path | None, out: Path, epochs: int, model: str) -> None:
+    """Run the story and print what came out.
+
+    Raises:
+        OctaError: the server did not start, refused the data, or the training failed.
+    """
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    archive = data or _synthetic(console, out)
+    with _server(console, out / "server") as client:
+        job_id = _start(console, client, archive, epochs, model)
+        progress = _watch(console, client, job_id)
+        unseen = _held_out(out / "server", progress) if data else _fresh_scan()
+        _predict(console, client, unseen, progress, out)
+    console.print(f"done in {time.monotonic() - started:.0f} s; the server is stopped")
+
+
+def _synthetic(console: Console, out: Path) -> Path:
+    archive = out / "synthetic.zip"
+    write_zip(archive, SCANS, size=SIZE, seed=SEED)
+    console.print(f"made {SCANS} synthetic OCTA scans of {SIZE}×{SIZE}: {archive}")
+    return archive
+
+
+def _fresh_scan() -> Unseen:
+    """The scan that would come next in the synthetic zip."""
+    scan = make_scan(SIZE, np.random.default_rng([SEED, SCANS]))
+    return Unseen("unseen synthetic scan", scan.image, scan.mask)
+
+
+def _held_out(data_dir: Path, progress: dict[str, Any]) -> Unseen:
+    """The first scan of the test split, or of the validation split where there is no test split."""
+    files = Files(data_dir)
+    card = json.loads((files.model(progress["model_id"]) / "card.json").read_text("utf-8"))
+    store = DatasetStore(files.dataset(progress["file_id"]))
+    split = "test" if card["splits"]["test"] else "val"
+    name = card["splits"][split][0]
+    index = [scan.name for scan in store.manifest.scans].index(name)
+    image = np.rint(to_unit(store.image(index)) * 255).astype(np.uint8)
+    shown = image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
+    return Unseen(f"scan {name} of the {split} split", shown, store.mask(index) > 0)
+
+
+@contextmanager
+def _server(console: Console, data_dir: Path) -> Iterator[httpx.Client]:
+    """A server of its own on a free port, stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "octa_backend.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    log = data_dir.with_suffix(".log")
+    with log.open("wb") as output:
+        start = time.monotonic()
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [*command, "--data-dir", str(data_dir)], stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            keys = load_settings().api_keys
+            headers = {"Authorization": f"Bearer {keys[0].get_secret_value()}"} if keys else {}
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, headers=headers) as client:
+                _wait_until_healthy(client, process, log)
+                console.print(f"server answers after {time.monotonic() - start:.1f} s on {client.base_url}")
+                yield client
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_healthy(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            client.get("/health").raise_for_status()
+        except httpx.TransportError:
+            time.sleep(0.05)
+        else:
+            return
+    raise ServerUnreachable(f"the server did not start; its log is {log}:\n{log.read_text('utf-8', 'replace')[-2000:]}")
+
+
+def _checked(answer: httpx.Response) -> dict[str, Any]:
+    """The answer's JSON.
+
+    Raises:
+        OctaError: it is a problem document; its detail is the message.
+    """
+    content: dict[str, Any] = answer.json()
+    if answer.is_error:
+        findings = "".join(f"\n  {finding['message']}" for finding in content.get("findings") or [])
+        raise OctaError(f"{content['title']} {content['detail']}{findings}")
+    return content
+
+
+def _start(console: Console, client: httpx.Client, archive: Path, epochs: int, model: str) -> str:
+    with archive.open("rb") as file:
+        form = {"epochs": str(epochs), "model": model}
+        answer = client.post("/train/start-with-file", files={"file": (archive.name, file)}, data=form)
+    started = _checked(answer)
+    console.print(f"uploaded {archive.name}; job {started['job_id']} is {started['state']}")
+    job_id: str = started["job_id"]
+    return job_id
+
+
+def _watch(console: Console, client: httpx.Client, job_id: str) -> dict[str, Any]:
+    """Poll until the job is over, with a bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("waiting", total=100)
+        since = 0
+        while True:
+            progress = _checked(client.get(f"/train/progress/{job_id}", params={"since_epoch": since}))
+            for epoch in progress["epochs_since"]:
+                since = epoch["epoch"]
+                console.print(
+                    f"epoch {since}/{progress['epochs']}: train loss {epoch['train_loss']:.4f}, "
+                    f"val Dice {epoch['val_dice']:.4f}, {epoch['seconds']:.1f} s",
+                    highlight=False,
+                )
+            bar.update(task, completed=progress["percent"], description=f"training ({progress['state']})")
+            if progress["state"] in ("succeeded", "failed", "cancelled"):
+                break
+            time.sleep(POLL_SECONDS)
+    if progress["state"] != "succeeded":
+        tail = "\n".join(progress["log_tail"])
+        raise OctaError(f"the training {progress['state']}: {progress['error']}\n{tail}")
+    return progress
+
+
+def _predict(console: Console, client: httpx.Client, unseen: Unseen, progress: dict[str, Any], out: Path) -> None:
+    scan = io.BytesIO()
+    Image.fromarray(unseen.image).save(scan, "png")
+    form = {"model_id": progress["model_id"]}
+    answer = _checked(client.post("/predict", files={"file": ("scan.png", scan.getvalue())}, data=form))
+    paths = {"scan": out / "scan.png", "mask": out / "mask.png", "overlay": out / "overlay.png"}
+    paths["scan"].write_bytes(scan.getvalue())
+    for name in ("mask", "overlay"):
+        paths[name].write_bytes(base64.b64decode(answer[f"{name}_png"]))
+    with Image.open(paths["mask"]) as picture:
+        found = np.asarray(picture) > 0
+    dice = 2 * (found & unseen.mask).sum() / max(1, found.sum() + unseen.mask.sum())
+    best, test = progress["best"], progress["test"]
+    console.print(f"best epoch {best['epoch']}: validation Dice {best['val_dice']:.4f}", highlight=False)
+    if test:
+        console.print(f"test Dice {test['dice']:.4f} ± {test['dice_std']:.4f}, mean over {test['scans']} scans")
+    console.print(f"{unseen.name}: Dice {dice:.4f}, predicted in {answer['seconds']:.2f} s", highlight=False)
+    for name, path in paths.items():
+        console.print(f"{name + ':':9}{path}", soft_wrap=True)
