@@ -269,16 +269,15 @@ def _made_whole(target: Path) -> Iterator[Path]:
 
 
 def _findings(noticed: Sequence[Fault]) -> tuple[Finding, ...]:
-    """One finding per code, errors first, else in the order of `MESSAGES`."""
+    """One finding per code, in the order of `MESSAGES`, where errors come first."""
     by_code: dict[str, dict[str, str]] = {}
     evidence: dict[str, Mapping[str, Any]] = {}
     for fault in sorted(noticed, key=lambda fault: fault.file):
         by_code.setdefault(fault.code, {})[fault.file] = fault.found
         evidence.setdefault(fault.code, fault.evidence)
-    order = list(MESSAGES)
     return tuple(
         finding_about_files(code, _severity(code), by_code[code], **evidence[code])
-        for code in sorted(by_code, key=lambda code: (_severity(code) != Severity.ERROR, order.index(code)))
+        for code in sorted(by_code, key=list(MESSAGES).index)
     )
 
 

@@ -50,7 +50,7 @@ _STRONG_WORDS = (
     (Role.IMAGE, r"images?|imgs?|scans?|inputs?|pictures?|pics?|photos?"),
 )
 _WEAK_WORDS = (
-    (Role.MASK, r"vessels?|y|1stho|2ndho|outputs?"),
+    (Role.MASK, r"vessels?|y|1stho|2ndho|outputs?|fovs?|rois?"),
     (Role.IMAGE, r"x|raw|originals?|orig|octa|oct|fundus|enface"),
 )
 _TWO_WORDS = re.compile(r"ground[ _\-]+truth", re.IGNORECASE)

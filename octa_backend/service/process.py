@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,6 +16,10 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 """A process's start time shifts a little when the system's clock is set."""
 
 KILL_WAIT_SECONDS = 10.0
+
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Linux schedules each session as one group: a process's own niceness counts only within its session, and a worker is
+in a session of its own, so the group's niceness must be set as well."""
 
 MALLOC_SETTINGS = {
     "MALLOC_MMAP_MAX_": "0",
@@ -85,5 +90,7 @@ def lower_priority(niceness: int) -> None:
     process = psutil.Process()
     if sys.platform == "win32":
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
-    else:
-        process.nice(max(process.nice(), niceness))
+        return
+    process.nice(max(process.nice(), niceness))
+    if AUTOGROUP.exists():
+        AUTOGROUP.write_text(str(niceness))

@@ -19,11 +19,15 @@ def notes(*paths):
     return {(note.code, note.file) for note in find_layout(paths).notes}
 
 
-IMAGE_FOLDERS = "images image imgs img Scans input inputs x original raw OCTA Original_Images train_images".split()
-MASK_FOLDERS = (
-    "masks mask labels label gt GT groundtruth Ground_Truth manual annotations seg segmentation targets 1st_manual y "
-    "vessels vessel_masks octa_masks mask-png"
-).split() + ["Ground truth"]
+IMAGE_FOLDERS = [
+    *("images", "image", "imgs", "img", "Scans", "input", "inputs", "x", "original", "raw", "OCTA"),
+    *("Original_Images", "train_images"),
+]
+MASK_FOLDERS = [
+    *("masks", "mask", "labels", "label", "gt", "GT", "groundtruth", "Ground_Truth", "Ground truth", "manual"),
+    *("annotations", "seg", "segmentation", "targets", "1st_manual", "y", "vessels", "vessel_masks", "octa_masks"),
+    "mask-png",
+]
 
 
 @pytest.mark.parametrize("folder", IMAGE_FOLDERS)
@@ -74,7 +78,10 @@ def test_the_same_stem_in_a_folder_per_patient_makes_a_scan_each():
 
 @pytest.mark.parametrize(
     "mask",
-    "x_mask x_masks x-label x.gt x_seg x_manual1 x_1stHO x_manual x_vessel x_segmentation X_Mask mask_x gt-x".split(),
+    [
+        *("x_mask", "x_masks", "x-label", "x.gt", "x_seg", "x_manual1", "x_1stHO", "x_manual", "x_vessel"),
+        *("x_segmentation", "X_Mask", "mask_x", "gt-x"),
+    ],
 )
 def test_masks_beside_their_images_are_told_by_a_word(mask):
     assert pairs("x.png", f"{mask}.png")["x"][1] == f"{mask}.png"
@@ -118,6 +125,14 @@ def test_the_first_grader_is_taken_and_the_second_noted():
     paths = ("Image_01L.jpg", "Image_01L_1stHO.png", "Image_01L_2ndHO.png")
     assert pairs(*paths)["Image_01L"][1] == "Image_01L_1stHO.png"
     assert notes(*paths) == {("masks_passed_over", "Image_01L_2ndHO.png")}
+
+
+@pytest.mark.parametrize("second", ["2nd_manual/1.png", "masks/1_manual2.png", "fov/1_mask.png", "masks/1_roi.png"])
+def test_second_graders_and_fields_of_view_never_dispute_a_mask(second):
+    folders = ("images/1.png", "masks/1.png")
+    assert pairs(*folders, second)["1"][1] == "masks/1.png"
+    assert notes(*folders, second) == {("masks_passed_over", second)}
+    assert faults(*folders, second) == set()
 
 
 def test_a_leading_number_pairs_where_only_one_image_and_one_mask_have_it():
@@ -202,7 +217,12 @@ def test_the_table_of_splits_is_found_anywhere_and_only_one_is_allowed():
     }
 
 
-PATH_PARTS = st.sampled_from("images masks train test x y 1 2 1_mask 01_manual1 image mask 1_test 2nd_manual".split())
+PATH_PARTS = st.sampled_from(
+    [
+        *("images", "masks", "train", "test", "x", "y", "1", "2", "1_mask"),
+        *("01_manual1", "image", "mask", "1_test", "2nd_manual"),
+    ]
+)
 PATHS = st.builds(
     lambda parts, ending: "/".join(parts) + ending,
     st.lists(PATH_PARTS, min_size=1, max_size=4),

@@ -159,17 +159,19 @@ def test_images_that_were_cut_off_are_unreadable_never_half_read(kind):
         image_of(data[: len(data) // 2], "cut.png")
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        png_header(40_000, 40_000),
-        b"BM" + struct.pack("<LLL", 54, 0, 54) + struct.pack("<LllHHLLllLL", 40, 40_000, 40_000, 1, 8, *[0] * 6) + b"\0" * 4096,
-        b"GIF89a" + struct.pack("<HHBBB", 40_000, 40_000, 0x80, 0, 0) + bytes(6)
-        + b"," + struct.pack("<HHHHB", 0, 0, 40_000, 40_000, 0) + b"\x02\x02\x4c\x01\x00;",
-    ],
-    ids=["PNG", "BMP", "GIF"],
-)  # fmt: skip
-def test_a_header_of_1600_million_pixels_costs_nothing(data):
+def bmp_header(width, height):
+    sizes = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, *[0] * 6)
+    return b"BM" + struct.pack("<LLL", 54, 0, 54) + sizes + bytes(4096)
+
+
+def gif_header(width, height):
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return screen + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\x00;"
+
+
+@pytest.mark.parametrize("made", [png_header, bmp_header, gif_header])
+def test_a_header_of_1600_million_pixels_costs_nothing(made):
+    data = made(40_000, 40_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     header = header_of(data)
     assert (header.width, header.height) == (40_000, 40_000)
@@ -200,10 +202,12 @@ def test_damaged_images_raise_nothing_but_errors_of_the_product(kind, at, junk):
     data = encoded(grey(), kind)
     damaged = data[:at] + junk + data[at + len(junk) :]
     for read in (image_of, mask_of):
+        message = ""
         try:
             assert read(damaged).size > 0
         except (UnreadableScan, ScanTooLarge) as error:
-            assert "a.png" in error.message
+            message = error.message
+        assert not message or "a.png" in message
 
 
 # --- masks --------------------------------------------------------------------------------------------------------
@@ -257,7 +261,7 @@ def test_32_bit_masks_of_whole_numbers_are_read(dtype):
 
 
 def test_masks_with_fractions_are_refused():
-    with pytest.raises(UnreadableScan, match="mask m.tif holds fractions"):
+    with pytest.raises(UnreadableScan, match=r"mask m\.tif holds fractions"):
         mask_of(encoded(square(1, np.float32) * np.float32(0.5), "TIFF"), "m.tif")
 
 

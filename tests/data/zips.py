@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,32 @@ def zip_of(path: Path, files: Mapping[str, bytes] | Sequence[tuple[str | zipfile
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in entries:
             archive.writestr(name, data)
+    return path
+
+
+def raw_zip(
+    path: Path | io.BytesIO,
+    files: Sequence[tuple[bytes, bytes]],
+    *,
+    flags: int = 0,
+    method: int = 0,
+    extra: bytes = b"",
+    declared: int | None = None,
+    crc: int | None = None,
+) -> Path | io.BytesIO:
+    """Write a zip byte by byte: names are bytes, and size and checksum may lie."""
+    body, directory = io.BytesIO(), io.BytesIO()
+    for name, data in files:
+        size = len(data) if declared is None else declared
+        checksum = zlib.crc32(data) if crc is None else crc
+        sizes = struct.pack("<LLLHH", checksum, len(data), size, len(name), len(extra))
+        fields = struct.pack("<HHHHH", 20, flags, method, 0, 33) + sizes
+        places = struct.pack("<HHHLL", 0, 0, 0, 0, body.tell())
+        body.write(b"PK\3\4" + fields + name + extra + data)
+        directory.write(b"PK\1\2\x14\0" + fields + places + name + extra)
+    end = struct.pack("<HHHHLLH", 0, 0, len(files), len(files), directory.tell(), body.tell(), 0)
+    written = body.getvalue() + directory.getvalue() + b"PK\5\6" + end
+    path.write(written) if isinstance(path, io.BytesIO) else path.write_bytes(written)
     return path
 
 

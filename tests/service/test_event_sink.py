@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import event, select
+
+from octa_backend.diagnosis.training import split_findings
+from octa_backend.service import attempt_service, train_service
+from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink, epoch_line
+from octa_backend.service.launcher import WorkerOrder
+from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
+from tests.fakes import a_job, a_step, an_epoch
+
+
+@pytest.fixture
+def order(settings, database):
+    with database.writing() as session:
+        a_job(session)
+        attempt = attempt_service.claim_next(session, 1)
+    return WorkerOrder.of(settings, attempt.job_id, attempt.id)
+
+
+@pytest.fixture
+def sink(database, order):
+    return EventSink(database, order, epochs=10)
+
+
+@pytest.fixture
+def commits(database):
+    """Grows with every transaction that is committed."""
+    found: list[int] = []
+    event.listen(database.engine, "commit", lambda connection: found.append(1))
+    return found
+
+
+def rows(database, table):
+    with database.reading() as session:
+        return session.scalars(select(table).order_by(*table.__table__.primary_key)).all()
+
+
+def job_of(database, order):
+    with database.reading() as session:
+        return session.get_one(Job, order.job_id)
+
+
+def test_steps_are_written_with_their_epoch_in_one_transaction(database, sink, commits):
+    for step in range(1, 51):
+        sink(a_step(1, step, steps=50))
+    assert (len(commits), rows(database, GradientNorm)) == (0, [])
+    sink(an_epoch(1))
+    assert len(commits) == 1
+    assert [row.step for row in rows(database, GradientNorm)] == list(range(1, 51))
+    assert [row.epoch for row in rows(database, EpochReport)] == [1]
+
+
+def test_steps_of_a_long_epoch_are_written_in_batches(database, sink, commits):
+    for step in range(1, 2 * MAX_PENDING_STEPS + 6):
+        sink(a_step(1, step))
+    assert len(commits) == 2
+    assert len(rows(database, GradientNorm)) == 2 * MAX_PENDING_STEPS
+    sink.write()
+    assert len(rows(database, GradientNorm)) == 2 * MAX_PENDING_STEPS + 5
+
+
+def test_a_step_is_stored_with_its_numbers(database, sink):
+    sink(a_step(1, 1))
+    sink.write()
+    [row] = rows(database, GradientNorm)
+    assert (row.loss, row.lr, row.encoder_conv1, row.decoder_output) == (0.4, 5e-4, 0.05, 0.05)
+
+
+def test_an_epoch_told_twice_is_written_once(database, order, sink):
+    sink(an_epoch(1, val_dice=0.6))
+    version = job_of(database, order).version
+    sink(an_epoch(1, val_dice=0.6))
+    assert len(rows(database, EpochReport)) == 1
+    assert job_of(database, order).version == version
+
+
+def test_the_job_knows_its_last_and_its_best_epoch(database, order, sink):
+    for epoch, dice in ((1, 0.5), (2, 0.8), (3, 0.7), (4, 0.8)):
+        sink(an_epoch(epoch, val_dice=dice))
+    job = job_of(database, order)
+    assert (job.epoch, job.best_epoch, job.best_val_dice) == (4, 2, 0.8)
+
+
+def test_every_epoch_and_every_finding_changes_what_pollers_see(database, order, sink):
+    versions = [job_of(database, order).version]
+    sink(an_epoch(1))
+    versions.append(job_of(database, order).version)
+    sink.notice(split_findings(10, 1, shared=False)[0])
+    versions.append(job_of(database, order).version)
+    assert versions == sorted(set(versions))
+    [row] = rows(database, JobFinding)
+    assert row.finding["code"] == "few_validation_scans"
+
+
+def test_steps_of_an_epoch_that_an_earlier_attempt_did_not_finish_are_forgotten(database, order, sink):
+    for epoch in (1, 2, 3):
+        sink(a_step(epoch, 1))
+    sink.write()
+    sink.forget_after(1)
+    assert [row.epoch for row in rows(database, GradientNorm)] == [1]
+    sink(a_step(2, 1))
+    sink(an_epoch(2))
+    assert [row.epoch for row in rows(database, GradientNorm)] == [1, 2]
+
+
+def test_steps_of_other_jobs_are_not_forgotten(database, settings, order, sink):
+    with database.writing() as session:
+        other = a_job(session).id
+        session.add(
+            GradientNorm(
+                job_id=other, epoch=9, step=1, loss=1, lr=1, encoder_conv1=1, encoder_last=1, decoder_first=1,
+                decoder_output=1,
+            )
+        )  # fmt: skip
+    sink.forget_after(0)
+    assert [row.job_id for row in rows(database, GradientNorm)] == [other]
+
+
+def test_an_attempt_that_was_taken_away_writes_nothing_more(database, order, sink):
+    sink(an_epoch(1))
+    with database.writing() as session:
+        attempt_service.crashed(session, order.attempt_id, "silent", 3, [])
+    sink(a_step(2, 1))
+    sink(an_epoch(2))
+    assert [row.epoch for row in rows(database, EpochReport)] == [1]
+    assert rows(database, GradientNorm) == []
+    with database.reading() as session:
+        assert train_service.get(session, order.job_id).epoch == 1
+
+
+def test_the_line_of_the_log_reads_as_people_know_it():
+    expected = "Epoch [3/10] | Train Loss: 0.4000 (BCE: 0.3000, Dice: 0.5000) | Val Dice: 0.8120"
+    assert epoch_line(an_epoch(3, val_dice=0.812), 10) == expected

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from octa_backend.data.store import DatasetStore
+from octa_backend.service.experiment import Source, design, make_card, summarise
+from octa_backend.training.checkpoint import Best
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.evaluation import Evaluated
+from octa_backend.training.metrics import ScanScore
+from octa_backend.training.plan import make_plan
+from octa_backend.training.precision import Hardware
+from octa_backend.training.trainer import Outcome
+from tests.data.zips import dataset, take_in
+
+HARDWARE = Hardware("cpu", 0.0, False)
+
+
+@pytest.fixture
+def store(tmp_path):
+    take_in(tmp_path, dataset())
+    return DatasetStore(tmp_path / "out")
+
+
+def scored(name: str, value: float) -> Evaluated:
+    """A scan whose scores are all `value`."""
+    score = ScanScore(**dict.fromkeys(("dice", "iou", "precision", "recall"), value))
+    return Evaluated(name=name, loss=0.1, score=score)
+
+
+def test_a_plan_of_an_earlier_attempt_is_kept_without_measuring_again(store):
+    earlier = make_plan(TrainConfig(epochs=3), store.manifest, HARDWARE)
+    run = design(store, TrainConfig(epochs=5), "cpu", earlier)
+    assert run.plan == earlier.with_config(TrainConfig(epochs=5))
+    assert run.plan.config.precision == earlier.config.precision == "fp32"
+
+
+def test_the_same_seed_divides_the_scans_the_same_way_and_all_are_used(store):
+    earlier = make_plan(TrainConfig(), store.manifest, HARDWARE)
+    one, again = (design(store, TrainConfig(seed=7), "cpu", earlier).splits for _ in range(2))
+    assert one == again
+    assert sorted(one.train + one.val) == [0, 1, 2]
+
+
+def test_a_run_describes_itself_and_warns_of_few_validation_scans(store):
+    run = design(store, TrainConfig(), "cpu", make_plan(TrainConfig(), store.manifest, HARDWARE))
+    assert run.describe() == "unet_transformer on cpu in fp32; scans: 2 train, 1 val, 0 test, divided not by patient"
+    assert [finding.code for finding in run.findings()] == ["few_validation_scans"]
+
+
+def test_test_scores_are_summed_up_by_mean_and_spread():
+    found = summarise([scored("a", 0.6), scored("b", 0.8)])
+    assert found["scans"] == 2
+    for metric in ("dice", "iou", "precision", "recall"):
+        assert math.isclose(found[metric], 0.7)
+        assert math.isclose(found[f"{metric}_std"], 0.1)
+    assert summarise([]) is None
+
+
+def test_a_card_says_what_is_to_be_known_of_a_model(store):
+    run = design(store, TrainConfig(), "cpu", make_plan(TrainConfig(), store.manifest, HARDWARE))
+    outcome = Outcome(finished=True, best=Best(4, 0.81))
+    card = make_card(run, Source("f", "scans.zip", "f" * 64), outcome, [scored("9", 0.5)])
+    assert card["dataset"] == {"file_id": "f", "name": "scans.zip", "sha256": "f" * 64}
+    assert (card["network"], card["channels"], card["classes"]) == ("unet_transformer", 1, 2)
+    assert card["best"] == {"epoch": 4, "val_dice": 0.81}
+    assert card["test_dice_per_scan"] == {"9": 0.5}
+    assert sorted(card["splits"]["train"] + card["splits"]["val"]) == ["1", "2", "3"]
+    assert make_card(run, Source("f", "n", "s"), Outcome(False, None), [])["best"] is None

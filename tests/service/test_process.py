@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from octa_backend.service.process import MALLOC_SETTINGS, ProcessMark, detached, lower_priority, worker_environment
+
+
+@pytest.fixture
+def child():
+    """A process that does nothing until its standard input is closed."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **detached()) as process:
+        yield process
+        process.kill()
+
+
+def test_this_process_is_alive():
+    assert ProcessMark.of_self().pid == os.getpid()
+    assert ProcessMark.of_self().is_alive()
+
+
+def test_a_process_is_alive_until_it_is_killed_and_may_be_killed_twice(child):
+    mark = ProcessMark.of(child.pid)
+    assert mark.is_alive()
+    mark.kill()
+    assert not mark.is_alive()
+    mark.kill()
+
+
+def test_a_process_that_ended_but_was_not_collected_is_not_alive(child):
+    mark = ProcessMark.of(child.pid)
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # over, and still a zombie
+    assert not mark.is_alive()
+
+
+def test_another_process_under_the_same_id_is_not_meant_and_not_killed(child):
+    mark = ProcessMark.of(child.pid)
+    other = ProcessMark(mark.pid, mark.started - 60)
+    assert not other.is_alive()
+    other.kill()
+    assert mark.is_alive()
+
+
+def test_an_id_that_no_process_has_is_not_alive():
+    assert not ProcessMark(2**22 + 1, 1.0).is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_a_worker_gets_the_malloc_settings_and_what_the_user_has_set_stays():
+    given = {"PATH": "/bin", "MALLOC_TOP_PAD_": "1"}
+    found = worker_environment(given)
+    assert found["MALLOC_MMAP_MAX_"] == MALLOC_SETTINGS["MALLOC_MMAP_MAX_"] == "0"
+    assert (found["MALLOC_TOP_PAD_"], found["PATH"], found["PYTHONUNBUFFERED"]) == ("1", "/bin", "1")
+    assert given == {"PATH": "/bin", "MALLOC_TOP_PAD_": "1"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="niceness")
+def test_a_worker_yields_to_others_and_never_raises_its_priority():
+    code = (
+        "import os\nfrom octa_backend.service.process import lower_priority\n"
+        "start = os.nice(0)\nlower_priority(0)\nassert os.nice(0) == start\n"
+        "lower_priority(19)\nassert os.nice(0) == 19\nlower_priority(1)\nassert os.nice(0) == 19\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert callable(lower_priority)

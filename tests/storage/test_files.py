@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from octa_backend.data import intake
+from octa_backend.data.intake import IntakeLimits, prepare
+from octa_backend.errors import StorageFull
+from octa_backend.storage.files import (
+    RESERVE_BYTES,
+    Files,
+    disk_full_explained,
+    folder_written_aside,
+    part_name,
+    remove,
+    write_aside,
+)
+from tests.data.zips import dataset, zip_of
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_prepare_clears_what_was_left_half_written_and_nothing_else(files):
+    for kept in ("datasets/abc", "models/m-e1", "jobs/j1/checkpoints"):
+        (files.root / kept).mkdir(parents=True)
+    (files.job_log("j1")).write_text("log")
+    part_name(files.dataset("abc")).mkdir()
+    (part_name(files.model("m-e2")) / "deep").mkdir(parents=True)
+    files.new_upload().write_bytes(b"half")
+    (files.uploads / "folder").mkdir()
+    files.prepare()
+    assert names(files.root / "datasets") == ["abc"]
+    assert names(files.root / "models") == ["m-e1"]
+    assert names(files.uploads) == []
+    assert names(files.job("j1")) == ["checkpoints", "worker.log"]
+
+
+def test_prepare_clears_what_a_killed_check_of_an_upload_left(files, tmp_path, monkeypatch):
+    """The names that lie in datasets/ while a zip is decoded, left there as by a kill."""
+    seen: list[str] = []
+
+    def note_names(*given):
+        seen.extend(names(files.root / "datasets"))
+        return original(*given)
+
+    original = intake.read_image
+    monkeypatch.setattr(intake, "read_image", note_names)
+    aside = part_name(files.dataset("abc"))
+    limits = IntakeLimits(max_files=100, max_unpacked_bytes=2**24, max_ratio=200, max_scan_pixels=10_000)
+    prepare(zip_of(tmp_path / "scans.zip", dataset()), aside, limits)
+    remove(aside)
+    for name in seen:
+        (files.root / "datasets" / name).mkdir(exist_ok=True)
+    files.prepare()
+    assert seen
+    assert names(files.root / "datasets") == []
+
+
+def test_names_for_uploads_and_parts_are_never_the_same(files):
+    target = files.model("m")
+    assert len({files.new_upload() for _ in range(100)} | {part_name(target) for _ in range(100)}) == 200
+
+
+def test_a_folder_written_aside_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with folder_written_aside(target) as aside:
+        (aside / "card.json").write_text("{}")
+        assert not target.exists()
+    assert names(target) == ["card.json"]
+    with pytest.raises(RuntimeError), folder_written_aside(tmp_path / "other") as aside:
+        (aside / "card.json").write_text("{}")
+        raise RuntimeError
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_file_written_aside_replaces_the_old_one_and_leaves_no_part(tmp_path):
+    target = tmp_path / "index.json"
+    write_aside(target, b"one")
+    write_aside(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert names(tmp_path) == ["index.json"]
+
+
+def test_remove_takes_files_folders_links_and_nothing(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    for name in ("link", "never-there"):
+        remove(tmp_path / name)
+    assert names(tmp_path / "kept") == ["file"]
+    remove(tmp_path / "kept")
+    assert names(tmp_path) == []
+
+
+def test_require_free_leaves_the_reserve_alone(files, monkeypatch):
+    monkeypatch.setattr(Files, "free_bytes", lambda self: RESERVE_BYTES + 1000)
+    files.require_free(1000)
+    with pytest.raises(StorageFull, match="64 MiB must stay free, but only 64 MiB are free.*delete old jobs"):
+        files.require_free(1001)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_explained(files, number):
+    with pytest.raises(StorageFull, match="disk is full.*nothing was kept"), disk_full_explained(files):
+        raise OSError(number, "full")
+
+
+def test_other_faults_of_the_system_are_not_called_a_full_disk(files):
+    with pytest.raises(PermissionError), disk_full_explained(files):
+        raise PermissionError(errno.EACCES, "no")

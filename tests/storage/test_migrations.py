@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from octa_backend.storage import database as database_module
+from octa_backend.storage.database import HEAD, Database
+from octa_backend.storage.tables import Base
+from tests.fakes import a_dataset
+
+
+def scripts() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database_module.__file__).parent / "migrations"))
+    return ScriptDirectory.from_config(config)
+
+
+def schema(database: Database) -> list[tuple[object, ...]]:
+    with database.reading() as session:
+        query = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"
+        return [tuple(row) for row in session.connection().exec_driver_sql(query)]
+
+
+def test_the_upgraded_schema_is_the_one_of_the_tables(database):
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_head_is_the_newest_revision():
+    assert scripts().get_heads() == [HEAD]
+
+
+def test_migrating_again_changes_nothing_and_keeps_rows(database):
+    with database.writing() as session:
+        a_dataset(session)
+    before = schema(database)
+    database.migrate()
+    assert schema(database) == before
+    with database.reading() as session:
+        assert session.connection().exec_driver_sql("SELECT count(*) FROM datasets").scalar() == 1
+
+
+def test_a_new_database_becomes_ready_by_migrating(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'new 100%.sqlite3'}")
+    assert not database.is_ready()
+    database.migrate()
+    assert database.is_ready()
+    database.close()
+
+
+def test_every_revision_can_be_taken_back(database):
+    migrations = [script.module for script in scripts().walk_revisions()]
+    with database.engine.begin() as connection:
+        context = MigrationContext.configure(connection)
+        from alembic.operations import Operations
+
+        with Operations.context(context):
+            for migration in migrations:
+                migration.downgrade()
+        assert inspect(connection).get_table_names() == ["alembic_version"]

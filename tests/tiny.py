@@ -1,0 +1,95 @@
+"""Tiny prepared datasets and tiny networks, for tests that train or predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from octa_backend.data.store import DatasetStore, StoreWriter
+from octa_backend.data.synthetic import make_scan
+from octa_backend.models import registry
+from octa_backend.models.registry import NetworkEntry
+from octa_backend.models.unet import UNet
+from octa_backend.training.batches import TrainingData
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.plan import Plan, make_plan
+from octa_backend.training.precision import Hardware
+
+SLOW_CPU = Hardware("cpu", bf16_speedup=0.0, channels_last=False)
+
+
+class SmallUNet(UNet):
+    """The product's `UNet` with few features: trains in milliseconds."""
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 1) -> None:
+        super().__init__(in_channels, out_channels, features=(4, 8))
+
+
+class Overflowing(SmallUNet):
+    """What a learning rate that is too high ends in: logits that are not finite."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * float("inf")
+
+
+class SteepAtZero(SmallUNet):
+    """A finite loss with a gradient that is NaN: the square root is vertical at 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.head.bias
+        assert bias is not None
+        return super().forward(x) + (bias - bias.detach()).sqrt().view(1, -1, 1, 1)
+
+
+class Pointwise(nn.Module):
+    """One 1x1 convolution: a pixel's logits depend on that pixel alone, so flips and tiles change nothing."""
+
+    def __init__(self, in_channels: int = 1, out_channels: int = 1) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.mix(x)
+        return logits
+
+
+@contextmanager
+def tiny_networks() -> Iterator[None]:
+    """Enter the networks above in the registry for a while."""
+    classes = {"small_unet": SmallUNet, "overflowing": Overflowing, "steep": SteepAtZero, "pointwise": Pointwise}
+    entries = {name: NetworkEntry(__name__, cls.__name__, "for tests") for name, cls in classes.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "NETWORKS", {**registry.NETWORKS, **entries})
+        yield
+
+
+def write_store(folder: Path, pairs, mask_values=(0, 1)) -> DatasetStore:
+    """Prepare a dataset from images (C, H, W) and masks (H, W); scans are named s0, s1, …"""
+    folder.mkdir(parents=True, exist_ok=True)
+    with StoreWriter(folder) as writer:
+        for number, (image, mask) in enumerate(pairs):
+            writer.add(f"s{number}", None, None, image, mask)
+        writer.finish(mask_values)
+    return DatasetStore(folder)
+
+
+def synthetic_pairs(count: int, size: int = 32):
+    """Synthetic grey scans with their masks."""
+    scans = [make_scan(size, np.random.default_rng([7, index])) for index in range(count)]
+    return [(scan.image[None], scan.mask.astype(np.uint8)) for scan in scans]
+
+
+def training_data(store: DatasetStore, val: int = 1) -> TrainingData:
+    """The last `val` scans validate, the others train."""
+    cut = len(store) - val
+    return TrainingData(store, train=tuple(range(cut)), val=tuple(range(cut, len(store))), test=())
+
+
+def a_plan(data: TrainingData, hardware: Hardware = SLOW_CPU, **options) -> Plan:
+    """The plan for a `TrainConfig` with these options."""
+    return make_plan(TrainConfig(**options), data.store.manifest, hardware)
