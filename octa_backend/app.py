@@ -36,6 +36,10 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=_lifespan,
+        # With keys, the document is a guarded route like the others; a browser could not send the key for its page.
+        docs_url=None if settings.api_keys else "/docs",
+        redoc_url=None if settings.api_keys else "/redoc",
+        openapi_url=None if settings.api_keys else "/openapi.json",
     )
     app.state.settings = settings
     problems.install(app)
@@ -51,6 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
     for controller in (dataset_controller, train_controller, predict_controller, system_controller):
         app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
+    if settings.api_keys:
+        app.add_api_route("/openapi.json", app.openapi, include_in_schema=False, dependencies=[Depends(identify)])
     return app
 
 

@@ -124,12 +124,14 @@ def synth(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="How many scans.")] = 40,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side in pixels.")] = 320,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG to write: image, mask and overlay of the first scans.")
+    ] = None,
 ) -> None:
     """Make a zip of synthetic OCTA scans with exact vessel masks."""
-    from octa_backend.data.synthetic import write_zip  # noqa: PLC0415
+    from octa_backend.commands import synth as synth_command  # noqa: PLC0415
 
-    write_zip(out, count, size=size, seed=seed)
-    console.print(f"{count} scans of {size}×{size} in {out}")
+    synth_command.synth(console, out, count, size, seed, sheet)
 
 
 @app.command()

@@ -96,13 +96,16 @@ def end(session: Session, attempt_id: str, ending: str) -> Job | None:
 
 
 def crashed(session: Session, attempt_id: str, ending: str, max_attempts: int, log_tail: list[str]) -> Job | None:
-    """Close an attempt whose process died: the job waits again, or fails when too many have died over it."""
+    """Close an attempt whose process died: the job waits again, or fails when too many have died over it.
+
+    A job that was asked to stop waits again too where it has a checkpoint: its next attempt publishes the best one.
+    """
     job = end(session, attempt_id, ending)
     if job is None or job.state != JobState.RUNNING:
         return job
     job.crashes += 1
     job.log_tail = log_tail
-    if job.cancel_requested:
+    if job.cancel_requested and job.epoch == 0:
         job.move_to(JobState.CANCELLED)
     elif job.crashes >= max_attempts:
         job.error = f"{ending}. {job.crashes} worker processes died over this job, so it is not tried again."
