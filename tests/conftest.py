@@ -11,7 +11,8 @@ import pytest
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
-from tests.fakes import Api
+from tests.data.zips import dataset
+from tests.fakes import Api, zip_bytes
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,9 @@ def api(settings: Settings, database: Database) -> Iterator[Api]:
     """The app on an empty data folder; its supervisor makes a round when `api.tick()` says so."""
     with Api(settings) as running:
         yield running
+
+
+@pytest.fixture
+def file_id(api: Api) -> str:
+    """A dataset of three scans."""
+    return api.upload(zip_bytes(dataset())).json()["file_id"]

@@ -115,8 +115,8 @@ class BestOut(Answer):
     val_dice: float
 
 
-class ProgressOut(Answer):
-    """Everything a poll wants to know of a job."""
+class JobFacts(Answer):
+    """What is known of a job wherever it is shown."""
 
     job_id: str
     file_id: str
@@ -124,18 +124,13 @@ class ProgressOut(Answer):
     state: str = Field(examples=["running"])
     cancel_requested: bool
     attempt: int
-    queue_position: int | None
     model: str = Field(examples=["unet_transformer"])
     device: str | None = Field(examples=["cpu"])
     precision: str | None = Field(examples=["bf16"])
     epoch: int = Field(examples=[8])
     epochs: int = Field(examples=[50])
     percent: float = Field(examples=[16.0])
-    eta_seconds: float | None = Field(examples=[301.5])
-    latest: EpochOut | None
     best: BestOut | None
-    epochs_since: list[EpochOut]
-    findings: list[FindingOut]
     test: dict[str, Any] | None
     model_id: str | None
     error: str | None
@@ -143,6 +138,16 @@ class ProgressOut(Answer):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class ProgressOut(JobFacts):
+    """Everything a poll wants to know of a job."""
+
+    queue_position: int | None
+    eta_seconds: float | None = Field(examples=[301.5])
+    latest: EpochOut | None
+    epochs_since: list[EpochOut]
+    findings: list[FindingOut]
 
     @classmethod
     def of(cls, found: Progress, language: Language) -> ProgressOut:
@@ -195,29 +200,8 @@ class AttemptOut(Answer):
     ending: str | None
 
 
-class JobOut(Answer):
+class JobOut(JobFacts):
     """A job in a list."""
-
-    job_id: str
-    file_id: str
-    parent_job_id: str | None
-    state: str
-    cancel_requested: bool
-    attempt: int
-    model: str
-    device: str | None
-    precision: str | None
-    epoch: int
-    epochs: int
-    percent: float
-    best: BestOut | None
-    test: dict[str, Any] | None
-    model_id: str | None
-    error: str | None
-    log_tail: list[str]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
 
     @classmethod
     def of(cls, job: Job) -> JobOut:

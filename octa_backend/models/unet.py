@@ -108,6 +108,23 @@ class SimpleTransformerEncoder(nn.Module):
         return mixed
 
 
+class _EncoderDecoder(nn.Module):
+    """What the networks share: an encoder and a decoder of several levels, and a head."""
+
+    encoder: nn.ModuleList
+    decoder: nn.ModuleList
+    head: nn.Module
+
+    def gradient_groups(self) -> GradientGroups:
+        """The parameters whose gradient norms tell how well the gradient reaches each depth."""
+        return {
+            "encoder_conv1": list(self.encoder[0].parameters()),
+            "encoder_last": list(self.encoder[-1].parameters()),
+            "decoder_first": list(self.decoder[0].parameters()),
+            "decoder_output": list(self.head.parameters()),
+        }
+
+
 class _GatedUp(nn.Module):
     """One decoder level of `UNet_Transformer`: upsample, gate the skip, concatenate, double convolution."""
 
@@ -123,7 +140,7 @@ class _GatedUp(nn.Module):
         return convolved
 
 
-class UNet_Transformer(nn.Module):  # noqa: N801 - the name is the product's contract
+class UNet_Transformer(_EncoderDecoder):  # noqa: N801 - the name is the product's contract
     """U-Net with attention-gated skips and a transformer layer in the bottleneck; 31.4 M parameters by default.
 
     Args:
@@ -160,15 +177,6 @@ class UNet_Transformer(nn.Module):  # noqa: N801 - the name is the product's con
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
 
-    def gradient_groups(self) -> GradientGroups:
-        """The parameters whose gradient norms tell how well the gradient reaches each depth."""
-        return {
-            "encoder_conv1": list(self.encoder[0].parameters()),
-            "encoder_last": list(self.encoder[-1].parameters()),
-            "decoder_first": list(self.decoder[0].parameters()),
-            "decoder_output": list(self.head.parameters()),
-        }
-
 
 class _ResidualConvolution(nn.Module):
     """Double 3x3 convolution with a 1x1 shortcut around it."""
@@ -182,7 +190,7 @@ class _ResidualConvolution(nn.Module):
         return F.relu(self.convolve(x) + self.shortcut(x))
 
 
-class UNet(nn.Module):
+class UNet(_EncoderDecoder):
     """Residual U-Net with channel attention on its skips and bilinear upsampling; about 8.5 M parameters.
 
     The network for small datasets: fewer parameters and no transformer to feed.
@@ -215,12 +223,3 @@ class UNet(nn.Module):
             x = level(torch.cat((skip, x), dim=1))
         logits: Tensor = self.head(x)
         return logits[..., :height, :width]
-
-    def gradient_groups(self) -> GradientGroups:
-        """The parameters whose gradient norms tell how well the gradient reaches each depth."""
-        return {
-            "encoder_conv1": list(self.encoder[0].parameters()),
-            "encoder_last": list(self.encoder[-1].parameters()),
-            "decoder_first": list(self.decoder[0].parameters()),
-            "decoder_output": list(self.head.parameters()),
-        }

@@ -74,6 +74,7 @@ def test_a_worker_of_an_earlier_server_is_watched_and_stopped_too(files, order, 
     later.stop(mark)
     assert not later.is_alive(mark)
     assert later.exit_code(mark) is None
+    assert not earlier.is_alive(mark)
 
 
 def test_a_program_that_is_not_there_is_an_error_of_the_system(files, order, monkeypatch):
