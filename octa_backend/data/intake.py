@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from octa_backend.data.store import MASK_DTYPE, Manifest, StoreWriter
 from octa_backend.diagnosis.findings import Finding, Severity, finding_about_files
 from octa_backend.diagnosis.messages import MESSAGES, render
 from octa_backend.errors import ArchiveTooLarge, InvalidDataset, ScanTooLarge, StorageFull, UnreadableScan
+from octa_backend.storage.files import folder_written_aside
 
 MIN_SCANS = 2
 MAX_TABLE_BYTES = 16 * MIB
@@ -105,7 +104,7 @@ def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
     ) as opened:
         survey = _survey(opened, limits)
         check_room(target.parent, _prepared_bytes(survey), limits.max_unpacked_bytes)
-        with _made_whole(target) as folder, StoreWriter(folder) as writer:
+        with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
             masks = _decode(opened, survey, writer, limits.max_scan_pixels)
             mask_values, faults = classes_of(masks) if masks else ((), [])
             survey.note(fault for fault in faults if not (survey.is_incomplete and fault.code in ABOUT_ALL_MASKS))
@@ -254,18 +253,6 @@ def _reason(error: UnreadableScan | ScanTooLarge, path: str) -> str:
 
 
 # --- the outcome --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _made_whole(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that becomes `target` at the end, or is removed."""
-    folder = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    folder.mkdir()
-    try:
-        yield folder
-        folder.replace(target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _findings(noticed: Sequence[Fault]) -> tuple[Finding, ...]:

@@ -27,6 +27,7 @@ from octa_backend.errors import (
     StorageFull,
     UnsafeArchive,
 )
+from octa_backend.storage.files import folder_written_aside
 from tests.data.zips import (
     LIMITS,
     SIZE,
@@ -89,7 +90,7 @@ def test_a_target_that_exists_is_not_touched(tmp_path):
 
 def test_nothing_is_left_behind_when_the_process_is_interrupted(tmp_path):
     def write_and_be_interrupted():
-        with intake._made_whole(tmp_path / "out") as folder:
+        with folder_written_aside(tmp_path / "out") as folder:
             (folder / "images.bin").write_bytes(b"half")
             raise KeyboardInterrupt
 
