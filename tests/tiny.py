@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from octa_backend.data.store import DatasetStore, StoreWriter
@@ -56,6 +57,15 @@ class Pointwise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.mix(x)
         return logits
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: tiny tensors gain nothing from several, and lose much on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @contextmanager

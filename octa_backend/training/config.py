@@ -27,17 +27,17 @@ class TrainConfig(BaseModel):
     epochs: int = Field(default=50, ge=1, le=10_000)
     """How often every training scan is seen, 1 to 10000."""
 
-    lr: float = Field(default=5e-4, gt=0, le=1)
+    lr: float = Field(default=1e-3, gt=0, le=1)
     """Learning rate at the start (the peak of `onecycle`), above 0, at most 1."""
 
-    batch_size: int = Field(default=4, ge=1, le=1024)
+    batch_size: int = Field(default=2, ge=1, le=1024)
     """Scans (or patches) per step, 1 to 1024."""
 
     model: Annotated[str, AfterValidator(_known_network)] = "unet_transformer"
     """The network: `unet_transformer` (31.4 M parameters) or `unet` (8.5 M, for small datasets)."""
 
     loss: Literal["dice_bce", "dice_ce"] = "dice_bce"
-    """`dice_bce` for binary masks; with more classes the plan takes `dice_ce` (softmax) in its place."""
+    """`dice_bce` for binary masks, `dice_ce` (softmax) for more classes; the plan takes the one that fits."""
 
     bce_weight: float = Field(default=0.5, ge=0, le=100)
     """Weight of the (binary) cross-entropy in the loss, 0 to 100."""
@@ -54,8 +54,8 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     """Weight decay, 0 to 1."""
 
-    scheduler: Literal["step", "cosine", "onecycle", "constant"] = "step"
-    """How the learning rate falls: `step` by `gamma` every `step_size` epochs, `cosine` to zero, `onecycle`, or not."""
+    scheduler: Literal["onecycle", "step", "cosine", "constant"] = "onecycle"
+    """`onecycle` rises to `lr` and falls to zero; `step` falls by `gamma` every `step_size` epochs; `cosine` to zero."""
 
     step_size: int = Field(default=20, ge=1)
     """Epochs between two steps of the `step` schedule."""

@@ -12,6 +12,8 @@ from octa_backend.training.precision import Hardware
 
 FAST_PATCH = 512
 SLOW_PATCH = 192
+MIN_PATCH = 32
+"""Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
 SCANS_PER_PATCH = 4
 """A patch may stand for so many times its own area per epoch; larger scans give several patches."""
 
@@ -57,8 +59,8 @@ class Plan(BaseModel):
 
     def with_config(self, config: TrainConfig) -> Plan:
         """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved."""
-        resolved = {r.field for r in self.reasons} & set(TrainConfig.model_fields)
-        kept = {name: getattr(self.config, name) for name in resolved}
+        still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} | {"loss"}
+        kept = {name: getattr(self.config, name) for name in still_open}
         return self.model_copy(update={"config": config.model_copy(update=kept)})
 
 
@@ -74,6 +76,9 @@ def make_plan(config: TrainConfig, manifest: Manifest, hardware: Hardware) -> Pl
     if config.loss == "dice_bce" and manifest.classes > 2:
         why = f"the masks have {manifest.classes} classes, which need a softmax; bce_weight weighs its cross-entropy"
         chosen["loss"] = decide("loss", "dice_ce", why)
+    if config.loss == "dice_ce" and manifest.classes == 2:
+        why = "the masks are binary, so one sigmoid does; bce_weight weighs its cross-entropy"
+        chosen["loss"] = decide("loss", "dice_bce", why)
     if config.precision == "auto":
         chosen["precision"] = decide("precision", *_choose_precision(hardware))
     bf16 = chosen.get("precision", config.precision) == "bf16"
@@ -117,9 +122,9 @@ def _choose_patch_size(hardware: Hardware, bf16: bool) -> tuple[int, str]:
 
 
 def _patch_shape(manifest: Manifest, patch_size: int) -> tuple[int, int]:
-    """The largest scan's sides, at most `patch_size`, rounded up to multiples of 16."""
+    """The largest scan's sides, at most `patch_size`, at least `MIN_PATCH`, rounded up to multiples of 16."""
     largest = [max(scan.shape[axis] for scan in manifest.scans) for axis in (0, 1)]
-    height, width = (-(-min(side, patch_size) // 16) * 16 for side in largest)
+    height, width = (-(-max(MIN_PATCH, min(side, patch_size)) // 16) * 16 for side in largest)
     return height, width
 
 

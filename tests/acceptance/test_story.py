@@ -88,7 +88,7 @@ def test_two_jobs_run_one_after_the_other(server: Server, archive: Path) -> None
 def test_queued_and_running_jobs_are_cancelled_and_a_running_one_cannot_be_deleted(
     server: Server, archive: Path
 ) -> None:
-    running = server.start_job(archive, epochs=500)
+    running = server.start_job(archive, epochs=500, scheduler="constant")
     queued = server.start_job(archive, epochs=1)
     server.wait_for_epoch(running, 1)
 

@@ -12,12 +12,12 @@ from torch import nn
 from octa_backend.errors import IncompatibleCheckpoint, UnknownNetwork
 from octa_backend.inference.predictor import Predictor, match_channels
 from octa_backend.training.checkpoint import save_weights
-from tests.tiny import Pointwise, SmallUNet, tiny_networks
+from tests.tiny import Pointwise, SmallUNet, one_thread, tiny_networks
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _networks():
-    with tiny_networks():
+    with tiny_networks(), one_thread():
         yield
 
 

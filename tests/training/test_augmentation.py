@@ -118,3 +118,13 @@ def test_what_lies_outside_is_mirrored_in_not_made_black():
     torch.testing.assert_close(image, image[..., :1, :1].expand_as(image))
     assert image.min() >= 0.4 - 1e-6
     assert image.max() <= 0.6 + 1e-6
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (32, 56)])
+def test_nothing_is_stretched_or_sheared(height, width):
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    distance = torch.hypot(rows - (height - 1) / 2, columns - (width - 1) / 2)
+    _, mask = augment(*batch_of((distance < 12).long()), generator())
+    for disc in mask.bool():
+        assert distance[disc].max() - distance[~disc].min() < 2
+        assert 12 / 1.1 - 1 < distance[disc].max() < 12 * 1.1 + 1

@@ -87,7 +87,7 @@ def test_channels_are_those_of_the_scans():
         ([(304, 304)], 100, (112, 112)),
         ([(64, 40), (48, 90)], 192, (64, 96)),
         ([(64, 400)], 128, (64, 128)),
-        ([(16, 16)], 32, (16, 16)),
+        ([(16, 16)], 32, (32, 32)),
     ],
 )
 def test_patch_is_as_large_as_the_largest_scan_up_to_the_patch_size_in_multiples_of_16(shapes, patch_size, expected):
