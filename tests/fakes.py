@@ -155,7 +155,7 @@ class Api:
 
         try:
             await self.app(dict(scope), receive, send)
-        except Exception:
+        except Exception:  # noqa: BLE001
             if not sent:
                 return []
         return sent

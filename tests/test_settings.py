@@ -14,7 +14,7 @@ def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(monkeypatch):
 
 def test_a_variable_that_resembles_nothing_is_named_without_a_guess(monkeypatch):
     monkeypatch.setenv("OCTA_XYZZY", "10")
-    with pytest.raises(InvalidSettings, match="OCTA_XYZZY is not a setting$"):
+    with pytest.raises(InvalidSettings, match=r"OCTA_XYZZY is not a setting$"):
         load_settings()
 
 

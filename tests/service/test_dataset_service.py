@@ -8,7 +8,14 @@ import pytest
 from sqlalchemy import func, select
 
 from octa_backend.data.store import DatasetStore, StoreWriter
-from octa_backend.errors import DatasetInUse, DatasetNotFound, InvalidArchive, InvalidCursor, InvalidDataset, StorageFull
+from octa_backend.errors import (
+    DatasetInUse,
+    DatasetNotFound,
+    InvalidArchive,
+    InvalidCursor,
+    InvalidDataset,
+    StorageFull,
+)
 from octa_backend.service import dataset_service, finding_store
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -82,7 +89,7 @@ def test_equal_uploads_at_once_become_one_dataset_and_others_their_own(database,
     def upload(number: int) -> None:
         try:
             found.append(take_in((database, other)[number % 2], settings, contents[number]).id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             faults.append(error)
 
     threads = [threading.Thread(target=upload, args=(number,)) for number in range(9)]

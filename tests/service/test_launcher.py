@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import sys
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
+from octa_backend.service import attempt_service, train_service
 from octa_backend.service.launcher import Launcher, LocalLauncher, WorkerOrder
+from octa_backend.service.process import ProcessMark
 from octa_backend.settings import Settings
-from tests.fakes import FakeLauncher, wait_for
+from octa_backend.storage.tables import JobState
+from tests.fakes import FakeLauncher, HandSupervisor, a_job, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a worker is a shell script")
 
@@ -75,6 +79,27 @@ def test_a_worker_of_an_earlier_server_is_watched_and_stopped_too(files, order, 
     assert not later.is_alive(mark)
     assert later.exit_code(mark) is None
     assert not earlier.is_alive(mark)
+
+
+def test_a_worker_that_finished_does_not_stay_as_a_zombie(settings, files, database, stand_in):
+    stand_in("cat > /dev/null")
+    launcher = LocalLauncher(files)
+    supervisor = HandSupervisor(settings, files, database, launcher)
+    with database.writing() as session:
+        job_id = a_job(session).id
+    supervisor.tick()
+    with database.writing() as session:
+        [attempt] = train_service.attempts(session, job_id)
+        attempt_service.end(session, attempt.id, "finished").move_to(JobState.SUCCEEDED)
+
+    def is_gone() -> bool:
+        supervisor.tick()
+        return not psutil.pid_exists(attempt.pid)
+
+    try:
+        wait_for("the worker to be collected", is_gone, seconds=3)
+    finally:
+        launcher.is_alive(ProcessMark(attempt.pid, attempt.process_started))  # collects it
 
 
 def test_a_program_that_is_not_there_is_an_error_of_the_system(files, order, monkeypatch):

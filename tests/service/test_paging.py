@@ -39,7 +39,7 @@ def test_any_text_is_a_cursor_or_refused(text):
     try:
         read_cursor(text, int)
     except InvalidCursor as error:
-        assert repr(text) in error.message
+        assert repr(text) in error.message  # noqa: PT017
 
 
 @pytest.mark.parametrize("position", ["[]", "[1, 2]", '["x"]', "[null]", "{}", "5", "[[1]]", "[Infinity]", "[NaN]"])

@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from octa_backend.errors import DeviceUnavailable
 from octa_backend.service import attempt_service, train_service
+from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.process import ProcessMark
 from octa_backend.service.supervisor import PATIENCE_SECONDS, Supervisor, explain_exit
 from octa_backend.storage.tables import Attempt, Job, JobState, now
@@ -158,7 +159,9 @@ def test_a_worker_that_cannot_be_started_counts_as_a_crash(database, launcher, s
     launcher.refusal = None
 
 
-def test_a_job_that_was_asked_to_stop_is_cancelled_when_its_worker_dies(database, launcher, supervisor):
+def test_a_job_that_was_asked_to_stop_is_cancelled_when_its_worker_dies_before_the_first_epoch_is_done(
+    database, launcher, supervisor
+):
     [job_id] = queue(database)
     supervisor.tick()
     with database.writing() as session:
@@ -243,7 +246,6 @@ def test_a_worker_that_cannot_be_killed_does_not_end_the_watch(settings, files, 
 
 
 def test_a_worker_of_an_earlier_server_whose_process_id_is_in_use_again_counts_as_dead(database, files, settings):
-    from octa_backend.service.launcher import LocalLauncher
 
     [job_id] = queue(database)
     with database.writing() as session:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import func, select
 
+from octa_backend.diagnosis.training import split_findings
 from octa_backend.errors import DatasetNotFound, IllegalJobState, InvalidConfig, InvalidCursor, JobNotFound
 from octa_backend.service import attempt_service, finding_store, train_service
 from octa_backend.service.paging import cursor_of
@@ -284,6 +285,5 @@ def test_a_deleted_job_takes_its_rows_along_and_leaves_its_model_and_other_jobs(
 
 
 def train_findings():
-    from octa_backend.diagnosis.training import split_findings
 
     return split_findings(10, 1, shared=False)[0]

@@ -39,7 +39,7 @@ def test_deleting_a_dataset_that_a_job_uses_is_refused_by_the_database_too(datab
 
 
 def test_a_writing_block_that_raises_leaves_nothing(database):
-    with pytest.raises(RuntimeError), database.writing() as session:
+    with pytest.raises(RuntimeError), database.writing() as session:  # noqa: PT012
         a_dataset(session)
         raise RuntimeError
     with database.reading() as session:

@@ -70,7 +70,7 @@ def test_a_folder_written_aside_appears_whole_or_not_at_all(tmp_path):
         (aside / "card.json").write_text("{}")
         assert not target.exists()
     assert names(target) == ["card.json"]
-    with pytest.raises(RuntimeError), folder_written_aside(tmp_path / "other") as aside:
+    with pytest.raises(RuntimeError), folder_written_aside(tmp_path / "other") as aside:  # noqa: PT012
         (aside / "card.json").write_text("{}")
         raise RuntimeError
     assert names(tmp_path) == ["model"]
@@ -98,13 +98,13 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path):
 def test_require_free_leaves_the_reserve_alone(files, monkeypatch):
     monkeypatch.setattr(Files, "free_bytes", lambda self: RESERVE_BYTES + 1000)
     files.require_free(1000)
-    with pytest.raises(StorageFull, match="64 MiB must stay free, but only 64 MiB are free.*delete old jobs"):
+    with pytest.raises(StorageFull, match=r"64 MiB must stay free, but only 64 MiB are free.*delete old jobs"):
         files.require_free(1001)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_explained(files, number):
-    with pytest.raises(StorageFull, match="disk is full.*nothing was kept"), disk_full_explained(files):
+    with pytest.raises(StorageFull, match=r"disk is full.*nothing was kept"), disk_full_explained(files):
         raise OSError(number, "full")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
@@ -58,7 +59,6 @@ def test_every_revision_can_be_taken_back(database):
     migrations = [script.module for script in scripts().walk_revisions()]
     with database.engine.begin() as connection:
         context = MigrationContext.configure(connection)
-        from alembic.operations import Operations
 
         with Operations.context(context):
             for migration in migrations:

@@ -23,7 +23,7 @@ def test_an_upload_is_written_hashed_and_measured_piece_by_piece(files):
 
 
 def test_an_upload_that_breaks_off_is_gone(files):
-    with pytest.raises(RuntimeError), UploadWriter(files, "scans.zip") as writer:
+    with pytest.raises(RuntimeError), UploadWriter(files, "scans.zip") as writer:  # noqa: PT012
         writer.write(b"half")
         raise RuntimeError
     assert list(files.uploads.iterdir()) == []
@@ -37,7 +37,7 @@ def test_an_upload_that_was_moved_away_stays_where_it_is(files, tmp_path):
 
 
 def test_an_upload_stops_before_the_reserve_is_touched(files, monkeypatch):
-    with pytest.raises(StorageFull), UploadWriter(files, "scans.zip") as writer:
+    with pytest.raises(StorageFull), UploadWriter(files, "scans.zip") as writer:  # noqa: PT012
         writer.write(b"fits")
         monkeypatch.setattr(Files, "free_bytes", lambda self: 0)
         writer.write(b"does not")
@@ -50,7 +50,7 @@ def test_a_disk_that_is_full_on_writing_is_an_error_in_words_and_nothing_is_left
     name = files.uploads / "full.part"
     name.symlink_to("/dev/full")  # the system answers every write with ENOSPC
     monkeypatch.setattr(Files, "new_upload", lambda self: name)
-    with pytest.raises(StorageFull, match="disk is full"), UploadWriter(files, "scans.zip") as writer:
+    with pytest.raises(StorageFull, match="disk is full"), UploadWriter(files, "scans.zip") as writer:  # noqa: PT012
         for size in sizes:
             writer.write(bytes(size))
         writer.close()

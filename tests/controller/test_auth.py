@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from octa_backend.app import create_app
+from octa_backend.settings import Settings
+from tests.fakes import Api
+
+KEYS = ["first-key-of-the-server", "second-key-of-the-server"]
+OPEN = {"GET /health"}
+
+ROUTES = sorted(
+    f"{method.upper()} {path}"
+    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for method in operations
+)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), api_keys=KEYS)
+    with Api(settings) as running:
+        yield running
+
+
+def ask(api, route, **headers):
+    method, path = route.split(" ")
+    return api.request(method, re.sub(r"{\w+}", "x", path), headers=headers)
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route not in OPEN])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer wrong"}, {"Authorization": KEYS[0]}, {"Authorization": f"Basic {KEYS[0]}"}],
+    ids=["no key", "wrong key", "no scheme", "other scheme"],
+)
+def test_without_a_key_of_the_server_every_route_is_closed(guarded, route, headers):
+    answer = ask(guarded, route, **headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "urn:octa:not-authenticated"
+    assert not any(key in answer.text for key in KEYS)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_with_a_key_every_route_is_open(guarded, route):
+    assert ask(guarded, route, Authorization=f"Bearer {KEYS[1]}").status_code != 401
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_scheme_is_read_in_any_case(guarded, scheme):
+    assert ask(guarded, "GET /version", Authorization=f"{scheme} {KEYS[0]}").status_code == 200
+
+
+@pytest.mark.parametrize(("path", "status"), [("/openapi.json", 401), ("/docs", 404), ("/redoc", 404)])
+def test_the_description_of_the_routes_is_guarded_too(guarded, path, status):
+    assert guarded.get(path).status_code == status
+
+
+def test_health_needs_no_key(guarded):
+    assert ask(guarded, "GET /health").status_code == 200
+
+
+def test_a_refused_upload_is_not_stored(guarded):
+    before = guarded.traces()
+    assert guarded.upload(b"x" * 100_000).status_code == 401
+    assert guarded.traces() == before
+
+
+def test_a_guarded_server_says_so_in_its_schema(guarded):
+    schema = ask(guarded, "GET /openapi.json", Authorization=f"Bearer {KEYS[0]}").json()
+    assert "401" in schema["paths"]["/datasets"]["get"]["responses"]
+    assert "401" not in schema["paths"]["/health"]["get"]["responses"]
+
+
+def test_without_keys_in_the_settings_none_is_needed(api):
+    assert ask(api, "GET /version").status_code == 200
+
+
+# --- CORS ------------------------------------------------------------------------------------------------------------
+
+PAGE = "http://localhost:5173"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), cors_origins=[PAGE], api_keys=KEYS)
+    with Api(settings) as running:
+        yield running
+
+
+def test_a_page_of_the_settings_may_call_and_read_etag_and_location(shared):
+    answer = ask(shared, "GET /health", Origin=PAGE)
+    assert answer.headers["access-control-allow-origin"] == PAGE
+    assert {"ETag", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
+
+
+def test_a_page_may_ask_beforehand_without_a_key(shared):
+    headers = {"Origin": PAGE, "Access-Control-Request-Method": "DELETE"}
+    headers["Access-Control-Request-Headers"] = "authorization,if-none-match"
+    answer = shared.request("OPTIONS", "/datasets/x", headers=headers)
+    assert answer.status_code == 200
+    assert "DELETE" in answer.headers["access-control-allow-methods"]
+
+
+def test_a_page_can_read_that_its_key_is_wrong(shared):
+    answer = ask(shared, "GET /version", Origin=PAGE)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, PAGE)
+
+
+def test_other_pages_may_not(shared, api):
+    assert "access-control-allow-origin" not in ask(shared, "GET /health", Origin="http://evil.test").headers
+    assert "access-control-allow-origin" not in ask(api, "GET /health", Origin=PAGE).headers

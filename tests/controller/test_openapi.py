@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from octa_backend.app import create_app
+from octa_backend.controller.problems import MEDIA_TYPE
+from octa_backend.settings import Settings
+from octa_backend.training.config import TrainConfig
+
+CONTRACT = {
+    "GET /health",
+    "GET /ready",
+    "GET /version",
+    "POST /datasets",
+    "GET /datasets",
+    "GET /datasets/{file_id}",
+    "DELETE /datasets/{file_id}",
+    "POST /train/start-with-file",
+    "POST /train/start-with-file/{file_id}",
+    "GET /train/progress/{job_id}",
+    "GET /train/jobs",
+    "GET /train/jobs/{job_id}",
+    "DELETE /train/jobs/{job_id}",
+    "GET /train/jobs/{job_id}/epochs",
+    "GET /train/jobs/{job_id}/gradients",
+    "GET /train/jobs/{job_id}/log",
+    "GET /train/jobs/{job_id}/events",
+    "POST /train/jobs/{job_id}/cancel",
+    "POST /train/jobs/{job_id}/resume",
+    "POST /predict",
+}
+
+SCHEMA = create_app(Settings()).openapi()
+ROUTES = {
+    f"{method.upper()} {path}": operation
+    for path, operations in SCHEMA["paths"].items()
+    for method, operation in operations.items()
+}
+
+
+def test_the_routes_of_the_contract_are_there():
+    assert set(ROUTES) >= CONTRACT
+
+
+def test_the_schema_is_json_without_open_ends():
+    text = json.dumps(SCHEMA)
+    wanted = {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}
+    assert wanted <= set(SCHEMA["components"]["schemas"])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_has_a_summary_a_description_and_a_tag(route):
+    operation = ROUTES[route]
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["tags"]
+
+
+@pytest.mark.parametrize(
+    ("route", "statuses"),
+    [
+        ("POST /datasets", {400, 413, 422, 507}),
+        ("GET /datasets/{file_id}", {404}),
+        ("DELETE /datasets/{file_id}", {404, 409}),
+        ("POST /train/start-with-file", {400, 413, 422, 507}),
+        ("POST /train/start-with-file/{file_id}", {400, 404, 422}),
+        ("GET /train/progress/{job_id}", {304, 404}),
+        ("GET /train/jobs", {422}),
+        ("DELETE /train/jobs/{job_id}", {404, 409}),
+        ("POST /train/jobs/{job_id}/cancel", {404, 409}),
+        ("POST /train/jobs/{job_id}/resume", {404, 409, 422}),
+        ("POST /predict", {400, 404, 409, 413, 422, 507}),
+        ("GET /ready", {503}),
+        ("GET /train/jobs/{job_id}/events", {404, 422}),
+    ],
+)
+def test_every_route_lists_the_problems_it_can_answer(route, statuses):
+    assert {str(status) for status in statuses} <= set(ROUTES[route]["responses"])
+
+
+def test_every_problem_is_described_as_the_problem_document_it_is():
+    """What is sent is `application/problem+json`; a client made from the schema must expect that."""
+    other = []
+    for route, operation in ROUTES.items():
+        for status, response in operation["responses"].items():
+            if int(status) < 400 or status == "503":
+                continue
+            schema = {"$ref": "#/components/schemas/Problem"}
+            found = {kind: content.get("schema") for kind, content in response["content"].items()}
+            if found != {MEDIA_TYPE: schema}:
+                other.append(f"{route} {status}: {found}")
+    assert other == []
+
+
+@pytest.mark.parametrize("route", ["POST /train/start-with-file", "POST /train/start-with-file/{file_id}"])
+def test_forms_of_a_training_show_every_field_with_its_description(route):
+    content = ROUTES[route]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(TrainConfig.model_fields) <= set(content)
+    assert all(content[name]["description"] for name in TrainConfig.model_fields)
+
+
+def test_the_pages_with_the_routes_are_served(api):
+    assert api.get("/openapi.json").json()["info"]["title"] == "OCTA backend"
+    assert api.get("/docs").status_code == 200

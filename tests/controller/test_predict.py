@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sqlalchemy import select
+
+from octa_backend.models import registry
+from octa_backend.service import model_service
+from octa_backend.service.train_service import start
+from octa_backend.settings import Settings
+from octa_backend.storage.tables import Job
+from octa_backend.training import precision
+from octa_backend.training.checkpoint import save_weights
+from octa_backend.training.config import TrainConfig
+from tests.data.zips import colour, encoded, grey
+from tests.fakes import Api, a_dataset
+from tests.tiny import SLOW_CPU, one_thread
+
+
+@pytest.fixture(scope="module")
+def predicting(tmp_path_factory):
+    """A server with two published models of random weights, `old` and `new`, and a job without one."""
+
+    folder = tmp_path_factory.mktemp("predict")
+    torch.manual_seed(0)
+    save_weights(registry.build("unet", 1, 1), folder / "weights.safetensors")
+    card = {"network": "unet", "channels": 1, "classes": 2}
+    settings = Settings(data_dir=folder / "data", device="cpu", max_predict_files=3)
+    with Api(settings) as api, pytest.MonkeyPatch.context() as patch, one_thread():
+        patch.setattr(precision, "probe", lambda device: SLOW_CPU)  # measuring takes a second or more
+        with api.parts.database.writing() as session:
+            file_id = a_dataset(session).id
+            jobs = [start(session, file_id, TrainConfig()) for _ in range(3)]
+            for name, job in zip(("old", "new"), jobs, strict=False):
+                model_service.write_model(api.parts.files.model(name), folder / "weights.safetensors", card)
+                model_service.register(session, name, job, card)
+        yield api
+
+
+def predict(api, *scans, headers=None, **fields):
+    files = [("file", (f"scan{n}.png", scan, "image/png")) for n, scan in enumerate(scans)]
+    return api.post("/predict", files=files, data=fields, headers=headers or {})
+
+
+def picture(text):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))
+
+
+def jobs(api):
+
+    with api.parts.database.reading() as session:
+        return session.scalars(select(Job.id).order_by(Job.queued_at)).all()
+
+
+def test_a_scan_is_answered_with_mask_overlay_and_measurements_at_its_own_size(predicting):
+    answer = predict(predicting, encoded(grey(1, height=37, width=50)))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["model_id"], found["file"], found["width"], found["height"]) == ("new", "scan0.png", 50, 37)
+    assert (found["threshold"], found["notice"]) == (0.5, "research use only")
+    mask, overlay = picture(found["mask_png"]), picture(found["overlay_png"])
+    assert (mask.shape, overlay.shape) == ((37, 50), (37, 50, 3))
+    assert set(np.unique(mask)) <= {0, 255}
+    assert found["foreground_fraction"] == pytest.approx((mask > 0).mean())
+    assert found["measurements"]["vessel_area_density"] == {"value": found["foreground_fraction"], "unit": "1"}
+    assert 0.5 <= found["confidence"]["mean"] <= 1
+    assert found["seconds"] > 0
+    assert predicting.traces()["uploads"] == []
+
+
+def test_several_scans_are_answered_in_their_order(predicting):
+    answer = predict(predicting, encoded(grey(1)), encoded(grey(2, height=20)), encoded(colour(3)))
+    found = answer.json()["predictions"]
+    assert [one["file"] for one in found] == ["scan0.png", "scan1.png", "scan2.png"]
+    assert [one["height"] for one in found] == [24, 20, 24]
+    assert len({one["prediction_id"] for one in found}) == 3
+
+
+def test_the_mask_alone_is_sent_where_a_png_is_asked_for(predicting):
+    scan = encoded(grey(1))
+    answer = predict(predicting, scan, headers={"Accept": "image/png"})
+    assert answer.headers["content-type"] == "image/png"
+    plain = predict(predicting, scan).json()
+    assert answer.content == base64.b64decode(plain["mask_png"])
+    several = predict(predicting, scan, scan, headers={"Accept": "image/png"})
+    assert (several.status_code, several.json()["type"]) == (400, "urn:octa:invalid-request")
+
+
+def test_the_threshold_and_the_flips_change_the_outcome(predicting):
+    scan = encoded(grey(1))
+    low, middle, high = (predict(predicting, scan, threshold=t).json() for t in ("0.01", "0.5", "0.99"))
+    assert low["foreground_fraction"] == 1.0
+    assert high["foreground_fraction"] == 0.0
+    flipped = predict(predicting, scan, tta="true").json()
+    assert flipped["confidence"] != middle["confidence"]
+
+
+def test_a_model_is_chosen_by_its_id_or_by_its_job(predicting):
+    scan = encoded(grey(1))
+    first, second, _ = jobs(predicting)
+    assert predict(predicting, scan, model_id="old").json()["model_id"] == "old"
+    assert predict(predicting, scan, job_id=first).json()["model_id"] == "old"
+    assert predict(predicting, scan, job_id=second).json()["model_id"] == "new"
+
+
+def test_a_job_without_a_model_says_so(predicting):
+    answer = predict(predicting, encoded(grey(1)), job_id=jobs(predicting)[2])
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:octa:no-model-yet")
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_too_few_and_too_many_scans_are_refused(predicting, count):
+    answer = predict(predicting, *[encoded(grey(1))] * count, **({} if count else {"threshold": "0.5"}))
+    assert answer.status_code == 400
+
+
+def test_the_same_scan_and_model_give_the_same_mask(predicting):
+    scan = encoded(grey(5))
+    one, again = (predict(predicting, scan).json() for _ in range(2))
+    assert one["mask_png"] == again["mask_png"]

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from octa_backend.storage.files import Files
+from tests.data.zips import dataset
+from tests.fakes import Api, zip_bytes
+
+START = """
+import asyncio, sys
+from octa_backend.app import create_app
+from octa_backend.settings import Settings
+
+async def live():
+    app = create_app(Settings(data_dir=sys.argv[1]))
+    async with app.router.lifespan_context(app):
+        assert app.state.context.database.is_ready()
+    app.openapi()
+
+asyncio.run(live())
+print(sorted({"torch", "torchvision", "safetensors"} & set(sys.modules)))
+"""
+
+
+def test_the_process_answers_with_the_time(api):
+    answer = api.get("/health").json()
+    assert answer["status"] == "ok"
+    assert abs(datetime.fromisoformat(answer["time"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_server_that_can_work_is_ready(api):
+    answer = api.get("/ready")
+    expected = {"ready": True, "database": True, "disk": True, "supervisor": True}
+    assert (answer.status_code, answer.json()) == (200, expected)
+
+
+def test_a_server_with_a_full_disk_is_not_ready(api, monkeypatch):
+    monkeypatch.setattr(Files, "free_bytes", lambda self: 2**20)
+    answer = api.get("/ready")
+    assert (answer.status_code, answer.json()["disk"], answer.json()["ready"]) == (503, False, False)
+
+
+def test_a_server_whose_supervisor_ended_is_not_ready(api):
+    api.parts.supervisor.close()
+    answer = api.get("/ready")
+    assert (answer.status_code, answer.json()["supervisor"], answer.json()["ready"]) == (503, False, False)
+
+
+def test_a_server_whose_database_is_broken_is_not_ready(api):
+    api.parts.database.close()
+    (api.parts.files.root / "octa.sqlite3").write_bytes(b"not a database, whatever it was before" * 100)
+    answer = api.get("/ready")
+    assert answer.status_code == 503
+    assert (answer.json()["database"], answer.json()["ready"]) == (False, False)
+
+
+def test_the_version_names_what_decides_results(api):
+    answer = api.get("/version").json()
+    assert {"torch", "torchvision", "numpy", "pillow"} <= set(answer["packages"])
+    assert answer["python"].startswith("3.")
+    assert answer["version"]
+
+
+def test_a_server_on_a_new_folder_makes_what_it_needs(settings):
+    with Api(settings) as api:
+        assert api.get("/ready").json()["ready"]
+        assert api.traces()["uploads"] == []
+    assert not (settings.data_dir / "server.json").exists()
+
+
+def test_a_server_that_starts_clears_half_written_uploads(settings, files):
+    files.new_upload().write_bytes(b"half")
+    with Api(settings) as api:
+        assert api.traces()["uploads"] == []
+
+
+def test_a_restarted_server_has_its_datasets_and_jobs_again(settings, database, tmp_path):
+
+    with Api(settings) as first:
+        job_id = first.start(first.upload(zip_bytes(dataset())).json()["file_id"])
+    with Api(settings) as second:
+        assert second.get(f"/train/progress/{job_id}").json()["state"] == "queued"
+        second.tick()
+        assert second.launcher.jobs == [job_id]
+
+
+@pytest.mark.timeout(120)
+def test_the_server_starts_without_torch(tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", START, str(tmp_path / "data")], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import pytest
+
+from octa_backend.diagnosis.training import split_findings
+from octa_backend.service import attempt_service, finding_store
+from octa_backend.service.supervisor import Supervisor
+from octa_backend.storage.tables import Job, JobFinding, JobState
+from tests.data.zips import dataset
+from tests.fakes import Api, add_epochs, wait_for, zip_bytes
+
+ZIP = zip_bytes(dataset())
+
+
+def work(api, job_id, epochs):
+    """Have the job's worker report so many epochs."""
+    with api.parts.database.writing() as session:
+        add_epochs(session, session.get_one(Job, job_id), epochs)
+
+
+def end(api, job_id, state):
+    with api.parts.database.writing() as session:
+        for attempt in attempt_service.open_attempts(session):
+            if attempt.job_id == job_id:
+                attempt_service.end(session, attempt.id, "ended").move_to(state)
+
+
+def progress(api, job_id, query="", **headers):
+    return api.get(f"/train/progress/{job_id}{query}", headers=headers)
+
+
+# --- starting --------------------------------------------------------------------------------------------------------
+
+
+def test_a_zip_with_fields_starts_a_job_and_says_where_to_poll_it(api):
+    answer = api.upload(ZIP, "/train/start-with-file", epochs="7", lr="0.001", model="unet", pos_weight="")
+    assert answer.status_code == 202
+    started = answer.json()
+    assert set(started) == {"job_id", "file_id", "state", "progress_url"}
+    assert started["state"] == "queued"
+    assert answer.headers["location"] == started["progress_url"] == f"/train/progress/{started['job_id']}"
+    config = api.get(f"/train/jobs/{started['job_id']}").json()["config"]
+    assert (config["epochs"], config["lr"], config["model"], config["pos_weight"]) == (7, 0.001, "unet", None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"json": {"epochs": 7, "augmentation": "none"}},
+        {"content": b'{"epochs": 7, "augmentation": "none"}'},
+        {"data": {"epochs": "7", "augmentation": "none"}},
+        {"files": {"epochs": (None, b"7"), "augmentation": (None, b"none")}},
+        {"data": {"config": '{"epochs": 7, "augmentation": "none"}'}},
+        {"files": {"config": (None, b'{"epochs": 7, "augmentation": "none"}')}},
+    ],
+    ids=["json", "json without a type", "form", "multipart", "config in a form", "config in a multipart form"],
+)
+def test_a_configuration_may_come_as_a_form_or_as_json(api, file_id, given):
+    answer = api.post(f"/train/start-with-file/{file_id}", **given)
+    assert answer.status_code == 202
+    config = api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]
+    assert (config["epochs"], config["augmentation"]) == (7, "none")
+
+
+def test_without_a_configuration_the_defaults_are_taken(api, file_id):
+    answer = api.post(f"/train/start-with-file/{file_id}")
+    assert api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]["epochs"] == 50
+
+
+def test_a_configuration_of_another_kind_is_refused(api, file_id):
+    headers = {"Content-Type": "text/csv"}
+    answer = api.post(f"/train/start-with-file/{file_id}", content=b"epochs;7", headers=headers)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
+
+
+def test_a_configuration_that_is_too_large_is_refused(api, file_id):
+    answer = api.post(f"/train/start-with-file/{file_id}", content=b" " * (2**20 + 1))
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
+
+
+def test_a_wrong_field_beside_a_zip_leaves_neither_job_nor_dataset(api):
+    before = api.traces()
+    answer = api.upload(ZIP, "/train/start-with-file", epochs="-1")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-config")
+    assert api.traces() == before
+
+
+def test_a_started_job_wakes_the_supervisor(settings, database):
+    with Api(settings, supervisor=Supervisor) as api:
+        job_id = api.upload(ZIP, "/train/start-with-file").json()["job_id"]
+        wait_for("the job's start", lambda: progress(api, job_id).json()["state"] == "running")
+        assert api.launcher.jobs == [job_id]
+
+
+# --- polling ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_of_a_waiting_job_tells_its_place(api, file_id):
+    ids = [api.start(file_id) for _ in range(3)]
+    api.tick()
+    found = [progress(api, job_id).json() for job_id in ids]
+    assert [p["state"] for p in found] == ["running", "queued", "queued"]
+    assert [p["queue_position"] for p in found] == [None, 1, 2]
+    assert [p["attempt"] for p in found] == [1, 0, 0]
+    assert all(p["latest"] is p["best"] is p["eta_seconds"] is None for p in found)
+
+
+def test_progress_of_a_running_job_has_the_shape_of_the_contract(api, file_id):
+    job_id = api.start(file_id, epochs=10)
+    api.tick()
+    work(api, job_id, 4)
+    found = progress(api, job_id).json()
+    assert set(found) >= {
+        "job_id", "file_id", "parent_job_id", "state", "cancel_requested", "attempt", "queue_position", "model",
+        "device", "precision", "epoch", "epochs", "percent", "eta_seconds", "latest", "best", "epochs_since",
+        "findings", "model_id", "error", "created_at", "started_at", "finished_at",
+    }  # fmt: skip
+    assert (found["epoch"], found["epochs"], found["percent"], found["eta_seconds"]) == (4, 10, 40.0, 12.0)
+    assert found["best"] == {"epoch": 4, "val_dice": 0.5}
+    assert found["latest"]["loss_components"] == {"bce": 0.3, "dice": 0.5}
+    assert found["latest"]["gradient_norms"]["encoder_conv1"] == 0.05
+    assert found["created_at"].endswith(("Z", "+00:00"))
+
+
+def test_progress_sends_reports_since_an_epoch(api, file_id):
+    job_id = api.start(file_id)
+    work(api, job_id, 3)
+    assert progress(api, job_id).json()["epochs_since"] == []
+    assert [r["epoch"] for r in progress(api, job_id, "?since_epoch=1").json()["epochs_since"]] == [2, 3]
+
+
+def test_a_poll_that_brings_nothing_new_is_answered_with_304(api, file_id):
+    job_id = api.start(file_id)
+    tag = progress(api, job_id).headers["etag"]
+    again = progress(api, job_id, **{"If-None-Match": tag})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert progress(api, job_id, **{"If-None-Match": '"other", ' + tag}).status_code == 304
+
+
+def test_the_etag_changes_with_everything_a_poll_shows(api, file_id):
+    blocker, job_id = api.start(file_id), api.start(file_id)
+    tags = [progress(api, job_id).headers["etag"]]
+
+    def note(what):
+        answer = progress(api, job_id, **{"If-None-Match": tags[-1]})
+        assert answer.status_code == 200, what
+        tags.append(answer.headers["etag"])
+
+    api.tick()
+    note("a better place in the queue")
+    end(api, blocker, JobState.SUCCEEDED)
+    api.tick()
+    note("running")
+    work(api, job_id, 1)
+    note("an epoch")
+    with api.parts.database.writing() as session:
+        finding = finding_store.to_row(split_findings(10, 1, shared=False)[0])
+        session.add(JobFinding(job_id=job_id, finding=finding))
+        session.get_one(Job, job_id).touch()
+    note("a finding")
+    api.post(f"/train/jobs/{job_id}/cancel")
+    note("a cancel request")
+    api.launcher.die(job_id, -9)
+    api.tick()
+    note("another attempt")
+    end(api, job_id, JobState.CANCELLED)
+    note("cancelled")
+    answer = api.post(f"/train/jobs/{job_id}/resume")
+    assert answer.status_code == 202, answer.text
+    note("queued again")
+    assert len(set(tags)) == len(tags)
+
+
+def test_the_etag_depends_on_the_question_too(api, file_id):
+    job_id = api.start(file_id)
+    answers = [
+        progress(api, job_id),
+        progress(api, job_id, "?since_epoch=0"),
+        progress(api, job_id, **{"Accept-Language": "zh"}),
+    ]
+    assert len({answer.headers["etag"] for answer in answers}) == 3
+
+
+def test_findings_of_a_job_follow_the_language_asked_for(api, file_id):
+    job_id = api.start(file_id)
+    with api.parts.database.writing() as session:
+        finding = finding_store.to_row(split_findings(10, 1, shared=False)[0])
+        session.add(JobFinding(job_id=job_id, finding=finding))
+    english = progress(api, job_id).json()["findings"][0]
+    chinese = progress(api, job_id, **{"Accept-Language": "zh-CN"}).json()["findings"][0]
+    assert english["code"] == chinese["code"] == "few_validation_scans"
+    assert "Only 1 scans are left for validation" in english["message"]
+    assert "验证集只有 1 个扫描" in chinese["message"]
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_listed_newest_first_page_by_page_and_by_state(api, file_id):
+    ids = [api.start(file_id) for _ in range(5)]
+    api.tick()
+    found, cursor = [], ""
+    while cursor is not None:
+        page = api.get(f"/train/jobs?limit=2{cursor and '&cursor=' + cursor}").json()
+        found += [item["job_id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert found == ids[::-1]
+    assert [item["job_id"] for item in api.get("/train/jobs?state=running").json()["items"]] == ids[:1]
+
+
+def test_a_job_is_shown_with_config_and_attempts(api, file_id):
+    job_id = api.start(file_id, epochs=3)
+    api.tick()
+    api.launcher.die(job_id, 1)
+    api.tick()
+    found = api.get(f"/train/jobs/{job_id}").json()
+    assert (found["config"]["epochs"], found["plan"], found["state"]) == (3, None, "running")
+    assert [(a["number"], a["ending"]) for a in found["attempts"]] == [
+        (1, "the worker process ended with exit code 1"),
+        (2, None),
+    ]
+
+
+@pytest.mark.parametrize(("route", "count"), [("epochs", 5), ("gradients", 10)])
+def test_reports_and_gradients_are_walked_page_by_page(api, file_id, route, count):
+    job_id = api.start(file_id)
+    work(api, job_id, 5)
+    found, cursor = [], ""
+    while cursor is not None:
+        page = api.get(f"/train/jobs/{job_id}/{route}?limit=3{cursor and '&cursor=' + cursor}").json()
+        found += [(item["epoch"], item.get("step")) for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert len(found) == len(set(found)) == count
+    assert found == sorted(found)
+
+
+def test_the_log_is_plain_text(api, file_id):
+    job_id = api.start(file_id)
+    assert api.get(f"/train/jobs/{job_id}/log").text == ""
+    api.parts.files.job(job_id).mkdir(parents=True)
+    api.parts.files.job_log(job_id).write_text("Epoch [1/3] 训练\n", "utf-8")
+    answer = api.get(f"/train/jobs/{job_id}/log")
+    assert (answer.text, answer.headers["content-type"]) == ("Epoch [1/3] 训练\n", "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize("route", ["", "/epochs", "/gradients", "/log", "/events"])
+def test_every_page_of_an_unknown_job_is_a_problem(api, route):
+    answer = api.get(f"/train/jobs/nope{route}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:octa:job-not-found")
+
+
+# --- cancel, resume, delete ------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_asked(api, file_id):
+    running, waiting = api.start(file_id), api.start(file_id)
+    api.tick()
+    for job_id, state in ((waiting, "cancelled"), (running, "running")):
+        answer = api.post(f"/train/jobs/{job_id}/cancel")
+        assert (answer.status_code, answer.json()["state"]) == (202, state)
+        assert progress(api, job_id).json()["cancel_requested"]
+
+
+def test_a_job_that_is_over_is_resumed_with_changes(api, file_id):
+    job_id = api.start(file_id, epochs=5)
+    api.tick()
+    work(api, job_id, 5)
+    end(api, job_id, JobState.SUCCEEDED)
+    refused = api.post(f"/train/jobs/{job_id}/resume")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:octa:illegal-job-state")
+    answer = api.post(f"/train/jobs/{job_id}/resume", json={"epochs": 9, "lr": 0.002})
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert answer.headers["location"] == f"/train/progress/{job_id}"
+    config = api.get(f"/train/jobs/{job_id}").json()["config"]
+    assert (config["epochs"], config["lr"]) == (9, 0.002)
+    api.tick()
+    assert api.launcher.jobs == [job_id, job_id]
+
+
+def test_a_resume_out_of_range_is_refused(api, file_id):
+    job_id = api.start(file_id)
+    api.post(f"/train/jobs/{job_id}/cancel")
+    answer = api.post(f"/train/jobs/{job_id}/resume", json={"lr": 7})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-config")
+    assert progress(api, job_id).json()["state"] == "cancelled"
+
+
+def test_a_job_is_deleted_with_its_folder_but_not_while_it_runs(api, file_id):
+    job_id = api.start(file_id)
+    api.tick()
+    api.parts.files.job(job_id).mkdir(parents=True)
+    refused = api.delete(f"/train/jobs/{job_id}")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:octa:illegal-job-state")
+    assert api.traces()["jobs"] == [job_id]
+    end(api, job_id, JobState.FAILED)
+    assert api.delete(f"/train/jobs/{job_id}").status_code == 204
+    assert api.traces()["jobs"] == []
+    assert progress(api, job_id).status_code == 404

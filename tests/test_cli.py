@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from octa_backend.cli import app
+from octa_backend.data.synthetic import write_zip
+from octa_backend.models import registry
+from octa_backend.service import experiment
+from octa_backend.storage.tables import JobState
+from octa_backend.training import precision
+from octa_backend.training.config import TrainConfig
+from tests.data.zips import encoded, grey
+from tests.fakes import a_job, add_epochs, wait_for
+from tests.tiny import SLOW_CPU, one_thread
+
+
+@pytest.fixture
+def octa(tmp_path, monkeypatch):
+    """Run a command in an empty folder; returns its result, with all that was printed in `output`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    runner = CliRunner()
+    interrupt = signal.getsignal(signal.SIGINT)
+    yield lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def refused(result, *phrases):
+    """Assert that a command ended in words with status 2."""
+    assert result.exit_code == 2, (result.output, result.exception)
+    for phrase in phrases:
+        assert phrase in " ".join(result.output.split())
+
+
+def test_help_lists_the_commands(octa):
+    result = octa("--help")
+    assert result.exit_code == 0
+    for command in ("serve", "train", "predict", "jobs", "synth"):
+        assert command in result.output
+
+
+def test_help_of_a_training_lists_every_field_of_its_configuration(octa):
+    output = octa("train", "--help").output
+    for name in TrainConfig.model_fields:
+        assert f"--{name.replace('_', '-')}" in output
+
+
+def test_synth_writes_a_zip_of_scans_and_masks(octa, tmp_path):
+    result = octa("synth", "out.zip", "-n", 3, "--size", 32, "--seed", 5)
+    assert result.exit_code == 0
+    assert "3 scans of 32×32 in out.zip" in result.output
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert len(archive.namelist()) == 6
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-n", 0), ("--size", 31), ("--size", "big"), ("--seed", -1), ("--colour",)], ids=str
+)
+def test_synth_refuses_what_it_cannot_make(octa, tmp_path, arguments):
+    refused(octa("synth", "out.zip", *arguments), str(arguments[0]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_synth_into_a_folder_that_is_not_there_is_an_error_in_words(octa):
+    refused(octa("synth", "no/such/out.zip", "-n", 1, "--size", 32), "no/such")
+
+
+# --- train and predict -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    path = tmp_path_factory.mktemp("scans") / "scans.zip"
+    write_zip(path, 4, size=32, seed=1)
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A `unet` with few features on one thread, and no measurement of the device, which takes a second or more."""
+
+    for module in (experiment, precision):
+        monkeypatch.setattr(module, "probe", lambda device: SLOW_CPU)
+    small = registry.NetworkEntry("tests.tiny", "SmallUNet", "for tests")
+    monkeypatch.setattr(registry, "NETWORKS", {**registry.NETWORKS, "unet": small})
+    with one_thread():
+        yield
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--batch-size", 2)
+    first = octa(*common, "--epochs", 1)
+    assert first.exit_code == 0, (first.output, first.exception)
+    assert "epoch 1: train loss" in first.output
+    assert "all epochs done" in first.output
+    model = tmp_path / "run" / "model-e1"
+    card = json.loads((model / "card.json").read_text("utf-8"))
+    assert (card["network"], card["best"]["epoch"], card["plan"]["config"]["epochs"]) == ("unet", 1, 1)
+
+    again = octa(*common, "--epochs", 2)
+    assert again.exit_code == 0, (again.output, again.exception)
+    assert "epoch 2: train loss" in again.output
+    index = json.loads((tmp_path / "run" / "checkpoints" / "index.json").read_text())
+    assert index["last"] == 2
+
+    (tmp_path / "eye.png").write_bytes(encoded(grey(3, height=40, width=33)))
+    predicted = octa("predict", model, "eye.png", "--out", "found", "--threshold", 0.4, "--data-dir", "none")
+    assert predicted.exit_code == 0, (predicted.output, predicted.exception)
+    assert "eye.png: foreground" in predicted.output
+    with Image.open(tmp_path / "found" / "eye_mask.png") as mask:
+        assert mask.size == (33, 40)
+        assert set(np.unique(np.asarray(mask))) <= {0, 255}
+    with Image.open(tmp_path / "found" / "eye_overlay.png") as overlay:
+        assert (overlay.size, overlay.mode) == ((33, 40), "RGB")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (("--epochs", "0"), "epochs='0': Input should be greater than or equal to 1"),
+        (("--lr", "fast"), "lr='fast'"),
+        (("--model", "resnet"), "no network is called 'resnet'"),
+        (("--device", "tpu:x"), "'tpu:x' is not a device"),
+        (("--epoch", "3"), "No such option"),
+    ],
+)
+def test_an_option_with_a_wrong_value_ends_with_status_2_and_words(octa, scans, arguments, phrase):
+    refused(octa("train", scans, "--out", "run", *arguments), phrase)
+
+
+def test_a_training_on_what_is_no_zip_ends_in_words(octa, tmp_path):
+    (tmp_path / "scans.zip").write_text("text")
+    refused(octa("train", "scans.zip"), "is not a zip archive")
+    refused(octa("train", "missing.zip"), "missing.zip", "does not exist")
+
+
+def test_a_training_on_scans_without_masks_names_the_faults(octa, tmp_path):
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.writestr("images/1[a].png", encoded(grey(1)))
+    refused(octa("train", "scans.zip"), "The scans and masks do not fit together.", "no masks were found", "1[a].png")
+
+
+def test_a_prediction_with_an_unknown_model_or_threshold_ends_in_words(octa, tmp_path):
+    (tmp_path / "eye.png").write_bytes(encoded(grey(3)))
+    refused(octa("predict", "nope", "eye.png"), "'nope' is neither a model's folder nor the id of a model")
+    refused(octa("predict", "nope", "eye.png", "--threshold", 2), "threshold")
+    refused(octa("predict", "nope", "none.png"), "none.png", "does not exist")
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "[/b]"])
+def test_brackets_in_a_name_are_shown_as_they_are(octa, tmp_path, name):
+    (tmp_path / "eye.png").write_bytes(encoded(grey(3)))
+    refused(octa("predict", name, "eye.png"), repr(name))
+
+
+# --- jobs ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_jobs_of_a_folder_are_shown(octa, settings, database):
+    with database.writing() as session:
+        job = a_job(session, epochs=4)
+        add_epochs(session, job, 3)
+        other = a_job(session)
+        other.move_to(JobState.CANCELLED)
+    result = octa("jobs", "--data-dir", settings.data_dir)
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = {line.split()[1]: line for line in result.output.splitlines() if line.startswith("│")}
+    assert "queued" in lines[job.id]
+    assert "3/4" in lines[job.id]
+    assert "0.5000" in lines[job.id]
+    assert "cancelled" in lines[other.id]
+
+
+def test_a_folder_without_a_database_is_said_to_have_none_and_stays_as_it_is(octa, tmp_path):
+    refused(octa("jobs", "--data-dir", "nothing"), "nothing holds no database")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    refused(octa("jobs", "--data-dir", "empty"), "empty holds no database")
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no-address", "http://[bad"])
+def test_a_server_that_does_not_answer_is_an_error_in_words(octa, url):
+    refused(octa("jobs", "--url", url), "The server does not answer.", url)
+
+
+# --- serve -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_misspelt_variable_is_an_error_in_words(octa, monkeypatch):
+    monkeypatch.setenv("OCTA_PROT", "1")
+    refused(octa("serve"), "OCTA_PROT is not a setting; did you mean OCTA_PORT?")
+
+
+def test_a_list_that_is_not_json_is_an_error_in_words(octa, monkeypatch):
+    monkeypatch.setenv("OCTA_API_KEYS", "my-key")
+    refused(octa("serve"), "api_keys")
+
+
+def test_serving_a_network_without_a_key_is_refused_with_what_to_do(octa):
+    refused(octa("serve", "--host", "0.0.0.0"), "OCTA_API_KEYS='[\"a-long-random-key\"]'")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.timeout(120)
+def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cleanly(tmp_path):
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OCTA_")}
+    environment |= {"OCTA_API_KEYS": '["the-hidden-key"]', "COLUMNS": "250"}
+    command = [sys.executable, "-m", "octa_backend.cli", "serve", "--port", str(port), "--data-dir", str(tmp_path)]
+    start = time.monotonic()
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+    def answers():
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            return False
+
+    try:
+        wait_for("the first answer", answers, seconds=60)
+        seconds, used = time.monotonic() - start, psutil.Process(server.pid).cpu_times()
+        assert seconds < 10, f"{seconds:.1f} s, of which it computed {used.user + used.system:.1f} s"
+        assert httpx.get(f"http://127.0.0.1:{port}/version").status_code == 401
+        assert "torch" not in " ".join(entry.path for entry in psutil.Process(server.pid).memory_maps())
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+    shown = (tmp_path / "log").read_text()
+    assert "1 keys" in shown
+    assert "the-hidden-key" not in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "server.json").exists()
