@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -55,9 +56,23 @@ def create_app(settings: Settings) -> FastAPI:
     refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
     for controller in (dataset_controller, train_controller, predict_controller, system_controller):
         app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
+    _describe_problems(app)
     if settings.api_keys:
         app.add_api_route("/openapi.json", app.openapi, include_in_schema=False, dependencies=[Depends(identify)])
     return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Make the OpenAPI document once, with the problem documents in it."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            problems.describe_in_openapi(plain())
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 @asynccontextmanager

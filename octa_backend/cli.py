@@ -23,7 +23,8 @@ DataDir = Annotated[Path | None, typer.Option(help="Folder of database, datasets
 
 def _fail(error: OctaError) -> NoReturn:
     """Show an expected error in words, with its findings, and end with status 2."""
-    errors.print(f"[bold red]{error.title()}[/]", error.message, soft_wrap=True)
+    errors.print(error.title(), style="bold red", end=" ")
+    errors.print(error.message, soft_wrap=True, markup=False)
     if isinstance(error, InvalidDataset):
         from octa_backend.diagnosis.messages import describe  # noqa: PLC0415
 

@@ -6,16 +6,22 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from octa_backend.errors import InvalidSettings
 
 PREFIX = "OCTA_"
 DATABASE_FILE = "octa.sqlite3"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _not_blank(key: SecretStr) -> SecretStr:
+    if not key.get_secret_value().strip():
+        raise ValueError("an API key is empty")
+    return key
 
 
 class Settings(BaseSettings):
@@ -70,7 +76,7 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(default_factory=list)
     """Origins of web pages that may call the API, for example `["http://localhost:5173"]`; `["*"]` allows all."""
 
-    api_keys: list[SecretStr] = Field(default_factory=list)
+    api_keys: list[Annotated[SecretStr, AfterValidator(_not_blank)]] = Field(default_factory=list)
     """Keys of which one must come as `Authorization: Bearer KEY`; empty asks for none."""
 
     heartbeat_seconds: float = Field(default=2.0, gt=0, le=60)
@@ -122,6 +128,10 @@ def load_settings(**given: Any) -> Settings:
     _refuse_misspelt(os.environ)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:
+        raise InvalidSettings(
+            f"{error}; lists are JSON, for example OCTA_API_KEYS='[\"a-long-random-key\"]'"
+        ) from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
         raise InvalidSettings(faults) from error

@@ -10,7 +10,7 @@ from rich.table import Table
 from octa_backend.controller.schemas import JobOut
 from octa_backend.errors import OctaError, ServerUnreachable
 from octa_backend.service import train_service
-from octa_backend.settings import Settings
+from octa_backend.settings import DATABASE_FILE, Settings
 from octa_backend.storage.database import Database
 
 Row = dict[str, Any]
@@ -38,8 +38,9 @@ def from_folder(settings: Settings, limit: int) -> list[Row]:
     Raises:
         OctaError: there is no database.
     """
+    there = settings.database_url or (settings.data_dir / DATABASE_FILE).exists()  # opening would make an empty one
     database = Database(settings.effective_database_url)
-    if settings.data_dir.exists() and database.is_ready():
+    if there and database.is_ready():
         with database.reading() as session:
             page = train_service.list_jobs(session, None, limit, None)
             return [JobOut.of(job).model_dump(mode="json") for job in page.rows]

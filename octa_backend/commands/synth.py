@@ -15,6 +15,7 @@ SHEET_SCANS = 4
 
 def synth(console: Console, out: Path, count: int, size: int, seed: int, sheet: Path | None) -> None:
     """Write the zip, and the contact sheet where one is wanted."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_zip(out, count, size=size, seed=seed)
     console.print(f"{count} scans of {size}×{size} in {out}", soft_wrap=True)
     if sheet is not None:
@@ -22,5 +23,6 @@ def synth(console: Console, out: Path, count: int, size: int, seed: int, sheet: 
 
         scans = [make_scan(size, np.random.default_rng([seed, i])) for i in range(min(count, SHEET_SCANS))]
         pairs = [(to_unit(scan.image[None]), scan.mask.astype(np.uint8)) for scan in scans]
+        sheet.parent.mkdir(parents=True, exist_ok=True)
         sheet.write_bytes(pictures.png(pictures.contact_sheet(pairs, classes=2)))
         console.print(f"contact sheet in {sheet}", soft_wrap=True)

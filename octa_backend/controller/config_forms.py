@@ -41,7 +41,7 @@ def _value(text: str) -> Any:
 def _json_object(text: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"the configuration is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise InvalidConfig(f'the configuration is a JSON object such as {{"epochs": 12}}, not {content!r}')

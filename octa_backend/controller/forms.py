@@ -88,6 +88,8 @@ class _FormReader:
     def headers_finished(self) -> None:
         if b"name" not in self._disposition:
             raise InvalidRequest("a part of the form has no name")
+        if len(self.form.fields) + len(self.writers) >= MAX_FIELDS:
+            raise UploadTooLarge(f"a form has at most {MAX_FIELDS} fields")
         if b"filename" in self._disposition:
             self._writer = UploadWriter(self._files, _text(self._disposition[b"filename"]))
             self.writers.append(self._writer)
@@ -95,8 +97,8 @@ class _FormReader:
     def part_data(self, data: bytes, start: int, end: int) -> None:
         if self._writer is not None:
             self._writer.write(data[start:end])
-        elif len(self._value) + end - start > MAX_FIELD_BYTES or len(self.form.fields) >= MAX_FIELDS:
-            raise UploadTooLarge(f"a form has at most {MAX_FIELDS} fields of at most {MAX_FIELD_BYTES} bytes")
+        elif len(self._value) + end - start > MAX_FIELD_BYTES:
+            raise UploadTooLarge(f"a field of a form has at most {MAX_FIELD_BYTES} bytes")
         else:
             self._value += data[start:end]
 
@@ -140,7 +142,10 @@ async def received_form(request: Request, files: Files, max_bytes: int) -> Async
         raise InvalidRequest("send a multipart/form-data form, for example with: curl -F file=@scans.zip")
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise too_large(max_bytes)
-    reader = _FormReader(options[b"boundary"], files, max_bytes)
+    try:
+        reader = _FormReader(options[b"boundary"], files, max_bytes)
+    except FormParserError as error:
+        raise InvalidRequest(f"the form cannot be read: {error}") from error
     try:
         async for piece in request.stream():
             if piece:

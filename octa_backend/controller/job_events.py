@@ -16,6 +16,7 @@ from octa_backend.controller.schemas import EpochOut, ProgressOut, findings_out
 from octa_backend.diagnosis.messages import Language
 from octa_backend.errors import InvalidCursor
 from octa_backend.service import train_service
+from octa_backend.service.paging import whole
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import JobState
 
@@ -44,7 +45,7 @@ def start_at(job_id: str, db: Reading, last_event_id: Annotated[str | None, Head
         return Place(job_id)
     try:
         epoch, finding, state = last_event_id.split("-")
-        return Place(job_id, int(epoch), int(finding), state)
+        return Place(job_id, whole(int(epoch)), whole(int(finding)), state)
     except ValueError as error:
         raise InvalidCursor(f"{last_event_id!r} is not the id of an event of this server") from error
 

@@ -106,6 +106,21 @@ def _plain(status: int, detail: str, kind: str = "about:blank") -> dict[str, Any
     return {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
 
 
+def describe_in_openapi(document: dict[str, Any]) -> None:
+    """Say in an OpenAPI document what is really sent: every error is a problem document of its own media type."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = Problem.model_json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for status, response in operation["responses"].items():
+                if status >= "400" and "Ready" not in str(response):
+                    examples = response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+                    response["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the app answered as a problem document."""
 

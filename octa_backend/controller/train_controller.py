@@ -39,6 +39,7 @@ from octa_backend.controller.schemas import (
     progress_url,
 )
 from octa_backend.service import train_service
+from octa_backend.service.paging import MAX_WHOLE
 from octa_backend.storage.files import remove
 from octa_backend.storage.tables import JobState
 from octa_backend.training.config import TrainConfig
@@ -110,7 +111,9 @@ def progress(
     job_id: str,
     db: Reading,
     language: Reader,
-    since_epoch: Annotated[int | None, Query(ge=0, description="Also send the reports after this epoch.")] = None,
+    since_epoch: Annotated[
+        int | None, Query(ge=0, le=MAX_WHOLE, description="Also send the reports after this epoch.")
+    ] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """State, latest and best epoch, findings and queue position; `ETag` changes when any of it does."""
@@ -184,7 +187,7 @@ def log(job_id: str, db: Reading, parts: Parts) -> PlainTextResponse:
     "/jobs/{job_id}/events",
     summary="Follow a job by Server-Sent Events",
     response_class=EventSourceResponse,
-    responses=problems(errors.JobNotFound),
+    responses=problems(errors.JobNotFound, errors.InvalidCursor),
 )
 async def events(parts: Parts, start: job_events.Start, language: Reader) -> AsyncIterator[ServerSentEvent]:
     """`epoch`, `finding` and `state` events until the job is over; `Last-Event-ID` goes on where a client left."""

@@ -69,7 +69,8 @@ def beat(session: Session, attempt_id: str) -> bool:
 
 def is_current(session: Session, attempt_id: str) -> bool:
     """Whether the attempt is not over."""
-    return session.scalar(select(Attempt.ended_at).where(Attempt.id == attempt_id)) is None
+    current = select(Attempt.id).where(Attempt.id == attempt_id, Attempt.ended_at.is_(None))
+    return session.scalar(current) is not None
 
 
 def cancel_requested(session: Session, job_id: str) -> bool:

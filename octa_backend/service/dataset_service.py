@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import func, select, tuple_
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from octa_backend.data.intake import IntakeLimits, Prepared, prepare
 from octa_backend.errors import DatasetInUse, DatasetNotFound
-from octa_backend.service import finding_store
+from octa_backend.service import finding_store, paging
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
@@ -102,8 +101,8 @@ def list_datasets(session: Session, limit: int, cursor: str | None) -> Page[Data
     """Datasets, newest first."""
     query = select(Dataset).order_by(Dataset.created_at.desc(), Dataset.id.desc()).limit(limit + 1)
     if cursor is not None:
-        moment, file_id = read_cursor(cursor, datetime.fromisoformat, str)
-        query = query.where(tuple_(Dataset.created_at, Dataset.id) < (moment, file_id))
+        created, file_id = read_cursor(cursor, paging.moment, paging.text)
+        query = query.where(tuple_(Dataset.created_at, Dataset.id) < (created, file_id))
     return Page.cut(session.scalars(query).all(), limit, lambda row: cursor_of(row.created_at.isoformat(), row.id))
 
 

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from typing import Protocol
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
-from octa_backend.service.process import ProcessMark, detached, worker_environment
+from octa_backend.service.process import KILL_WAIT_SECONDS, ProcessMark, detached, worker_environment
 from octa_backend.settings import Settings
 from octa_backend.storage.files import Files
 
@@ -93,11 +94,20 @@ class LocalLauncher:
         return child.poll() is None if child else mark.is_alive()
 
     def stop(self, mark: ProcessMark) -> None:
-        """Kill the process and collect it."""
-        mark.kill()
+        """Kill the process and collect it.
+
+        Raises:
+            psutil.TimeoutExpired: it does not go, because it hangs in the system.
+        """
         child = self._children.get(mark)
-        if child:
-            child.wait()
+        if child is None:
+            mark.kill()
+            return
+        child.kill()
+        try:
+            child.wait(KILL_WAIT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise psutil.TimeoutExpired(error.timeout, mark.pid) from error
 
     def exit_code(self, mark: ProcessMark) -> int | None:
         """Known for a worker that this server started, not for an adopted one."""

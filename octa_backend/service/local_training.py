@@ -71,8 +71,8 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
     folder, mark = out / "dataset", out / "dataset.sha256"
     findings: tuple[Finding, ...] = ()
     if not folder.exists():
-        findings = prepare(archive, folder, limits(settings)).findings
         mark.write_text(digest, "utf-8")
+        findings = prepare(archive, folder, limits(settings)).findings
     elif mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
     run = design(DatasetStore(folder), config, settings.device, None)

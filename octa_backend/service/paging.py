@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, Self, TypeVar
 
 from octa_backend.errors import InvalidCursor
 
 Row = TypeVar("Row")
+
+MAX_WHOLE = 2**31 - 1
+"""The largest position: what every database's integers hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,25 @@ def cursor_of(*position: str | int) -> str:
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
+def whole(part: Any) -> int:
+    """A whole number that a database can hold."""
+    if not isinstance(part, int) or not 0 <= part <= MAX_WHOLE:
+        raise ValueError(f"{part!r} is not a position")
+    return part
+
+
+def moment(part: Any) -> datetime:
+    """A time in UTC."""
+    return datetime.fromisoformat(part).astimezone(UTC)
+
+
+def text(part: Any) -> str:
+    """A text that can be encoded."""
+    found = str(part)
+    found.encode()
+    return found
+
+
 def read_cursor(cursor: str, *types: Callable[[Any], Any]) -> tuple[Any, ...]:
     """The position in a cursor, each part through its type.
 
@@ -41,5 +63,5 @@ def read_cursor(cursor: str, *types: Callable[[Any], Any]) -> tuple[Any, ...]:
     try:
         parts = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         return tuple(kind(part) for kind, part in zip(types, parts, strict=True))
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidCursor(f"{cursor!r} is not a cursor of this list; take next_cursor of its last page") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from octa_backend.errors import OctaError
@@ -32,6 +33,7 @@ class Supervisor:
         self._files = files
         self._database = database
         self._launcher = launcher
+        self._started: set[ProcessMark] = set()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -59,7 +61,11 @@ class Supervisor:
         while not self._closing.is_set():
             try:
                 self.tick()
-            except (SQLAlchemyError, OSError):  # a full disk or a locked database now must not end the watch for ever
+            except (
+                SQLAlchemyError,
+                OSError,
+                psutil.Error,
+            ):  # a full disk or a process that will not die must not end it
                 _log.exception("the supervisor's round failed; it is tried again")
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
@@ -74,6 +80,8 @@ class Supervisor:
                 self._close(attempt, ending)
         while not self._closing.is_set() and self._start_next():
             pass
+        # Asking collects the ones that ended by themselves; they would else stay as zombies.
+        self._started = {mark for mark in self._started if self._launcher.is_alive(mark)}
 
     def _why_dead(self, attempt: Attempt) -> str | None:
         """Why an attempt is over, in words, or None while it lives."""
@@ -104,6 +112,7 @@ class Supervisor:
         except (OSError, OctaError) as error:
             self._close(attempt, f"the worker process could not be started: {error}")
             return False
+        self._started.add(mark)
         self._record(attempt, mark)
         return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, t
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import IllegalJobState, InvalidConfig, JobNotFound
-from octa_backend.service import dataset_service
+from octa_backend.service import dataset_service, paging
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobFinding, JobState
@@ -41,16 +40,24 @@ def read_config(values: dict[str, Any]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        raise InvalidConfig("; ".join(_explain(fault) for fault in error.errors())) from error
+        told: dict[str, list[str]] = {}
+        for fault in error.errors():
+            told.setdefault(_subject(fault), []).append(_explain(fault))
+        raise InvalidConfig("; ".join(subject + " or ".join(told[subject]) for subject in told)) from error
+
+
+def _subject(fault: Any) -> str:
+    """The field and its value; a field of several types has a fault for each."""
+    if not fault["loc"]:
+        return ""
+    return str(fault["loc"][0]) + ("" if fault["type"] == "extra_forbidden" else f"={fault['input']!r}: ")
 
 
 def _explain(fault: Any) -> str:
-    field = ".".join(str(part) for part in fault["loc"] if isinstance(part, str)) or "config"
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(TrainConfig.model_fields)
-        return f"{field} is not a field of the training configuration; the fields are {known}"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{field}={fault['input']!r}: {message}" if field != "config" else message
+        return f" is not a field of the training configuration; the fields are {', '.join(TrainConfig.model_fields)}"
+    message: str = fault["msg"].removeprefix("Value error, ")
+    return message
 
 
 def get(session: Session, job_id: str) -> Job:
@@ -71,8 +78,8 @@ def list_jobs(session: Session, state: JobState | None, limit: int, cursor: str 
     if state is not None:
         query = query.where(Job.state == state)
     if cursor is not None:
-        moment, job_id = read_cursor(cursor, datetime.fromisoformat, str)
-        query = query.where(tuple_(Job.created_at, Job.id) < (moment, job_id))
+        created, job_id = read_cursor(cursor, paging.moment, paging.text)
+        query = query.where(tuple_(Job.created_at, Job.id) < (created, job_id))
     rows = session.scalars(query).all()
     return Page.cut(rows, limit, lambda job: cursor_of(job.created_at.isoformat(), job.id))
 
@@ -133,7 +140,7 @@ def _reports(job_id: str, after: int) -> Select[Any]:
 def epoch_reports(session: Session, job_id: str, limit: int, cursor: str | None) -> Page[EpochReport]:
     """The reports of a job, in order."""
     get(session, job_id)
-    after = read_cursor(cursor, int)[0] if cursor else 0
+    after = read_cursor(cursor, paging.whole)[0] if cursor else 0
     rows = session.scalars(_reports(job_id, after).limit(limit + 1)).all()
     return Page.cut(rows, limit, lambda report: cursor_of(report.epoch))
 
@@ -143,7 +150,7 @@ def gradient_norms(session: Session, job_id: str, limit: int, cursor: str | None
     get(session, job_id)
     query = select(GradientNorm).where(GradientNorm.job_id == job_id)
     if cursor:
-        after = read_cursor(cursor, int, int)
+        after = read_cursor(cursor, paging.whole, paging.whole)
         query = query.where(tuple_(GradientNorm.epoch, GradientNorm.step) > after)
     rows = session.scalars(query.order_by(GradientNorm.epoch, GradientNorm.step).limit(limit + 1)).all()
     return Page.cut(rows, limit, lambda row: cursor_of(row.epoch, row.step))
@@ -191,7 +198,8 @@ def resume(session: Session, job_id: str, changes: dict[str, Any]) -> Job:
     if not JobState(job.state).is_final:
         raise IllegalJobState(f"job {job_id} is {job.state}; only a job that is over can be resumed")
     config = read_config({**job.config, **changes})
-    if config.epochs <= job.epoch:
+    nothing_left = config.epochs == job.epoch and job.state == JobState.SUCCEEDED
+    if config.epochs < job.epoch or nothing_left:
         raise IllegalJobState(
             f"job {job_id} has finished epoch {job.epoch} of {config.epochs}; resume it with more epochs"
         )

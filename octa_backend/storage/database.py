@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 HEAD = "0001"
@@ -63,8 +64,11 @@ class Database:
             return None if found is None else str(found)
 
     def is_ready(self) -> bool:
-        """Whether the schema is there and current."""
-        return self._version() == HEAD
+        """Whether the database answers and its schema is current."""
+        try:
+            return self._version() == HEAD
+        except SQLAlchemyError:
+            return False
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,8 @@ class UploadWriter:
         self.name = name
         self._files = files
         self._path = files.new_upload()
-        self._file = self._path.open("wb")
+        with disk_full_explained(files):
+            self._file = self._path.open("wb")
         self._digest = hashlib.sha256()
         self._size = 0
 
@@ -51,7 +53,8 @@ class UploadWriter:
 
     def discard(self) -> None:
         """Remove the file, whether or not it was complete; fine when somebody has moved it away."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # closing writes what is left, which a full disk refuses again
+            self._file.close()
         remove(self._path)
 
     def __enter__(self) -> UploadWriter:

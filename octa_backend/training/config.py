@@ -55,7 +55,7 @@ class TrainConfig(BaseModel):
     """Weight decay, 0 to 1."""
 
     scheduler: Literal["onecycle", "step", "cosine", "constant"] = "onecycle"
-    """`onecycle` rises to `lr` and falls to zero; `step` falls by `gamma` every `step_size` epochs; `cosine` to zero."""
+    """`onecycle` rises to `lr` and falls to zero; `step` falls by `gamma` every `step_size` epochs; `cosine` falls."""
 
     step_size: int = Field(default=20, ge=1)
     """Epochs between two steps of the `step` schedule."""
