@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Flips and right-angle turns move whole pixels, so every scan gets them. Rotation and scale blur vessels of one or two
+# pixels, so most scans are left sharp (the shares of F. Isensee et al., nnU-Net, 2021).
+ROTATION_SHARE, SCALE_SHARE = 0.2, 0.2
+BRIGHTNESS_SHARE, CONTRAST_SHARE = 0.15, 0.15
+
 MAX_ROTATION_DEGREES = 15.0
 SCALE_RANGE = (0.9, 1.1)
 BRIGHTNESS_RANGE = (-0.1, 0.1)  # added, of the full range
@@ -18,7 +23,7 @@ CONTRAST_RANGE = (0.8, 1.25)  # factor around the scan's own mean
 
 
 def augment(image_BCHW: Tensor, mask_BHW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip, turn, rotate and scale each scan with its mask, then change the image's brightness and contrast.
+    """Flip and turn each scan with its mask; rotate, scale, brighten or change the contrast of some.
 
     Right-angle turns are by 180 degrees only where H and W differ, so that nothing is stretched. The image is
     resampled bilinearly, the mask by its nearest pixel; what lies outside is mirrored in.
@@ -44,13 +49,19 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
     return torch.rand(count, generator=generator) * (high - low) + low
 
 
+def _for_some(values: Tensor, share: float, neutral: float, generator: torch.Generator) -> Tensor:
+    """Keep `values` for a share of the scans; the others get the value that changes nothing."""
+    return torch.where(torch.rand(len(values), generator=generator) < share, values, neutral)
+
+
 def _random_affine(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Affine maps (B, 2, 3) from output to input positions in the -1..1 coordinates of `grid_sample`."""
     step, turns = (90, 4) if height == width else (180, 2)
     degrees = torch.randint(turns, (count,), generator=generator) * step
-    degrees = degrees + _uniform(count, -MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES, generator)
+    rotation = _uniform(count, -MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES, generator)
+    degrees = degrees + _for_some(rotation, ROTATION_SHARE, 0.0, generator)
     angle = degrees * (math.pi / 180)
-    zoom = 1 / _uniform(count, *SCALE_RANGE, generator)
+    zoom = 1 / _for_some(_uniform(count, *SCALE_RANGE, generator), SCALE_SHARE, 1.0, generator)
     flip = torch.randint(2, (count,), generator=generator) * 2 - 1
     cosine, sine = zoom * angle.cos(), zoom * angle.sin()
     # Rotating in pixels, not in -1..1 units, keeps right angles right when H and W differ.
@@ -60,7 +71,8 @@ def _random_affine(count: int, height: int, width: int, generator: torch.Generat
 
 def _change_intensity(image: Tensor, generator: torch.Generator) -> Tensor:
     count = image.shape[0]
-    contrast = _uniform(count, *CONTRAST_RANGE, generator).to(image.device).view(-1, 1, 1, 1)
-    brightness = _uniform(count, *BRIGHTNESS_RANGE, generator).to(image.device).view(-1, 1, 1, 1)
-    mean = image.mean((1, 2, 3), keepdim=True)
-    return ((image - mean) * contrast + mean + brightness).clamp(0, 1)
+    contrast = _for_some(_uniform(count, *CONTRAST_RANGE, generator), CONTRAST_SHARE, 1.0, generator)
+    brightness = _for_some(_uniform(count, *BRIGHTNESS_RANGE, generator), BRIGHTNESS_SHARE, 0.0, generator)
+    factor_B111, shift_B111 = (values.to(image.device).view(-1, 1, 1, 1) for values in (contrast, brightness))
+    mean_B111 = image.mean((1, 2, 3), keepdim=True)
+    return ((image - mean_B111) * factor_B111 + mean_B111 + shift_B111).clamp(0, 1)

@@ -64,7 +64,7 @@ class TrainConfig(BaseModel):
     """Factor of the `step` schedule, above 0, at most 1."""
 
     augmentation: Literal["none", "standard"] = "standard"
-    """`standard`: flips, right-angle turns, rotation up to 15 degrees, scale 0.9 to 1.1, brightness and contrast."""
+    """`standard`: flips and right-angle turns; for some scans rotation to 15 degrees, scale, brightness, contrast."""
 
     patch_size: Annotated[int, Field(ge=32, le=4096)] | Auto = "auto"
     """Side in pixels of the square cut from larger scans for training, 32 to 4096, or `auto`."""

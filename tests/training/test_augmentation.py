@@ -32,7 +32,7 @@ def test_mask_goes_wherever_its_image_goes(height, width):
     seen = (image > (low + high) / 2).squeeze(1)
     disagree = (seen != (mask > 0)).float().mean((1, 2))
     assert disagree.max() < 0.01  # a shift by one pixel is already 2 %
-    assert len({tuple(m.flatten().tolist()) for m in mask}) > COPIES // 2
+    assert len({tuple(m.flatten().tolist()) for m in mask}) > COPIES // 4
 
 
 def test_same_generator_state_gives_the_same_batch():
