@@ -40,7 +40,8 @@ def never():
 def train(folder, data, *, should_stop=never, emit=None, **options):
     """Events and outcome of a run of the small network."""
     events = []
-    plan = a_plan(data, **{"model": "small_unet", "epochs": 2, "batch_size": 2, "lr": 0.01, **options})
+    usual = {"model": "small_unet", "epochs": 2, "batch_size": 2, "lr": 0.01, "scheduler": "step"}
+    plan = a_plan(data, **{**usual, **options})
     outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=emit or events.append, should_stop=should_stop)
     return events, outcome
 
@@ -131,7 +132,7 @@ def test_losses_of_the_first_steps_are_the_known_ones(unet_run):
     assert [step.loss for step in steps(unet_run[0])][:3] == pytest.approx(GOLDEN_LOSSES, rel=1e-3)
 
 
-GOLDEN_LOSSES = [0.8621435, 0.7680899, 0.7949305]
+GOLDEN_LOSSES = [0.8628441, 0.7386239, 0.7482471]
 
 
 def test_same_seed_gives_the_same_run(unet_run, tmp_path, data):
