@@ -126,10 +126,6 @@ class NoModelYet(OctaError):
     """There is no trained model yet."""
 
 
-class InvalidModelFile(OctaError):
-    """The model's file is not valid."""
-
-
 # --- lists and access -----------------------------------------------------------------------------------------------
 
 

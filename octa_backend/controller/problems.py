@@ -44,7 +44,6 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.DeviceUnavailable: 500,
     errors.ModelNotFound: 404,
     errors.NoModelYet: 409,
-    errors.InvalidModelFile: 422,
     errors.ServerUnreachable: 502,
     errors.InvalidCursor: 422,
     errors.NotAuthenticated: 401,

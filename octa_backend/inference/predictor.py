@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from octa_backend.data.normalise import to_unit
+from octa_backend.inference.probability import class_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights
@@ -89,12 +90,7 @@ class Predictor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
         with autocast(self._device, self._precision):
             logits = predict_logits(self._network, x_1CHW.flip(axes).contiguous(memory_format=self._layout))
-        if logits.shape[1] == 1:
-            foreground = logits.sigmoid()
-            probability = torch.cat((1 - foreground, foreground), dim=1)
-        else:
-            probability = logits.softmax(1)
-        return probability.flip(axes)[0]
+        return class_probabilities(logits).flip(axes)[0]
 
 
 def _decide(probability_KHW: Tensor, threshold: float, seconds: float) -> Prediction:

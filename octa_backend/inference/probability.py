@@ -5,14 +5,16 @@ Shapes: B scans, K output channels (1 for binary, else one per class), *spatial 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
-def foreground_probability(logits_BK: Tensor) -> Tensor:
-    """Probability (B, *spatial) that a pixel is not background: sigmoid of one channel, or 1 - softmax's class 0."""
+def class_probabilities(logits_BK: Tensor) -> Tensor:
+    """Probability of each class with background, (B, 2, *spatial) for one channel of logits, else (B, K, *spatial)."""
     if logits_BK.shape[1] == 1:
-        return logits_BK[:, 0].sigmoid()
-    return 1 - logits_BK.softmax(1)[:, 0]
+        foreground = logits_BK.sigmoid()
+        return torch.cat((1 - foreground, foreground), dim=1)
+    return logits_BK.softmax(1)
 
 
 def predicted_classes(logits_BK: Tensor, threshold: float = 0.5) -> Tensor:
