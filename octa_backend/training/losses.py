@@ -1,20 +1,41 @@
 """Losses. Each returns its total and its unweighted components by name.
 
-Shapes: B scans, K classes, *spatial pixels or voxels. logits_B1: (B, 1, *spatial); logits_BK: (B, K, *spatial).
+Shapes: B scans, K classes, *spatial pixels or voxels. logits_B1: (B, 1, *spatial); logits_BK: (B, K, *spatial);
+logits_BC: either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from octa_backend.training.boundary_loss import boundary_loss
+from octa_backend.training.cldice_loss import cldice_loss
+from octa_backend.training.comparison import Comparison, compare
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.distribution_losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    focal_loss,
+    weight_map_cross_entropy,
+    weighted_cross_entropy,
+)
+from octa_backend.training.loss_options import Denominator, LossName
+from octa_backend.training.region_losses import (
+    dice_loss,
+    focal_tversky_loss,
+    generalized_dice_loss,
+    iou_loss,
+    tversky_loss,
+)
 
-SMOOTH = 1.0
-"""Added to numerator and denominator of the soft Dice, in pixels: an empty mask met by an empty prediction is 1."""
+Component = Callable[[Comparison], Tensor]
+Recipe = dict[str, tuple[float, Component]]
+"""The components of a loss by name, each with its weight."""
 
 
 class LossResult(NamedTuple):
@@ -24,98 +45,145 @@ class LossResult(NamedTuple):
     components: dict[str, Tensor]
 
 
-def soft_dice(probability: Tensor, target: Tensor) -> Tensor:
-    """Soft Dice overlap over the spatial axes.
+class Loss(nn.Module):
+    """Weighted sum of components.
+
+    Computed in float32 whatever the network computed in, so that it is stable under autocast.
 
     Args:
-        probability: float32, (B, K, *spatial), in 0..1.
-        target: float32, (B, K, *spatial), 0 or 1.
-
-    Returns:
-        float32, (B, K), in 0..1. An empty target met by zero probability gives 1.
-
-    Source:
-        F. Milletari et al., V-Net, 2016 (arXiv:1606.04797), plain denominator, additive smoothing of one pixel.
+        recipe: what it is made of.
     """
-    axes = tuple(range(2, probability.ndim))
-    overlap = (probability * target).sum(axes)
-    size = probability.sum(axes) + target.sum(axes)
-    return (2 * overlap + SMOOTH) / (size + SMOOTH)
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.weights = {name: weight for name, (weight, _) in recipe.items()}
+        self.functions = {name: function for name, (_, function) in recipe.items()}
+
+    def forward(self, logits_BC: Tensor, mask_B: Tensor) -> LossResult:
+        """Compare logits (B, C, *spatial) with class indices (B, *spatial), int64.
+
+        Raises:
+            ValueError: the shapes do not fit (broadcasting would hide a bug).
+        """
+        with torch.autocast(logits_BC.device.type, enabled=False):
+            comparison = compare(logits_BC, mask_B)
+            components = {name: function(comparison) for name, function in self.functions.items()}
+            total = torch.stack([self.weights[name] * value for name, value in components.items()]).sum()
+            return LossResult(total, components)
 
 
-class DiceBCELoss(nn.Module):
+class DiceBCELoss(Loss):
     """Weighted sum of binary cross-entropy and Dice loss (1 - soft Dice, mean over scans), for binary masks.
-
-    Computed in float32 whatever the network computed in, so that it is stable under bf16 autocast.
 
     Args:
         bce_weight: weight of the cross-entropy.
         dice_weight: weight of the Dice loss.
         pos_weight: weight of foreground pixels in the cross-entropy; None is 1.
+        dice_denominator: of the soft Dice, see `soft_dice`.
     """
 
-    def __init__(self, bce_weight: float = 0.5, dice_weight: float = 0.5, pos_weight: float | None = None) -> None:
-        super().__init__()
-        self.weights = {"bce": bce_weight, "dice": dice_weight}
+    def __init__(
+        self,
+        bce_weight: float = 0.5,
+        dice_weight: float = 0.5,
+        pos_weight: float | None = None,
+        dice_denominator: Denominator = "plain",
+    ) -> None:
+        bce = partial(binary_cross_entropy, pos_weight=pos_weight)
+        super().__init__(
+            {"bce": (bce_weight, bce), "dice": (dice_weight, partial(dice_loss, denominator=dice_denominator))}
+        )
         self.pos_weight = pos_weight
 
     def forward(self, logits_B1: Tensor, target_B1: Tensor) -> LossResult:
         """Compare logits (B, 1, *spatial) with a mask of 0 and 1 of the same shape.
 
         Raises:
-            ValueError: the shapes differ (broadcasting would hide a bug).
+            ValueError: the shapes differ, or there is more than one channel.
         """
         if logits_B1.shape != target_B1.shape:
             raise ValueError(f"logits are {tuple(logits_B1.shape)} but the mask is {tuple(target_B1.shape)}")
-        with torch.autocast(logits_B1.device.type, enabled=False):
-            logits, target = logits_B1.float(), target_B1.float()
-            weight = None if self.pos_weight is None else logits.new_tensor(self.pos_weight)
-            bce = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
-            dice = 1 - soft_dice(logits.sigmoid(), target).mean()
-            return _weighted(self.weights, {"bce": bce, "dice": dice})
+        if logits_B1.shape[1] != 1:
+            raise ValueError(f"logits are {tuple(logits_B1.shape)}, but binary masks need one channel")
+        return super().forward(logits_B1, target_B1[:, 0])
 
 
-class DiceCELoss(nn.Module):
+class DiceCELoss(Loss):
     """Weighted sum of softmax cross-entropy and Dice loss (mean over scans and foreground classes).
 
     Args:
         ce_weight: weight of the cross-entropy.
         dice_weight: weight of the Dice loss.
+        dice_denominator: of the soft Dice, see `soft_dice`.
     """
 
-    def __init__(self, ce_weight: float = 0.5, dice_weight: float = 0.5) -> None:
-        super().__init__()
-        self.weights = {"ce": ce_weight, "dice": dice_weight}
-
-    def forward(self, logits_BK: Tensor, target_B: Tensor) -> LossResult:
-        """Compare logits (B, K, *spatial) with class indices (B, *spatial), int64.
-
-        Raises:
-            ValueError: the shapes do not fit.
-        """
-        if logits_BK.shape[:1] + logits_BK.shape[2:] != target_B.shape:
-            raise ValueError(f"logits are {tuple(logits_BK.shape)} but the mask is {tuple(target_B.shape)}")
-        with torch.autocast(logits_BK.device.type, enabled=False):
-            logits = logits_BK.float()
-            one_hot = F.one_hot(target_B, logits.shape[1]).movedim(-1, 1).float()
-            ce = F.cross_entropy(logits, target_B)
-            dice = 1 - soft_dice(logits.softmax(1), one_hot)[:, 1:].mean()
-            return _weighted(self.weights, {"ce": ce, "dice": dice})
+    def __init__(
+        self, ce_weight: float = 0.5, dice_weight: float = 0.5, dice_denominator: Denominator = "plain"
+    ) -> None:
+        dice = partial(dice_loss, denominator=dice_denominator)
+        super().__init__({"ce": (ce_weight, cross_entropy), "dice": (dice_weight, dice)})
 
 
-def _weighted(weights: dict[str, float], components: dict[str, Tensor]) -> LossResult:
-    total = torch.stack([weights[name] * value for name, value in components.items()]).sum()
-    return LossResult(total, components)
+def _dice(config: TrainConfig) -> Component:
+    return partial(dice_loss, denominator=config.dice_denominator)
 
 
-Loss = DiceBCELoss | DiceCELoss
+def _focal(config: TrainConfig) -> Component:
+    return partial(focal_loss, alpha=config.focal_alpha, gamma=config.focal_gamma)
+
+
+def _weight_map(config: TrainConfig) -> Component:
+    return partial(
+        weight_map_cross_entropy,
+        class_weights=_class_weights(config),
+        border_weight=config.border_weight,
+        border_sigma=config.border_sigma,
+    )
+
+
+def _focal_tversky(config: TrainConfig) -> Component:
+    alpha, beta = config.tversky_alpha, config.tversky_beta
+    return partial(focal_tversky_loss, alpha=alpha, beta=beta, exponent=config.focal_tversky_exponent)
+
+
+def _pos_weight(config: TrainConfig) -> float | None:
+    assert config.pos_weight != "auto", "the plan resolves it"
+    return config.pos_weight
+
+
+def _class_weights(config: TrainConfig) -> tuple[float, ...]:
+    assert config.class_weights != "auto", "the plan resolves it"
+    return config.class_weights
+
+
+RECIPES: Mapping[LossName, Callable[[TrainConfig], Recipe]] = {
+    "bce": lambda c: {"bce": (1.0, partial(binary_cross_entropy, pos_weight=_pos_weight(c)))},
+    "ce": lambda _: {"ce": (1.0, cross_entropy)},
+    "weighted_ce": lambda c: {"weighted_ce": (1.0, partial(weighted_cross_entropy, class_weights=_class_weights(c)))},
+    "unet_weight_map": lambda c: {"weight_map_ce": (1.0, _weight_map(c))},
+    "dice": lambda c: {"dice": (1.0, _dice(c))},
+    "generalized_dice": lambda _: {"generalized_dice": (1.0, generalized_dice_loss)},
+    "iou": lambda _: {"iou": (1.0, iou_loss)},
+    "focal": lambda c: {"focal": (1.0, _focal(c))},
+    "focal_dice": lambda c: {"focal": (c.focal_weight, _focal(c)), "dice": (c.dice_weight, _dice(c))},
+    "tversky": lambda c: {"tversky": (1.0, partial(tversky_loss, alpha=c.tversky_alpha, beta=c.tversky_beta))},
+    "focal_tversky": lambda c: {"focal_tversky": (1.0, _focal_tversky(c))},
+    "cldice": lambda c: {
+        "dice": (1 - c.cldice_alpha, _dice(c)),
+        "cldice": (c.cldice_alpha, partial(cldice_loss, iterations=c.cldice_iterations)),
+    },
+    "boundary": lambda c: {"dice": (c.dice_weight, _dice(c)), "boundary": (c.boundary_weight, boundary_loss)},
+}
+"""All losses but the two with a class of their own, `DiceBCELoss` and `DiceCELoss`."""
 
 
 def make_loss(config: TrainConfig) -> Loss:
     """The loss that a resolved config names."""
+    if config.loss == "dice_bce":
+        return DiceBCELoss(config.bce_weight, config.dice_weight, _pos_weight(config), config.dice_denominator)
     if config.loss == "dice_ce":
-        return DiceCELoss(config.bce_weight, config.dice_weight)
-    return DiceBCELoss(config.bce_weight, config.dice_weight, config.pos_weight)
+        return DiceCELoss(config.bce_weight, config.dice_weight, config.dice_denominator)
+    return Loss(RECIPES[config.loss](config))
 
 
 def compute_loss(loss: Loss, logits_BK: Tensor, mask_B: Tensor) -> LossResult:

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
+from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.losses import DiceBCELoss, DiceCELoss, compute_loss, make_loss, soft_dice
+from octa_backend.training.loss_options import OPTIONS, USES
+from octa_backend.training.losses import RECIPES, DiceBCELoss, DiceCELoss, compute_loss, make_loss
+from octa_backend.training.trainer import fit
+from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 
 LN2 = math.log(2)
 
@@ -22,28 +27,6 @@ HALF = scan([1, 0], [0, 1])
 
 def components(loss, logits, target):
     return {name: value.item() for name, value in loss(logits, target).components.items()}
-
-
-# --- soft Dice ------------------------------------------------------------------------------------------------------
-
-
-def test_soft_dice_by_hand():
-    # overlap 0.5 + 0.5 = 1, sizes 2 + 2: (2 * 1 + 1) / (4 + 1)
-    assert soft_dice(torch.full((1, 1, 2, 2), 0.5), HALF).tolist() == [[pytest.approx(0.6)]]
-
-
-def test_soft_dice_is_per_scan_and_class():
-    probability = torch.zeros(2, 3, 2, 2)
-    probability[0, 1] = 1
-    target = torch.zeros(2, 3, 2, 2)
-    target[0, 1], target[1, 2] = 1, 1
-    # right: (8 + 1) / (8 + 1); missed: (0 + 1) / (4 + 1); both empty: 1 / 1
-    expected = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.2]])
-    torch.testing.assert_close(soft_dice(probability, target), expected)
-
-
-def test_soft_dice_works_on_volumes():
-    assert soft_dice(torch.ones(2, 1, 2, 3, 4), torch.ones(2, 1, 2, 3, 4)).tolist() == [[1.0], [1.0]]
 
 
 # --- Dice + binary cross-entropy ------------------------------------------------------------------------------------
@@ -181,3 +164,186 @@ def test_class_indices_are_brought_to_the_form_that_each_loss_wants():
     assert torch.equal(binary.total, DiceBCELoss()(UNDECIDED, HALF).total)
     logits = torch.zeros(1, 3, 2, 2)
     assert torch.equal(compute_loss(DiceCELoss(), logits, CLASSES).total, DiceCELoss()(logits, CLASSES).total)
+
+
+# --- every loss -----------------------------------------------------------------------------------------------------
+
+SINGLE = ("dice_bce", "bce")  # for binary masks alone
+SEVERAL = ("dice_ce", "ce")  # for several classes alone
+CASES = [
+    *((loss, 2) for loss in USES if loss not in SEVERAL),
+    *((loss, 3) for loss in USES if loss not in SINGLE),
+]
+every_loss = pytest.mark.parametrize(("loss", "classes"), CASES)
+
+
+def a_loss(name, classes, **options):
+    return make_loss(TrainConfig(**{"loss": name, "class_weights": (1.0, 2.0, 3.0)[:classes], **options}))
+
+
+def channels(classes):
+    return 1 if classes == 2 else classes
+
+
+def some_masks(classes):
+    """A thick object, a thin one beside it, and one of another class where there are several."""
+    mask = torch.zeros(2, 12, 16, dtype=torch.int64)
+    mask[:, 1:8, 1:8], mask[:, 2:10, 10], mask[1, 10:, 3:12] = 1, 1, classes - 1
+    return mask
+
+
+def some_logits(classes, *shape):
+    return torch.randn(2, channels(classes), *shape, generator=torch.Generator().manual_seed(3))
+
+
+def test_cases_hold_every_loss():
+    assert {loss for loss, _ in CASES} == set(USES) == {*RECIPES, "dice_bce", "dice_ce"}
+
+
+@every_loss
+def test_total_of_every_loss_is_exactly_the_weighted_sum_of_its_components(loss, classes):
+    made = a_loss(loss, classes)
+    result = compute_loss(made, some_logits(classes, 12, 16), some_masks(classes))
+    assert list(result.components) == list(made.weights)
+    assert all(value.ndim == 0 and value >= 0 for value in result.components.values())
+    assert torch.equal(result.total, sum(made.weights[name] * value for name, value in result.components.items()))
+
+
+@every_loss
+def test_few_steps_down_the_gradient_lower_every_loss(loss, classes):
+    logits = torch.zeros(2, channels(classes), 12, 16, requires_grad=True)
+    made, optimizer = a_loss(loss, classes), torch.optim.Adam([logits], lr=0.3)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        result = compute_loss(made, logits, some_masks(classes))
+        result.total.backward()
+        optimizer.step()
+        losses.append(result.total.item())
+    assert losses[-1] < 0.8 * losses[0]
+    assert losses == sorted(losses, reverse=True)
+
+
+@every_loss
+def test_options_that_a_loss_looks_at_change_it_and_the_others_do_not(loss, classes):
+    changes = {**CHANGES, "class_weights": (5.0, 1.0, 1.0)[:classes]}
+    logits, mask = some_logits(classes, 12, 16), some_masks(classes)
+    base = compute_loss(a_loss(loss, classes), logits, mask).total.item()
+    found = {
+        name
+        for name in changes
+        if compute_loss(a_loss(loss, classes, **{name: changes[name]}), logits, mask).total.item() != base
+    }
+    assert found == set(USES[loss])
+
+
+CHANGES = {
+    "bce_weight": 0.9,
+    "dice_weight": 0.9,
+    "pos_weight": 5.0,
+    "class_weights": (),
+    "border_weight": 1.0,
+    "border_sigma": 1.0,
+    "dice_denominator": "squared",
+    "focal_weight": 0.9,
+    "focal_alpha": 0.6,
+    "focal_gamma": 1.0,
+    "tversky_alpha": 0.6,
+    "tversky_beta": 0.4,
+    "focal_tversky_exponent": 2.0,
+    "cldice_alpha": 0.3,
+    "cldice_iterations": 1,
+    "boundary_weight": 1.0,
+}
+
+
+def test_every_option_of_a_loss_is_looked_at():
+    assert set(CHANGES) == set(OPTIONS)
+
+
+@every_loss
+@pytest.mark.parametrize("logit", [0.0, 200.0, -200.0])
+@pytest.mark.parametrize("value", [0, 1])
+def test_every_loss_and_its_gradient_are_finite_for_empty_and_full_masks(loss, classes, logit, value):
+    logits = torch.full((2, channels(classes), 6, 8), logit)
+    logits[:, 0] *= 1 if classes == 2 else -1
+    logits.requires_grad_()
+    result = compute_loss(a_loss(loss, classes), logits, torch.full((2, 6, 8), value))
+    result.total.backward()
+    assert all(torch.isfinite(number) for number in (result.total, *result.components.values()))
+    assert torch.isfinite(logits.grad).all()
+
+
+@every_loss
+def test_every_loss_of_bf16_logits_under_autocast_is_finite_float32(loss, classes):
+    logits = (1e4 * some_logits(classes, 12, 16)).bfloat16().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = compute_loss(a_loss(loss, classes), logits, some_masks(classes))
+    result.total.backward()
+    assert {number.dtype for number in (result.total, *result.components.values())} == {torch.float32}
+    assert all(torch.isfinite(number) for number in (result.total, *result.components.values()))
+    assert torch.isfinite(logits.grad).all()
+
+
+@every_loss
+@pytest.mark.parametrize("shape", [(2, 12, 15), (1, 12, 16), (2, 1, 12, 16)])
+def test_every_loss_refuses_masks_of_another_shape(loss, classes, shape):
+    with pytest.raises(ValueError, match="but the mask is"):
+        compute_loss(a_loss(loss, classes), some_logits(classes, 12, 16), torch.zeros(shape, dtype=torch.int64))
+
+
+@every_loss
+def test_every_loss_takes_volumes_and_knows_no_preferred_axis(loss, classes):
+    mask = torch.zeros(2, 5, 7, 9, dtype=torch.int64)
+    mask[:, 1:4, 2:5, 1:6], mask[:, 2, 1:6, 7] = 1, classes - 1
+    logits = some_logits(classes, 5, 7, 9).requires_grad_()
+    result = compute_loss(a_loss(loss, classes), logits, mask)
+    result.total.backward()
+    assert torch.isfinite(logits.grad).all()
+    turned = compute_loss(a_loss(loss, classes), logits.transpose(2, 4), mask.transpose(1, 3))
+    assert turned.total.item() == pytest.approx(result.total.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in USES if loss not in (*SINGLE, *SEVERAL)])
+def test_one_channel_means_the_same_as_two_of_which_the_first_is_0(loss):
+    one = some_logits(2, 12, 16)
+    made = a_loss(loss, 2)
+    expected = compute_loss(made, one, some_masks(2)).total.item()
+    two = torch.cat([torch.zeros_like(one), one], dim=1)
+    assert compute_loss(made, two, some_masks(2)).total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_components_of_the_combined_losses_are_weighed_as_configured():
+    weights = {
+        "focal_dice": (a_loss("focal_dice", 2, focal_weight=3, dice_weight=2), {"focal": 3, "dice": 2}),
+        "cldice": (a_loss("cldice", 2, cldice_alpha=0.25), {"dice": 0.75, "cldice": 0.25}),
+        "boundary": (a_loss("boundary", 2, dice_weight=2, boundary_weight=0.1), {"dice": 2, "boundary": 0.1}),
+    }
+    for made, expected in weights.values():
+        assert made.weights == expected
+
+
+def test_logits_of_several_channels_are_refused_by_the_binary_loss():
+    with pytest.raises(ValueError, match="binary masks need one channel"):
+        DiceBCELoss()(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+
+
+# --- in a run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("loss", ["unet_weight_map", "focal_dice", "cldice", "boundary"])
+def test_run_reports_the_components_and_their_weighted_sum(tmp_path, loss, classes):
+    pairs = [(image, np.minimum(mask * index % 3, classes - 1)) for index, (image, mask) in enumerate(PAIRS, start=1)]
+    data = training_data(write_store(tmp_path / "data", pairs, tuple(range(classes))))
+    events = []
+    with tiny_networks():
+        plan = a_plan(data, loss=loss, model="small_unet", epochs=1, class_weights=(1, 2, 3)[:classes])
+        fit(data, plan, checkpoints=Checkpoints(tmp_path / "job"), emit=events.append, should_stop=lambda: False)
+    weights = make_loss(plan.config).weights
+    found = events[-1].loss_components
+    assert list(found) == list(weights)
+    assert events[-1].train_loss == sum(weights[name] * value for name, value in found.items())
+
+
+PAIRS = synthetic_pairs(3)

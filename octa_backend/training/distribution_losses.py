@@ -1,0 +1,92 @@
+"""Losses that look at one pixel at a time: cross-entropy, plain or weighed, and focal loss.
+
+Shapes: B scans, K classes with background, *spatial pixels or voxels. Every loss is a float32 scalar.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from octa_backend.training.comparison import Comparison
+from octa_backend.training.distance_maps import border_map
+
+SMALLEST = 1e-12
+"""Below it a number under a fraction line or under a power counts as this much, so that no gradient is infinite."""
+
+
+def binary_cross_entropy(comparison: Comparison, pos_weight: float | None = None) -> Tensor:
+    """Mean over pixels of -(w·y·log p + (1 - y)·log(1 - p)), for one channel of logits.
+
+    Args:
+        comparison: of binary masks.
+        pos_weight: w, the weight of foreground pixels; None is 1.
+    """
+    weight = None if pos_weight is None else comparison.logits.new_tensor(pos_weight)
+    return F.binary_cross_entropy_with_logits(comparison.logits, comparison.foreground, pos_weight=weight)
+
+
+def cross_entropy(comparison: Comparison) -> Tensor:
+    """Mean over pixels of -log p_y, with y the pixel's true class."""
+    if comparison.binary:
+        return binary_cross_entropy(comparison)
+    return F.cross_entropy(comparison.logits, comparison.mask)
+
+
+def weighted_cross_entropy(comparison: Comparison, class_weights: tuple[float, ...]) -> Tensor:
+    """Σ w_y·(-log p_y) / Σ w_y over all pixels of the batch, w_y the weight of the true class.
+
+    Args:
+        comparison: of any masks.
+        class_weights: w of each class, with background.
+
+    Raises:
+        ValueError: there is not one weight for each class.
+
+    Source:
+        The weighted mean of `torch.nn.CrossEntropyLoss`; weights by inverse frequency: G. King and L. Zeng,
+        Logistic regression in rare events data, Political Analysis 9(2), 2001.
+    """
+    weight = comparison.by_class(class_weights)
+    return (weight * comparison.cross_entropy).sum() / weight.sum().clamp_min(SMALLEST)
+
+
+def weight_map_cross_entropy(
+    comparison: Comparison, class_weights: tuple[float, ...], border_weight: float, border_sigma: float
+) -> Tensor:
+    """Mean over pixels of w(x)·(-log p_y), w(x) = w_y + w0·exp(-(d1 + d2)² / 2σ²) in the background.
+
+    The second term makes gaps between neighbouring objects dear; see `border_map` for d1 and d2.
+
+    Args:
+        comparison: of any masks.
+        class_weights: w_y of each class, with background.
+        border_weight: w0.
+        border_sigma: σ, pixels.
+
+    Raises:
+        ValueError: there is not one weight for each class.
+
+    Source:
+        O. Ronneberger et al., U-Net, 2015 (arXiv:1505.04597), equations 1 and 2.
+    """
+    weight = comparison.by_class(class_weights) + border_weight * border_map(comparison.mask, border_sigma)
+    return (weight * comparison.cross_entropy).mean()
+
+
+def focal_loss(comparison: Comparison, alpha: float, gamma: float) -> Tensor:
+    """Mean over pixels of -α_y·(1 - p_y)^γ·log p_y: pixels that are right already count little.
+
+    Args:
+        comparison: of any masks.
+        alpha: α of foreground classes; that of the background is 1 - α.
+        gamma: γ; 0 leaves the cross-entropy.
+
+    Source:
+        T.-Y. Lin et al., Focal loss for dense object detection, 2017 (arXiv:1708.02002), equation 5; there the mean is
+        over anchors, here over pixels.
+    """
+    entropy = comparison.cross_entropy
+    missing = (-(-entropy).expm1()).clamp_min(SMALLEST)  # 1 - p_y, exact where p_y is nearly 1
+    weight = comparison.by_class((1 - alpha,) + (alpha,) * (comparison.classes - 1))
+    return (weight * missing.pow(gamma) * entropy).mean()
