@@ -1,7 +1,7 @@
 """The product's own 2-D networks: `UNet_Transformer` (default) and `UNet` (small datasets).
 
 Shapes: B scans, C channels, H x W pixels, K output channels (1 for binary, else one per class), N = H*W tokens.
-Both take any H x W: the input is padded inside to a multiple of 16 and the logits are cropped back.
+Both take any H x W, padded inside to a multiple of 16.
 """
 
 from __future__ import annotations
@@ -12,16 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GradientGroups = dict[str, list[nn.Parameter]]
-
-
-def pad_to_multiple(x_BCHW: Tensor, multiple: int) -> Tensor:
-    """Pad right and bottom by repeating the border, so that H and W become multiples of `multiple`."""
-    height, width = x_BCHW.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
-    if bottom == 0 and right == 0:
-        return x_BCHW
-    return F.pad(x_BCHW, (0, right, 0, bottom), mode="replicate")
+from octa_backend.models.base import EncoderDecoder
 
 
 def _double_convolution(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -108,21 +99,9 @@ class SimpleTransformerEncoder(nn.Module):
         return mixed
 
 
-class _EncoderDecoder(nn.Module):
-    """What the networks share: an encoder and a decoder of several levels, and a head."""
-
-    encoder: nn.ModuleList
-    decoder: nn.ModuleList
-    head: nn.Module
-
-    def gradient_groups(self) -> GradientGroups:
-        """The parameters whose gradient norms tell how well the gradient reaches each depth."""
-        return {
-            "encoder_conv1": list(self.encoder[0].parameters()),
-            "encoder_last": list(self.encoder[-1].parameters()),
-            "decoder_first": list(self.decoder[0].parameters()),
-            "decoder_output": list(self.head.parameters()),
-        }
+def _auxiliary_heads(channels: Sequence[int], out_channels: int) -> nn.ModuleList:
+    """1x1 convolutions that make logits of decoder levels with these channels."""
+    return nn.ModuleList(nn.Conv2d(count, out_channels, 1) for count in channels)
 
 
 class _GatedUp(nn.Module):
@@ -140,17 +119,22 @@ class _GatedUp(nn.Module):
         return convolved
 
 
-class UNet_Transformer(_EncoderDecoder):  # noqa: N801 - the name is the product's contract
+class UNet_Transformer(EncoderDecoder):  # noqa: N801 - the name is the product's contract
     """U-Net with attention-gated skips and a transformer layer in the bottleneck; 31.4 M parameters by default.
 
     Args:
         in_channels: 1 (grey) or 3 (RGB), or any other count.
         out_channels: 1 for binary masks (sigmoid), K for K classes (softmax).
         features: channels of the encoder levels; H and W are halved after each of them.
+        deep_supervision: in training mode, give logits of the decoder levels too, but for the first.
     """
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 1, features: Sequence[int] = (64, 128, 256, 512)
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        features: Sequence[int] = (64, 128, 256, 512),
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         inputs = (in_channels, *features[:-1])
@@ -161,21 +145,22 @@ class UNet_Transformer(_EncoderDecoder):  # noqa: N801 - the name is the product
         )
         self.decoder = nn.ModuleList(_GatedUp(f) for f in reversed(features))
         self.head = nn.Conv2d(features[0], out_channels, 1)
+        self.auxiliary = _auxiliary_heads(features[1:-1] if deep_supervision else (), out_channels)
+        self.deep_supervision = deep_supervision
         self.multiple = 2 ** len(features)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, H, W) to logits (B, out_channels, H, W)."""
-        height, width = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple)
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """Logits of (B, in_channels, H, W), finest first; H and W are multiples of `multiple`."""
         skips = []
         for level in self.encoder:
             skips.append(level(x))
             x = F.max_pool2d(skips[-1], 2)
         x = self.bottleneck(x)
+        decoded = []
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
             x = level(x, skip)
-        logits: Tensor = self.head(x)
-        return logits[..., :height, :width]
+            decoded.append(x)
+        return self.classify(decoded)
 
 
 class _ResidualConvolution(nn.Module):
@@ -190,14 +175,18 @@ class _ResidualConvolution(nn.Module):
         return F.relu(self.convolve(x) + self.shortcut(x))
 
 
-class UNet(_EncoderDecoder):
+class UNet(EncoderDecoder):
     """Residual U-Net with channel attention on its skips and bilinear upsampling; about 8.5 M parameters.
 
-    The network for small datasets: fewer parameters and no transformer to feed.
+    The network for small datasets: fewer parameters and no transformer to feed. Arguments as in `UNet_Transformer`.
     """
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 1, features: Sequence[int] = (32, 64, 128, 256, 512)
+        self,
+        in_channels: int = 3,
+        out_channels: int = 1,
+        features: Sequence[int] = (32, 64, 128, 256, 512),
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         inputs = (in_channels, *features[:-1])
@@ -206,20 +195,21 @@ class UNet(_EncoderDecoder):
         pairs = list(zip(features[1:], features[:-1], strict=True))[::-1]
         self.decoder = nn.ModuleList(_ResidualConvolution(deep + skip, skip) for deep, skip in pairs)
         self.head = nn.Conv2d(features[0], out_channels, 1)
+        self.auxiliary = _auxiliary_heads(features[1:-2] if deep_supervision else (), out_channels)
+        self.deep_supervision = deep_supervision
         self.multiple = 2 ** (len(features) - 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, in_channels, H, W) to logits (B, out_channels, H, W)."""
-        height, width = x.shape[-2:]
-        x = pad_to_multiple(x, self.multiple)
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """Logits of (B, in_channels, H, W), finest first; H and W are multiples of `multiple`."""
         skips: list[Tensor] = []
         for depth, (level, attend) in enumerate(zip(self.encoder, self.attend, strict=True)):
             x = level(x if depth == 0 else F.max_pool2d(x, 2))
             skips.append(attend(x))
         x = skips.pop()
+        decoded = []
         for level in self.decoder:
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = level(torch.cat((skip, x), dim=1))
-        logits: Tensor = self.head(x)
-        return logits[..., :height, :width]
+            decoded.append(x)
+        return self.classify(decoded)

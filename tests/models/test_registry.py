@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,10 +11,11 @@ import torch
 from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.models.unet import UNet, UNet_Transformer
+from octa_backend.training.config import TrainConfig
 
 
 def test_the_networks_of_the_product_are_known_by_name():
-    assert set(registry.NETWORKS) >= {"unet_transformer", "unet"}
+    assert set(registry.NETWORKS) >= {"unet_transformer", "unet", "tiny_unet", "dynunet"}
 
 
 @pytest.mark.parametrize(("name", "network_class"), [("unet", UNet), ("unet_transformer", UNet_Transformer)])
@@ -53,3 +56,58 @@ def test_registry_and_config_are_imported_without_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_network_is_built_without_importing_the_libraries_of_others():
+    code = (
+        "import sys, octa_backend.models.registry as registry\n"
+        "registry.build('tiny_unet', 1, 1)\n"
+        "sys.exit(bool({'monai', 'torchvision'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_volumetric_form_is_built_where_there_is_one():
+    network = registry.build("tiny_unet", in_channels=2, out_channels=3, spatial_dims=3)
+    assert network(torch.rand(1, 2, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_transformer", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])
+def test_a_network_without_a_volumetric_form_says_so_and_names_those_with_one(name):
+    with pytest.raises(InvalidConfig) as caught:
+        registry.build(name, 1, 1, spatial_dims=3)
+    assert repr(name) in caught.value.message
+    assert "tiny_unet" in caught.value.message
+    assert "dynunet" in caught.value.message
+
+
+@pytest.mark.parametrize("spatial_dims", [1, 4])
+def test_scans_of_one_or_four_axes_have_no_network(spatial_dims):
+    with pytest.raises(InvalidConfig, match=str(spatial_dims)):
+        registry.build("tiny_unet", 1, 1, spatial_dims=spatial_dims)
+
+
+@pytest.mark.parametrize("name", registry.NETWORKS)
+def test_the_config_names_every_network_with_its_size(name):
+    millions = registry.NETWORKS[name].parameters / 1e6
+    description = TrainConfig.model_fields["model"].description
+    assert f"`{name}` ({rounded(millions)} M" in description
+
+
+@pytest.mark.parametrize("name", registry.NETWORKS)
+def test_the_training_document_has_class_and_size_of_every_network(name):
+    entry = registry.NETWORKS[name]
+    volumetric = "–" if entry.parameters_3d is None else f"{rounded(entry.parameters_3d / 1e6)} M"
+    row = f"| `{name}` | `{entry.class_name}` | {rounded(entry.parameters / 1e6)} M | {volumetric} |"
+    assert row in (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name, entry in registry.NETWORKS.items() if entry.deep_supervision])
+def test_the_training_document_names_the_networks_with_deep_supervision(name):
+    document = (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
+    assert f"`{name}`" in re.search(r"^Deep supervision \(([^)]*)\)", document, flags=re.MULTILINE)[1]
+
+
+def rounded(millions):
+    """Two figures below a million, one decimal above."""
+    return f"{millions:.2f}" if millions < 1 else f"{millions:.1f}"

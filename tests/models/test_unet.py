@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from octa_backend.models.base import pad_to_multiple
 from octa_backend.models.unet import (
     AttentionBlock,
     ChannelAttention,
     SimpleTransformerEncoder,
     UNet,
     UNet_Transformer,
-    pad_to_multiple,
 )
 from octa_backend.training.events import GRADIENT_GROUPS
 from tests.tiny import one_thread
@@ -132,9 +132,21 @@ def test_gradient_groups_of_the_full_networks_do_not_overlap(network_class):
 
 @torch.inference_mode()
 def test_padding_repeats_the_border_right_and_below():
-    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])[None, None]
-    expected = [[1, 2, 3, 3], [4, 5, 6, 6], [4, 5, 6, 6], [4, 5, 6, 6]]
-    assert pad_to_multiple(x, 4)[0, 0].tolist() == expected
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])[None, None]
+    expected = [[1, 2, 3, 3], [4, 5, 6, 6], [7, 8, 9, 9], [7, 8, 9, 9]]
+    assert pad_to_multiple(x, 2)[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(("size", "padded"), [((3, 4), (4, 8)), ((4, 5), (4, 8)), ((3, 4, 2), (4, 4, 8))])
+def test_padding_leaves_two_cells_at_the_deepest_level(size, padded):
+    assert pad_to_multiple(torch.rand(1, 1, *size), 4).shape[2:] == padded
+
+
+def test_padding_of_a_volume_repeats_its_last_slice():
+    x = torch.rand(1, 2, 3, 4, 4)
+    padded = pad_to_multiple(x, 4)
+    assert padded.shape == (1, 2, 4, 4, 8)
+    assert torch.equal(padded[..., 3, :, :4], x[..., 2, :, :])
 
 
 def test_padding_leaves_a_fitting_size_alone():
