@@ -55,6 +55,22 @@ def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], cl
     return _hwc(make_grid(tiles, nrow=3, padding=4, pad_value=255))
 
 
+def overview(
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int, columns: int
+) -> NDArray[np.uint8]:
+    """Scans in rows, each beside itself with its mask laid over, each fitted into a square; uint8, (H, W, 3).
+
+    Args:
+        pairs: images (C, H, W) in 0..1 with their masks (H, W) of class indices.
+        classes: with background.
+        columns: scans in a row.
+    """
+    tiles = []
+    for image, mask in pairs:
+        tiles += [_fit(_rgb(image)), _fit(_overlay(_rgb(image), torch.from_numpy(mask), classes))]
+    return _hwc(make_grid(tiles, nrow=2 * columns, padding=4, pad_value=255))
+
+
 def png(picture: NDArray[np.uint8]) -> bytes:
     """Encode (H, W) or (H, W, 3) as PNG."""
     buffer = io.BytesIO()

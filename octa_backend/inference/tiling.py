@@ -1,60 +1,92 @@
 """Logits of a scan of any size: whole where it fits, else overlapping tiles blended with Gaussian weights.
 
-Shapes: B scans, C channels, K output channels, H x W pixels.
+Shapes: B scans, C channels, K output channels, *spatial: H x W pixels or D x H x W voxels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-TILE = 768  # pixels; a larger scan is cut, so that memory stays bounded
+TILE = {2: 768, 3: 128}
+"""Sides in pixels or voxels, by the number of spatial axes; a larger scan is cut, so that memory stays bounded."""
 OVERLAP = 0.25  # share of a tile
 SIGMA = 0.125  # of the Gaussian, as a share of the tile (F. Isensee et al., nnU-Net, 2021)
+SMALLEST_WEIGHT = 1e-4
+"""Of a tile's corners, so that what they alone cover is not divided by 0."""
 
 
-def predict_logits(network: Callable[[Tensor], Tensor], x_BCHW: Tensor, tile: int = TILE) -> Tensor:
+def predict_logits(
+    network: Callable[[Tensor], Tensor],
+    x_BC: Tensor,
+    tile: int | Sequence[int] | None = None,
+    overlap: float = OVERLAP,
+) -> Tensor:
     """Run `network` over scans of any size.
 
     Args:
-        network: maps (B, C, H, W) to logits (B, K, H, W).
-        x_BCHW: float32, in 0..1.
-        tile: the longest side in pixels that is computed at once.
+        network: maps (B, C, *spatial) to logits (B, K, *spatial).
+        x_BC: float32, normalised.
+        tile: the longest side that is computed at once, pixels, or one for each axis; None: see `TILE`.
+        overlap: of neighbouring tiles at least, share of a tile, 0 to below 1. Where tiles do not fit evenly they
+            overlap more.
 
     Returns:
-        float32 logits, (B, K, H, W).
+        float32 logits, (B, K, *spatial).
+
+    Raises:
+        ValueError: the tile or the overlap makes no sense.
     """
-    height, width = x_BCHW.shape[-2:]
-    if height <= tile and width <= tile:
-        return network(x_BCHW).float()
-    size = (min(tile, height), min(tile, width))
-    weight_HW = _gaussian(size).to(x_BCHW.device)
+    spatial = tuple(x_BC.shape[2:])
+    size = _tile_size(spatial, TILE[len(spatial)] if tile is None else tile)
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap is {overlap:g}, but tiles overlap by a share from 0 to below 1")
+    if size == spatial:
+        return network(x_BC).float()
+    weight = _gaussian(size).to(x_BC.device)
     total: Tensor | None = None
-    weights = x_BCHW.new_zeros(height, width)
-    for top in _starts(height, size[0]):
-        for left in _starts(width, size[1]):
-            window = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-            logits = network(x_BCHW[window]).float()
-            if total is None:
-                total = logits.new_zeros(*logits.shape[:2], height, width)
-            total[window] += logits * weight_HW
-            weights[window] += weight_HW
+    weights = x_BC.new_zeros(spatial)
+    starts = [tile_starts(length, side, overlap) for length, side in zip(spatial, size, strict=True)]
+    for corner in itertools.product(*starts):
+        window = tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))
+        logits = network(x_BC[:, :, *window]).float()
+        if total is None:
+            total = logits.new_zeros(*logits.shape[:2], *spatial)
+        total[:, :, *window] += logits * weight
+        weights[window] += weight
     assert total is not None
     return total / weights
 
 
-def _starts(length: int, tile: int) -> list[int]:
-    """Evenly spread tile positions with at least `OVERLAP` between neighbours."""
+def _tile_size(spatial: Sequence[int], tile: int | Sequence[int]) -> tuple[int, ...]:
+    sides = [tile] * len(spatial) if isinstance(tile, int) else tile
+    if len(sides) != len(spatial) or min(sides) < 1:
+        raise ValueError(f"tile is {tile}; give one side above 0, or one for each of {len(spatial)} axes")
+    return tuple(min(side, length) for side, length in zip(sides, spatial, strict=True))
+
+
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """Where tiles start along one axis: as few as there can be, evenly spread, from edge to edge.
+
+    Args:
+        length: of the axis, pixels.
+        tile: side of a tile, pixels.
+        overlap: of neighbours at least, share of a tile.
+    """
     if length <= tile:
         return [0]
-    count = -(-(length - tile) // int(tile * (1 - OVERLAP))) + 1
+    step = max(1, int(tile * (1 - overlap)))
+    count = -(-(length - tile) // step) + 1
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
-def _gaussian(size: tuple[int, int]) -> Tensor:
-    rows, columns = (
-        torch.exp(-((torch.arange(side) - (side - 1) / 2) ** 2) / (2 * (SIGMA * side) ** 2)) for side in size
-    )
-    return (rows[:, None] * columns[None, :]).clamp_min(1e-4)
+def _gaussian(size: Sequence[int]) -> Tensor:
+    """The weights of a tile's pixels, (*size): 1 in the middle, less towards the edges."""
+    weight = torch.ones(())
+    for side in size:
+        axis = torch.exp(-((torch.arange(side) - (side - 1) / 2) ** 2) / (2 * (SIGMA * side) ** 2))
+        weight = weight[..., None] * axis
+    return weight.clamp_min(SMALLEST_WEIGHT)

@@ -1,21 +1,33 @@
 """Batches of patches from prepared arrays: decoded once, cut anew every epoch.
 
-Shapes: B patches, C channels, H x W pixels.
+Shapes: B patches, C channels, *spatial: H x W pixels or D x H x W voxels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from octa_backend.data.normalise import to_unit
+from octa_backend.data.normalise import Levels, Normalisation, measure, normalise, to_unit, unit_limits
 from octa_backend.data.store import DatasetStore
 from octa_backend.training.augmentation import augment
+from octa_backend.training.augmentation_options import NONE
+from octa_backend.training.foreground import patch_start
+from octa_backend.training.intensity import per_scan
 from octa_backend.training.plan import Plan
+from octa_backend.training.precision import memory_format
+
+
+class Measured(NamedTuple):
+    """What a part of a scan needs to be normalised as the whole scan is."""
+
+    limits: tuple[float, float]
+    levels: Levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,49 +38,82 @@ class TrainingData:
     train: tuple[int, ...]
     val: tuple[int, ...]
     test: tuple[int, ...]
+    _measured: dict[tuple[int, Normalisation], Measured] = field(default_factory=dict, repr=False, compare=False)
 
-    def whole(self, index: int) -> tuple[Tensor, Tensor]:
-        """One scan and its mask at full size: float32 (1, C, H, W) in 0..1, int64 (1, H, W)."""
-        image = torch.from_numpy(to_unit(self.store.image(index)))
+    def whole(self, index: int, normalisation: Normalisation = "unit") -> tuple[Tensor, Tensor]:
+        """One scan, normalised, and its mask at full size: float32 (1, C, *spatial), int64 (1, *spatial)."""
+        image = torch.from_numpy(normalise(to_unit(self.store.image(index)), normalisation))
         return image[None], torch.from_numpy(self.store.mask(index).astype(np.int64))[None]
+
+    def measured(self, index: int, normalisation: Normalisation) -> Measured:
+        """The numbers of one scan; the whole scan is read the first time only, and of 8-bit ones often never."""
+        found = self._measured.get((index, normalisation))
+        if found is None:
+            image = self.store.image(index)
+            limits = unit_limits(image)
+            levels = Levels() if normalisation == "unit" else measure(to_unit(image, limits), normalisation)
+            found = self._measured[index, normalisation] = Measured(limits, levels)
+        return found
+
+
+class Patches(NamedTuple):
+    """Augmented patches in 0..1, float32 (B, C, *spatial), their masks, int64 (B, *spatial), and their scans."""
+
+    image: Tensor
+    mask: Tensor
+    scans: list[int]
 
 
 def steps_per_epoch(train: Sequence[int], plan: Plan) -> int:
-    """Batches of an epoch; the last one may be smaller."""
-    return -(-len(train) * plan.patches_per_scan // plan.config.batch_size)
+    """Optimizer steps of an epoch; the last one may see fewer scans."""
+    return -(-len(train) * plan.patches_per_scan // plan.scans_per_step)
 
 
 def training_batches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch: every training scan `patches_per_scan` times, in random order, augmented on the plan's device.
 
+    A batch is what one optimizer step sees, so that neither order nor augmentation depend on how many of its scans are
+    computed at once.
+
     Yields:
-        image float32 (B, C, H, W) in 0..1 and mask int64 (B, H, W), on the plan's device.
+        image float32 (B, C, *spatial), normalised, and mask int64 (B, *spatial), on the plan's device.
     """
+    layout = memory_format(plan.channels_last, len(plan.patch_shape))
+    for patches in augmented_patches(data, plan, generator):
+        levels = [data.measured(scan, plan.config.normalisation).levels for scan in patches.scans]
+        yield _standardised(patches.image, levels).contiguous(memory_format=layout), patches.mask
+
+
+def augmented_patches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[Patches]:
+    """The batches of one epoch as `training_batches` has them, but still in 0..1, as they can be looked at."""
     order = torch.tensor(data.train).repeat(plan.patches_per_scan)
     order = order[torch.randperm(len(order), generator=generator)]
-    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
-    for indices in torch.split(order, plan.config.batch_size):
-        pairs = [_random_patch(data, int(index), plan.patch_shape, generator) for index in indices]
+    options = plan.config.augmentation_options
+    for indices in torch.split(order, plan.scans_per_step):
+        pairs = [_random_patch(data, int(index), plan, generator) for index in indices]
         image = torch.stack([pair[0] for pair in pairs]).to(plan.device, non_blocking=True)
         mask = torch.stack([pair[1] for pair in pairs]).to(plan.device, non_blocking=True)
-        if plan.config.augmentation == "standard":
-            image, mask = augment(image, mask, generator)
-        yield image.contiguous(memory_format=layout), mask
+        if options != NONE:
+            image, mask = augment(image, mask, generator, options)
+        yield Patches(image, mask, indices.tolist())
 
 
-def _random_patch(
-    data: TrainingData, index: int, shape: tuple[int, int], generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cut a patch at a random place; what the scan lacks in size is mirrored in."""
-    image, mask = data.store.image(index), data.store.mask(index)
-    places = []
-    for length, wanted in zip(mask.shape, shape, strict=True):
-        room = max(0, length - wanted)
-        start = int(torch.randint(room + 1, (), generator=generator))
-        places.append(slice(start, start + wanted))
-    # 8-bit scans are cut first; others are stretched by their whole range, so they are scaled first.
-    cut = to_unit(image[:, *places]) if image.dtype == np.uint8 else to_unit(image)[:, *places]
-    mask_cut = mask[tuple(places)]
+def _standardised(image_BC: Tensor, levels: Sequence[Levels]) -> Tensor:
+    """Brightness is augmented in 0..1, so only now each patch is standardised, with the numbers of its whole scan."""
+    if all((found.mean, found.deviation) == (0.0, 1.0) for found in levels):
+        return image_BC
+    mean, deviation = (torch.tensor([getattr(found, name) for found in levels]) for name in ("mean", "deviation"))
+    return (image_BC - per_scan(mean, image_BC)) / per_scan(deviation, image_BC)
+
+
+def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut a patch; what the scan lacks in size is mirrored in. The patch is in 0..1."""
+    mask, shape = data.store.mask(index), plan.patch_shape
+    start = patch_start(mask, shape, plan.config.foreground_oversampling, generator)
+    places = tuple(slice(first, first + wanted) for first, wanted in zip(start, shape, strict=True))
+    limits, levels = data.measured(index, plan.config.normalisation)
+    cut = levels.stretch(to_unit(data.store.image(index)[:, *places], limits))
+    mask_cut = mask[places]
     missing = [(0, wanted - length) for length, wanted in zip(mask_cut.shape, shape, strict=True)]
     if any(after for _, after in missing):
         cut = np.pad(cut, [(0, 0), *missing], mode="symmetric")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, png
+from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, overview, png
 
 GREY = np.full((1, 4, 6), 0.4, np.float32)  # 102 of 255
 
@@ -95,3 +95,18 @@ def test_contact_sheet_shows_classes_in_their_colours():
     mask = np.full((32, 32), 2, np.uint8)
     sheet = contact_sheet([(np.zeros((1, 32, 32), np.float32), mask)], classes=3)
     assert sheet[132, 4 + 260 + 128].tolist() == rgb(COLOURS[1])
+
+
+def test_overview_shows_each_scan_beside_itself_with_its_mask():
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:16] = 1
+    pairs = [(np.full((1, 32, 32), level, np.float32), mask) for level in (0.2, 0.4, 0.6)]
+    picture = overview(pairs, classes=2, columns=2)
+    assert picture.shape == (2 * 260 + 4, 4 * 260 + 4, 3)
+    for number, level in enumerate((51, 102, 153)):
+        row, column = divmod(number, 2)
+        above, left = 4 + 260 * row, 4 + 520 * column
+        assert picture[above + 64, left + 128].tolist() == [level] * 3
+        tinted = [(level + part) / 2 for part in rgb(COLOURS[0])]
+        assert picture[above + 64, left + 260 + 128].tolist() == pytest.approx(tinted, abs=1)
+        assert picture[above + 192, left + 260 + 128].tolist() == [level] * 3

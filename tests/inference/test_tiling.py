@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from octa_backend.inference.tiling import predict_logits
+from octa_backend.inference.tiling import predict_logits, tile_starts
 
 
 def pointwise(x):
@@ -85,3 +85,64 @@ def test_logits_are_float32_whatever_the_network_computes_in():
     x = torch.rand(1, 1, 40, 20)
     for tile in (64, 32):
         assert predict_logits(lambda x: x.bfloat16(), x, tile=tile).dtype == torch.float32
+
+
+# --- overlap, sides and volumes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("tile", [1, 5, 16])
+def test_tiles_of_one_axis_cover_it_from_edge_to_edge_with_their_overlap(overlap, tile):
+    for length in range(1, 60):
+        starts = tile_starts(length, tile, overlap)
+        covered = {pixel for start in starts for pixel in range(start, min(start + tile, length))}
+        assert covered == set(range(length))
+        assert starts[0] == 0
+        assert starts[-1] == max(0, length - tile)
+        assert all(after - before <= max(1, tile * (1 - overlap)) for before, after in pairwise(starts))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+@pytest.mark.parametrize(
+    ("spatial", "tile"), [((40, 33), 16), ((40, 33), (16, 64)), ((20, 9, 33), 8), ((6, 20, 33), (6, 8, 16))]
+)
+def test_every_pixel_is_covered_exactly_whatever_the_overlap(spatial, tile, overlap):
+    x = torch.rand(2, 1, *spatial)
+    sizes = set()
+
+    def network(part):
+        sizes.add(tuple(part.shape[2:]))
+        return part
+
+    found = predict_logits(network, x, tile=tile, overlap=overlap)
+    torch.testing.assert_close(found, x, rtol=1e-5, atol=1e-6)
+    sides = (tile,) * len(spatial) if isinstance(tile, int) else tile
+    assert sizes == {tuple(min(pair) for pair in zip(spatial, sides, strict=True))}
+
+
+def test_more_overlap_gives_more_tiles():
+    counts = []
+    for overlap in (0.0, 0.25, 0.5, 0.75):
+        network = Recorder()
+        predict_logits(network, torch.rand(1, 1, 64, 64), tile=32, overlap=overlap)
+        counts.append(len(network.sizes))
+    assert counts == [4, 9, 9, 25]
+
+
+def test_volume_that_fits_is_computed_whole_and_a_larger_one_in_tiles():
+    sizes = []
+
+    def network(x):
+        sizes.append(tuple(x.shape[2:]))
+        return x
+
+    predict_logits(network, torch.rand(1, 1, 8, 20, 20))
+    predict_logits(network, torch.zeros(1, 1, 2, 2, 130))
+    assert sizes[0] == (8, 20, 20)
+    assert set(sizes[1:]) == {(2, 2, 128)}
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(0, 0.25), ((8, 8, 8), 0.25), (8, 1.0), (8, -0.1)])
+def test_tiles_that_make_no_sense_are_refused(tile, overlap):
+    with pytest.raises(ValueError, match="tile"):
+        predict_logits(pointwise, torch.rand(1, 1, 16, 16), tile=tile, overlap=overlap)

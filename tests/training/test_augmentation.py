@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from octa_backend.training.augmentation import augment
+from octa_backend.training.augmentation import augment, augment_with_planes
+from octa_backend.training.augmentation_options import NONE, PRESETS, STANDARD
 
 COPIES = 32
 
@@ -128,3 +129,93 @@ def test_nothing_is_stretched_or_sheared(height, width):
     for disc in mask.bool():
         assert distance[disc].max() - distance[~disc].min() < 2
         assert 12 / 1.1 - 1 < distance[disc].max() < 12 * 1.1 + 1
+
+
+# --- every preset, scans and volumes --------------------------------------------------------------------------------
+
+SPATIAL = [(32, 32), (24, 40), (12, 32, 32), (16, 24, 20)]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("spatial", SPATIAL)
+def test_every_preset_keeps_shape_type_range_and_classes(preset, spatial):
+    mask = torch.randint(3, (4, *spatial)) * 2
+    image, augmented = augment(torch.rand(4, 2, *spatial), mask, generator(), PRESETS[preset])
+    assert (image.shape, image.dtype) == ((4, 2, *spatial), torch.float32)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert (augmented.shape, augmented.dtype) == (mask.shape, torch.int64)
+    assert set(augmented.unique().tolist()) <= {0, 2, 4}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_gives_the_same_batch_for_the_same_state(preset):
+    image, mask = torch.rand(4, 1, 32, 32), torch.randint(2, (4, 32, 32))
+    first, again = (augment(image, mask, generator(5), PRESETS[preset]) for _ in range(2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+SPATIAL_ONLY = {
+    "flip_x_probability": 0.5,
+    "flip_y_probability": 0.5,
+    "flip_z_probability": 0.5,
+    "turn_probability": 0.5,
+    "rotation_probability": 0.5,
+    "scale_probability": 0.5,
+    "translation_probability": 0.5,
+    "elastic_probability": 0.5,
+    "motion_probability": 0.5,
+    "motion_brightness": 0.0,
+}
+
+
+@pytest.mark.parametrize("spatial", [(64, 64), (48, 72), (24, 48, 48)])
+def test_mask_goes_wherever_its_image_goes_through_everything_spatial_at_once(spatial):
+    mask = torch.zeros(16, *spatial, dtype=torch.int64)
+    middle = tuple(slice(side // 4, side // 2) for side in spatial)
+    mask[:, *middle] = 1
+    image, moved = augment(mask.float().unsqueeze(1), mask, generator(), NONE.model_copy(update=SPATIAL_ONLY))
+    disagree = ((image[:, 0] > 0.5) != (moved > 0)).float().flatten(1).mean(1)
+    assert disagree.max() < 0.02
+    assert len({tuple(m.flatten().tolist()) for m in moved}) > 8
+
+
+def test_volumes_are_mirrored_along_every_axis_and_turned_within_their_slices():
+    mask = torch.zeros(6, 8, 8, dtype=torch.int64)
+    mask[:2, :3, :4] = 1
+    image = mask.float().expand(200, 1, -1, -1, -1)
+    _, found = augment(image, mask.expand(200, -1, -1, -1), generator(), PRESETS["light"])
+    # of the cube's turns and mirrors those that keep the slices: 8 within a slice, 2 along them
+    assert len({tuple(m.flatten().tolist()) for m in found}) == 16
+    assert {tuple(int(n) for n in m.sum((1, 2)).bool().nonzero().flatten()) for m in found} == {(0, 1), (4, 5)}
+
+
+# --- planes that go along -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spatial", [(32, 32), (12, 24, 24)])
+def test_planes_go_where_the_image_goes_and_keep_their_values(spatial):
+    image = torch.rand(4, 1, *spatial)
+    mask = torch.zeros(4, *spatial, dtype=torch.int64)
+    planes = torch.cat([5 * image, -image], dim=1)
+    options = NONE.model_copy(update=SPATIAL_ONLY)
+    found = augment_with_planes(image, mask, planes, generator(), options)
+    torch.testing.assert_close(found.planes, torch.cat([5 * found.image, -found.image], dim=1))
+
+
+def test_planes_change_neither_image_nor_mask():
+    image, mask = torch.rand(4, 1, 32, 32), torch.randint(2, (4, 32, 32))
+    alone = augment(image, mask, generator(), PRESETS["strong"])
+    found = augment_with_planes(image, mask, torch.rand(4, 3, 32, 32), generator(), PRESETS["strong"])
+    assert torch.equal(found.image, alone[0])
+    assert torch.equal(found.mask, alone[1])
+    assert found.planes.shape == (4, 3, 32, 32)
+    assert augment_with_planes(image, mask, None, generator(), STANDARD).planes is None
+
+
+def test_planes_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="planes are"):
+        augment_with_planes(
+            torch.rand(1, 1, 8, 8), torch.zeros(1, 8, 8).long(), torch.rand(1, 1, 8, 9), generator(), NONE
+        )

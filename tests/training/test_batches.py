@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from octa_backend.training.batches import steps_per_epoch, training_batches
+from octa_backend.data.normalise import normalise, to_unit
+from octa_backend.training.batches import TrainingData, steps_per_epoch, training_batches
 from tests.tiny import a_plan, training_data, write_store
+from tests.training.volumes import VolumeStore
 
 
 def numbered(count, size=32):
@@ -129,3 +131,89 @@ def test_whole_scan_has_its_full_size(tmp_path):
     assert (found_image.shape, found_image.dtype) == ((1, 3, 33, 47), torch.float32)
     assert found_image.unique().tolist() == pytest.approx([0.2])
     assert (found_mask.shape, found_mask.dtype, found_mask.unique().tolist()) == ((1, 33, 47), torch.int64, [1])
+
+
+# --- normalisation --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("how", ["unit", "zscore", "percentile"])
+def test_whole_scan_is_normalised_as_asked(tmp_path, dtype, how):
+    image = np.random.default_rng(0).integers(0, 200, (1, 40, 33)).astype(dtype)
+    data = data_of(tmp_path, [(image, np.eye(40, 33, dtype=np.uint8))] * 2)
+    np.testing.assert_array_equal(data.whole(0, how)[0][0].numpy(), normalise(to_unit(image), how))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("how", ["unit", "zscore", "percentile"])
+def test_patches_have_the_numbers_of_their_whole_scan(tmp_path, dtype, how):
+    random = np.random.default_rng(0)
+    pairs = []
+    for scan in range(4):
+        image = (random.random((1, 64, 64)) ** 2 * 200 / (scan + 1)).astype(dtype)
+        mask = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # says where a pixel comes from
+        pairs.append((image, mask))
+    data = data_of(tmp_path, pairs, mask_values=range(256))
+    plan = a_plan(data, batch_size=3, patch_size=32, augmentation="none", normalisation=how)
+    (batch,) = epoch(data, plan)
+    whole = [data.whole(scan, how)[0][0, 0].numpy() for scan in range(4)]
+    for patch in batch[0][:, 0].numpy():
+        windows = [np.lib.stride_tricks.sliding_window_view(scan, (32, 32)) for scan in whole]
+        assert any(np.isclose(window, patch, atol=1e-5).all((2, 3)).any() for window in windows)
+
+
+def test_brightness_is_augmented_before_scans_are_standardised(tmp_path):
+    image = np.tile(np.linspace(50, 200, 32), (1, 32, 1)).astype(np.uint8)
+    data = data_of(tmp_path, [(image, np.eye(32, dtype=np.uint8))] * 9)
+    overrides = {"brightness_probability": 1.0, "brightness_shift": 0.2}
+    how = {"batch_size": 8, "augmentation": "none", "augmentation_overrides": overrides}
+    ((plain, _),), ((standardised, _),) = (
+        epoch(data, a_plan(data, **how, normalisation=name)) for name in ("unit", "zscore")
+    )
+    unit = to_unit(image)
+    torch.testing.assert_close(standardised, (plain - float(unit.mean())) / float(unit.std()), atol=1e-4, rtol=0)
+    assert plain.mean((1, 2, 3)).std() > 0.05
+
+
+# --- patches --------------------------------------------------------------------------------------------------------
+
+
+def test_share_of_the_patches_holds_the_foreground(tmp_path):
+    image, mask = np.zeros((1, 128, 128), np.uint8), np.zeros((128, 128), np.uint8)
+    mask[2, 2] = 1
+    data = data_of(tmp_path, [(image, mask)] * 61)
+    found = {}
+    for share in (0.0, 1.0):
+        plan = a_plan(data, batch_size=60, patch_size=32, augmentation="none", foreground_oversampling=share)
+        masks = torch.cat([mask for _, mask in epoch(data, plan)])
+        found[share] = masks.flatten(1).any(1).float().mean()
+    assert found[0.0] < 0.1
+    assert found[1.0] == 1
+
+
+def test_whole_scans_do_not_depend_on_the_oversampling(tmp_path):
+    data = data_of(tmp_path, numbered(5))
+    first, second = (epoch(data, a_plan(data, foreground_oversampling=share)) for share in (0.0, 1.0))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("augmentation", ["none", "strong"])
+@pytest.mark.parametrize("how", ["unit", "zscore"])
+def test_volumes_are_cut_augmented_and_normalised_too(augmentation, how):
+    data = TrainingData(VolumeStore(), train=(0, 1), val=(), test=())
+    plan = a_plan(data, patch_size=32, augmentation=augmentation, normalisation=how)
+    assert plan.patch_shape == (32, 32, 32)
+    ((image, mask),) = epoch(data, plan.model_copy(update={"patches_per_scan": 1, "channels_last": True}))
+    assert (image.shape, image.dtype) == ((2, 1, 32, 32, 32), torch.float32)
+    assert (mask.shape, mask.dtype) == ((2, 32, 32, 32), torch.int64)
+    assert image.is_contiguous(memory_format=torch.channels_last_3d)
+    if augmentation == "none":
+        assert torch.equal(mask, (data_unit(image, data, how) > 200.5 / 255).long()[:, 0])
+
+
+def data_unit(image, data, how):
+    """The volumes back in 0..1; both have nearly the same mean and deviation."""
+    if how == "unit":
+        return image
+    levels = data.measured(0, how).levels
+    return image * levels.deviation + levels.mean

@@ -1,0 +1,58 @@
+"""What a plan decides about patches: their size, and how many are cut from each scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from octa_backend.data.store import Manifest
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.loss_plan import Decide
+
+FAST_PATCH = {2: 512, 3: 128}
+SLOW_PATCH = {2: 192, 3: 64}
+"""Sides in pixels or voxels, by the number of spatial axes."""
+MIN_PATCH = 32
+"""Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
+SCANS_PER_PATCH = 4
+"""A patch may stand for so many times its own area per epoch; larger scans give several patches."""
+
+
+def choose_patch_size(spatial_dims: int, fast: bool) -> tuple[int, str]:
+    """The side of a patch where it is left open, and why.
+
+    Args:
+        spatial_dims: 2 or 3.
+        fast: whether the device is a GPU or computes quickly in half precision.
+    """
+    size = (FAST_PATCH if fast else SLOW_PATCH)[spatial_dims]
+    if fast:
+        return size, f"scans up to {size} pixels are trained whole on this device"
+    form = "square" if spatial_dims == 2 else "cube"
+    return size, (
+        f"without fast bf16 an epoch of whole scans takes too long; a new {size}-pixel {form} of each scan per "
+        "epoch learns more in the same time"
+    )
+
+
+def patch_shape(manifest: Manifest, patch_size: int) -> tuple[int, ...]:
+    """The largest scan's sides, at most `patch_size`, at least `MIN_PATCH`, rounded up to multiples of 16."""
+    largest = [max(sides) for sides in zip(*(scan.shape for scan in manifest.scans), strict=True)]
+    return tuple(-(-max(MIN_PATCH, min(side, patch_size)) // 16) * 16 for side in largest)
+
+
+def patches_per_scan(manifest: Manifest, shape: Sequence[int]) -> int:
+    """So many that a patch stands for at most `SCANS_PER_PATCH` times its own area of the mean scan."""
+    area = sum(math.prod(scan.shape) for scan in manifest.scans) / len(manifest.scans)
+    return max(1, round(area / (SCANS_PER_PATCH * math.prod(shape))))
+
+
+def name_idle_options(config: TrainConfig, manifest: Manifest, shape: Sequence[int], decide: Decide) -> None:
+    """Say which options of patches and augmentation were changed that have no effect on these scans."""
+    larger = any(side > wanted for scan in manifest.scans for side, wanted in zip(scan.shape, shape, strict=True))
+    value = config.foreground_oversampling
+    if not larger and value != TrainConfig.model_fields["foreground_oversampling"].default:
+        decide("foreground_oversampling", value, "this has no effect: no scan is larger than a patch")
+    overrides = config.augmentation_overrides
+    if overrides and "flip_z_probability" in overrides and manifest.spatial_dims == 2:
+        decide("augmentation_overrides", overrides, "flip_z_probability has no effect: the scans have no slices")

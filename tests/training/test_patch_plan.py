@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from octa_backend.data.store import Manifest, ScanEntry
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.plan import make_plan
+from octa_backend.training.precision import Hardware
+
+SLOW = Hardware("cpu", bf16_speedup=0.4, channels_last=False)
+GPU = Hardware("cuda:0", bf16_speedup=2.0, channels_last=True)
+
+
+def plan(*shapes, hardware=SLOW, **options):
+    entries = tuple(ScanEntry(f"s{i}", None, None, shape, "uint8", 0, 0) for i, shape in enumerate(shapes))
+    manifest = Manifest(len(shapes[0]), 1, 2, (0, 1), 0.1, entries)
+    return make_plan(TrainConfig(**options), manifest, hardware)
+
+
+def reasons(found, field):
+    return [reason.reason for reason in found.reasons if reason.field == field]
+
+
+@pytest.mark.parametrize(("hardware", "patch_size", "word"), [(SLOW, 64, "cube"), (GPU, 128, "whole")])
+def test_patches_of_volumes_are_smaller_than_those_of_scans(hardware, patch_size, word):
+    found = plan((200, 200, 200), hardware=hardware)
+    assert found.config.patch_size == patch_size
+    assert found.patch_shape == (patch_size,) * 3
+    assert word in reasons(found, "patch_size")[0]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "patch_size", "expected"),
+    [
+        ([(35, 51, 35)], 64, (48, 64, 48)),
+        ([(20, 100, 100), (40, 90, 130)], 64, (48, 64, 64)),
+        ([(16, 16, 16)], 64, (32, 32, 32)),
+    ],
+)
+def test_patch_is_as_large_as_the_largest_volume_up_to_the_patch_size(shapes, patch_size, expected):
+    assert plan(*shapes, patch_size=patch_size).patch_shape == expected
+
+
+def test_large_volumes_give_several_patches():
+    found = plan((128, 128, 128), patch_size=64)
+    assert found.patches_per_scan == 2  # 8 patches' volume, each stands for 4
+    assert reasons(found, "patches_per_scan") == ["patches of 64x64x64 cut from each scan per epoch"]
+
+
+def test_oversampling_that_was_asked_for_but_has_no_effect_is_named():
+    assert "no scan is larger" in reasons(plan((64, 64), foreground_oversampling=0.5), "foreground_oversampling")[0]
+    assert not reasons(plan((64, 64)), "foreground_oversampling")
+    assert not reasons(plan((64, 64), patch_size=48, foreground_oversampling=0.5), "foreground_oversampling")
+
+
+def test_mirrored_slices_of_scans_without_slices_are_named():
+    overrides = {"flip_z_probability": 1.0}
+    assert "no slices" in reasons(plan((64, 64), augmentation_overrides=overrides), "augmentation_overrides")[0]
+    assert not reasons(plan((32, 64, 64), augmentation_overrides=overrides), "augmentation_overrides")
