@@ -17,7 +17,7 @@ from octa_backend.training.batches import TrainingData
 from octa_backend.training.losses import Loss, compute_loss
 from octa_backend.training.metrics import ScanScore, score_scan
 from octa_backend.training.plan import Plan
-from octa_backend.training.precision import autocast
+from octa_backend.training.precision import autocast, memory_format
 
 ShouldStop = Callable[[], bool]
 
@@ -69,8 +69,8 @@ def evaluate(
 
 
 def _logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
-    image, mask = data.whole(index)
-    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+    image, mask = data.whole(index, plan.config.normalisation)
+    layout = memory_format(plan.channels_last, len(plan.patch_shape))
     with autocast(plan.device, plan.config.precision):
         logits = predict_logits(network, image.to(plan.device).contiguous(memory_format=layout))
     return logits, mask.to(plan.device)

@@ -22,11 +22,51 @@ class ScanScore:
     recall: float
 
 
+PERFECT = ScanScore(dice=1.0, iou=1.0, precision=1.0, recall=1.0)
+"""What two empty masks score: they agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pixels or voxels of one class: `hit` of both masks, `found` by the network, `true` to the grader, `total`."""
+
+    hit: int
+    found: int
+    true: int
+    total: int
+
+
+def overlap(counts: Counts) -> ScanScore:
+    """Dice, IoU, precision and recall of one class.
+
+    Two empty masks agree: 1.0. Else a ratio with nothing below its line is 0.0: vessels found in an empty scan cost,
+    and so does an empty prediction of a full one.
+
+    Source:
+        Dice: L. R. Dice, Ecology 26(3), 1945, 2|A∩B| / (|A| + |B|). IoU: P. Jaccard, 1912, |A∩B| / |A∪B|.
+        Precision: hits / found. Recall (sensitivity): hits / true.
+    """
+    hit, found, true = counts.hit, counts.found, counts.true
+    if found + true == 0:
+        return PERFECT
+    return ScanScore(
+        dice=2 * hit / (found + true),
+        iou=hit / (found + true - hit),
+        precision=hit / found if found else 0.0,
+        recall=hit / true if true else 0.0,
+    )
+
+
+def specificity(counts: Counts) -> float | None:
+    """Share of what is not of the class that was left alone: TN / (TN + FP); None where the class fills the scan."""
+    negatives = counts.total - counts.true
+    return 1 - (counts.found - counts.hit) / negatives if negatives else None
+
+
 def score_scan(predicted: Tensor, target: Tensor, classes: int) -> ScanScore:
     """Compare one predicted mask with the grader's.
 
-    A class that neither holds is left out; if that leaves none, the two agree: 1.0. A ratio with nothing below
-    its line is 0.0, so vessels found in an empty scan cost, and so does an empty prediction of a full one.
+    A class that neither holds is left out; if that leaves none, the two agree: 1.0. See `overlap` for each class.
 
     Args:
         predicted: class indices, (*spatial).
@@ -38,9 +78,6 @@ def score_scan(predicted: Tensor, target: Tensor, classes: int) -> ScanScore:
 
     Raises:
         ValueError: the shapes differ (broadcasting would hide a bug).
-
-    Source:
-        Dice: L. R. Dice, Ecology 26(3), 1945, 2|A∩B| / (|A| + |B|). IoU: P. Jaccard, 1912, |A∩B| / |A∪B|.
     """
     if predicted.shape != target.shape:
         raise ValueError(f"the prediction is {tuple(predicted.shape)} but the mask is {tuple(target.shape)}")
@@ -49,17 +86,8 @@ def score_scan(predicted: Tensor, target: Tensor, classes: int) -> ScanScore:
         found, true = predicted == index, target == index
         hit, found_size, true_size = (int(part.sum()) for part in (found & true, found, true))
         if found_size + true_size > 0:
-            present.append(_ratios(hit, found_size, true_size))
-    return mean_score(present) if present else ScanScore(1.0, 1.0, 1.0, 1.0)
-
-
-def _ratios(hit: int, found: int, true: int) -> ScanScore:
-    return ScanScore(
-        dice=2 * hit / (found + true),
-        iou=hit / (found + true - hit),
-        precision=hit / found if found else 0.0,
-        recall=hit / true if true else 0.0,
-    )
+            present.append(overlap(Counts(hit, found_size, true_size, target.numel())))
+    return mean_score(present) if present else PERFECT
 
 
 def mean_score(scores: Sequence[ScanScore]) -> ScanScore:

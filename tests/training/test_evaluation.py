@@ -77,3 +77,17 @@ def test_it_stops_between_scans_when_asked(data):
 
 def test_no_scans_give_no_results(data):
     assert run(data, ())[0] == []
+
+
+@pytest.mark.parametrize(("normalisation", "bright"), [("unit", 1.0), ("zscore", 2.0), ("percentile", 1.0)])
+def test_scans_are_normalised_as_in_training(data, normalisation, bright):
+    class Recorder(nn.Module):
+        def forward(self, x):
+            self.brightest = float(x.max())
+            return x
+
+    plan = a_plan(data, normalisation=normalisation)
+    network = Recorder()
+    evaluate(network, data, plan, make_loss(plan.config), (0,), lambda: False)
+    # a fifth of the pixels is 1, the rest 0: mean 1/5, deviation 2/5
+    assert network.brightest == pytest.approx(bright)

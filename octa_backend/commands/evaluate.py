@@ -1,0 +1,124 @@
+"""`octa evaluate`: a model's scores on a zip, as a table, `report.json` and `report.html`."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from octa_backend.commands.predict import find_model
+from octa_backend.data.intake import prepare
+from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.messages import describe
+from octa_backend.errors import JobNotFound, ModelNotFound
+from octa_backend.service import model_service, train_service
+from octa_backend.service.dataset_service import limits
+from octa_backend.service.epoch_history import HISTORY_FILE, read_history
+from octa_backend.service.evaluation_data import EvaluatedZip
+from octa_backend.service.evaluation_model import open_model
+from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, EvaluationRun, design_evaluation
+from octa_backend.settings import DATABASE_FILE, Settings
+from octa_backend.storage.database import Database
+from octa_backend.storage.files import write_aside
+from octa_backend.training.evaluation_html import shown, to_html
+from octa_backend.training.evaluation_report import CURVES, EvaluationReport
+from octa_backend.training.evaluation_words import METRIC_NAMES, NOTES, SENTENCES
+from octa_backend.training.scan_metrics import DISTANCES
+
+MOST_EPOCHS = 10_000  # as many as a training can have
+
+
+def evaluate(
+    console: Console, settings: Settings, model: str, archive: Path, out: Path, options: EvaluationOptions
+) -> None:
+    """Score a model on the scans of a zip.
+
+    Raises:
+        ModelNotFound: there is no such folder, and no model with this id in the data folder.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
+        OctaError: model, zip and options do not fit together.
+    """
+    folder = find_model(settings, model)
+    opened = open_model(folder, settings.device)
+    out.mkdir(parents=True, exist_ok=True)
+    with _prepared(console, archive, out, settings) as data:
+        run = design_evaluation(opened, data, options)
+        found = _run(console, run, _history(settings, folder))
+    write_aside(out / "report.json", found.report.to_json().encode())
+    write_aside(out / "report.html", to_html(found.report, found.pictures).encode())
+    _show(console, found.report)
+    console.print(f"the report is in {out / 'report.html'} and {out / 'report.json'}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _prepared(console: Console, archive: Path, out: Path, settings: Settings) -> Iterator[EvaluatedZip]:
+    """The zip as a prepared dataset, for as long as the block lasts."""
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    # On Windows a folder whose arrays are still mapped cannot be removed; it is left to the next clean-up.
+    with tempfile.TemporaryDirectory(dir=out, prefix=".dataset-", ignore_cleanup_errors=True) as folder:
+        target = Path(folder) / "dataset"
+        with console.status("checking the zip"):
+            findings = prepare(archive, target, limits(settings)).findings
+        for finding in findings:
+            console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
+        yield EvaluatedZip(DatasetStore(target), archive.name, digest)
+
+
+def _run(console: Console, run: EvaluationRun, history: list[dict[str, Any]]) -> Evaluation:
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("", total=run.total)
+        return run.run(lambda name: progress.update(task, advance=1, description=escape(name)), history)
+
+
+def _history(settings: Settings, model: Path) -> list[dict[str, Any]]:
+    """The epochs of the training that made a model: from beside it, or from the data folder's database."""
+    beside = read_history(model.parent / HISTORY_FILE)
+    if beside or not (settings.database_url or (settings.data_dir / DATABASE_FILE).exists()):
+        return beside
+    database = Database(settings.effective_database_url)
+    if not database.is_ready():
+        return []
+    with database.reading() as session:
+        try:
+            job_id = model_service.get(session, model.name).job_id
+            rows = train_service.epoch_reports(session, job_id, MOST_EPOCHS, None).rows
+        except (ModelNotFound, JobNotFound):  # a model from elsewhere, or one that outlived its job
+            return []
+        return [{name: getattr(row, name) for name in ("epoch", *CURVES)} for row in rows]
+
+
+def _show(console: Console, report: EvaluationReport) -> None:
+    subject = report.subject
+    title = f"{subject.model} on {subject.dataset}, {subject.split}: {len(report.scans)} scans"
+    table = Table("metric", "mean", "std", "95 % interval", "scans", title=Text(title), title_justify="left")
+    for name, found in report.summary.items():
+        unit = f" ({subject.scale.unit})" if name in DISTANCES else ""
+        if found is None:
+            table.add_row(METRIC_NAMES[name].en + unit, "–", "–", "–", "0")
+            continue
+        low, high = found.interval or (None, None)
+        interval = f"{shown(name, low)} … {shown(name, high)}"
+        mean, std = shown(name, found.mean), shown(name, found.std)
+        table.add_row(METRIC_NAMES[name].en + unit, mean, std, interval, str(found.scans))
+    console.print(table)
+    for code in report.notes:
+        console.print(NOTES[code].en, soft_wrap=True)
+    if report.tuned is not None:
+        facts = {**asdict(report.tuned), "threshold": f"{report.tuned.threshold:g}"}
+        facts |= {name: f"{getattr(report.tuned, name):.4f}" for name in ("dice", "usual_dice")}
+        console.print(SENTENCES["tuned"].en.format(**facts), highlight=False, soft_wrap=True)
+    if subject.threshold is not None:
+        console.print(f"scored at a threshold of {subject.threshold:g}", highlight=False)
+    console.print(f"lowest Dice: {', '.join(report.worst)}", markup=False, soft_wrap=True)

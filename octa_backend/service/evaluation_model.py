@@ -1,0 +1,87 @@
+"""A published model that answers as its training's validation did, with all class probabilities.
+
+Shapes: C channels, K classes with background, *spatial pixels or voxels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import nn
+
+from octa_backend.data.normalise import normalise, to_unit
+from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.inference.predictor import match_channels
+from octa_backend.inference.probability import class_probabilities
+from octa_backend.inference.tiling import predict_logits
+from octa_backend.service.model_service import CARD_FILE, WEIGHTS_FILE
+from octa_backend.training.checkpoint import load_weights
+from octa_backend.training.plan import Plan
+from octa_backend.training.precision import autocast, memory_format, pick_device
+from octa_backend.training.trainer import build_network
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedModel:
+    """A published model in memory, with the plan of its training on the device that it now computes on."""
+
+    name: str
+    card: Mapping[str, Any]
+    plan: Plan
+    network: nn.Module
+
+    @torch.inference_mode()
+    def probabilities(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Probability of each class with background, (K, *spatial), of an image (C, *spatial) as decoded.
+
+        Computed as in the training's own validation, in its arithmetic, so that the numbers are the same.
+        """
+        layout = memory_format(self.plan.channels_last, len(self.plan.patch_shape))
+        unit_C = match_channels(to_unit(image), self.plan.channels)
+        x_1C = torch.from_numpy(normalise(unit_C, self.plan.config.normalisation))[None].to(self.plan.device)
+        with autocast(self.plan.device, self.plan.config.precision):
+            logits = predict_logits(self.network, x_1C.contiguous(memory_format=layout))
+        found: NDArray[np.float32] = class_probabilities(logits)[0].float().cpu().numpy()
+        return found
+
+
+def open_model(folder: Path, wanted_device: str) -> EvaluatedModel:
+    """Load a model's folder.
+
+    Raises:
+        IncompatibleCheckpoint: its card is of another version, or its weights do not fit.
+        DeviceUnavailable: there is no such device.
+    """
+    card = json.loads((folder / CARD_FILE).read_text("utf-8"))
+    try:
+        plan = Plan.model_validate(card["plan"])
+    except ValidationError as error:
+        raise IncompatibleCheckpoint(f"the plan in {folder / CARD_FILE} is of another version: {error}") from error
+    plan = _moved(plan, str(pick_device(wanted_device)))
+    network = build_network(plan).eval()
+    load_weights(network, folder / WEIGHTS_FILE)
+    return EvaluatedModel(folder.name, card, plan, network)
+
+
+def _moved(plan: Plan, device: str) -> Plan:
+    """The plan on another device, in the same arithmetic where it has that: `fp16` needs CUDA."""
+    config = plan.config
+    if config.precision == "fp16" and not device.startswith("cuda"):
+        config = config.model_copy(update={"precision": "fp32"})
+    return plan.model_copy(update={"device": device, "config": config})
+
+
+def decide(probability: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+    """Class indices (*spatial) from class probabilities (K, *spatial): from the threshold on, or the likeliest."""
+    if probability.shape[0] == 2:
+        # Compared in float32, as torch does: 0.3 is then the same number on both sides.
+        return np.asarray(probability[1] >= np.float32(threshold), dtype=np.uint8)
+    return np.asarray(probability.argmax(0), dtype=np.uint8)

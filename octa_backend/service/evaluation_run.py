@@ -1,0 +1,184 @@
+"""The evaluation of a published model on a prepared dataset: no database, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octa_backend.data.normalise import to_unit
+from octa_backend.errors import OctaError
+from octa_backend.inference.comparison_picture import comparison
+from octa_backend.inference.pictures import png
+from octa_backend.service.evaluation_data import Division, EvaluatedZip, divide
+from octa_backend.service.evaluation_model import EvaluatedModel, decide
+from octa_backend.service.model_service import versions
+from octa_backend.training.evaluation_html import HIT, INVENTED, MISSED, MIXED_UP, Picture
+from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
+from octa_backend.training.scan_metrics import Scale, measure_scan
+from octa_backend.training.threshold import USUAL, ProbabilityHistogram, TunedThreshold, tune_threshold
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """How to evaluate.
+
+    Attributes:
+        split: "test", "val", "train" or "all". None is the test split where there is one; else the validation scans
+            of the model's own dataset, or all scans of another one.
+        threshold: a pixel is foreground from this probability on (binary models only).
+        pixel_size_um: side of a pixel, one for all axes or one for each; empty measures lengths in pixels.
+        tolerance: of the surface Dice, in µm or pixels; None is one pixel.
+        tune_threshold: also find the threshold of the highest mean Dice on the validation scans.
+        use_tuned_threshold: and score the scans with it.
+    """
+
+    split: str | None = None
+    threshold: float = USUAL
+    pixel_size_um: tuple[float, ...] = ()
+    tolerance: float | None = None
+    tune_threshold: bool = False
+    use_tuned_threshold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The report, and pictures of its worst scans."""
+
+    report: EvaluationReport
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRun:
+    """A model, a dataset and how to compare them; `total` scans are computed."""
+
+    model: EvaluatedModel
+    data: EvaluatedZip
+    division: Division
+    split: str
+    indices: tuple[int, ...]
+    tuning: tuple[int, ...]
+    threshold: float
+    use_tuned: bool
+    scale: Scale
+
+    @property
+    def total(self) -> int:
+        """How often `on_scan` will be called."""
+        return len(self.tuning) + len(self.indices)
+
+    def run(self, on_scan: Callable[[str], None], history: Sequence[Mapping[str, Any]] = ()) -> Evaluation:
+        """Compute every scan and sum up.
+
+        Args:
+            on_scan: is told the name of every scan that is done.
+            history: the epochs of the training, for its curves.
+        """
+        tuned = tune_threshold([self._histogram(index, on_scan) for index in self.tuning]) if self.tuning else None
+        threshold = tuned.threshold if tuned and self.use_tuned else self.threshold
+        results: list[ScanResult] = []
+        pictures: list[tuple[float, Picture]] = []
+        for index in self.indices:
+            result, predicted = self._measure(index, threshold)
+            results.append(result)
+            self._keep_if_bad(pictures, result, index, predicted)
+            on_scan(result.name)
+        report = make_report(self._subject(threshold), results, notes=self._notes(tuned), tuned=tuned, history=history)
+        return Evaluation(report, tuple(picture for _, picture in pictures))
+
+    def _histogram(self, index: int, on_scan: Callable[[str], None]) -> ProbabilityHistogram:
+        store = self.data.store
+        histogram = ProbabilityHistogram.of(self.model.probabilities(store.image(index))[1], store.mask(index) > 0)
+        on_scan(store.manifest.scans[index].name)
+        return histogram
+
+    def _measure(self, index: int, threshold: float) -> tuple[ScanResult, NDArray[np.uint8]]:
+        target = self.data.store.mask(index)
+        probability = self.model.probabilities(self.data.store.image(index))
+        predicted = decide(probability, threshold)
+        result = ScanResult(
+            name=self.data.store.manifest.scans[index].name,
+            split=self.division.split_of(index),
+            metrics=measure_scan(predicted, target, probability, self.scale),
+            true_fraction=float(np.count_nonzero(target) / target.size),
+            found_fraction=float(np.count_nonzero(predicted) / predicted.size),
+        )
+        return result, predicted
+
+    def _keep_if_bad(
+        self, kept: list[tuple[float, Picture]], result: ScanResult, index: int, predicted: NDArray[np.uint8]
+    ) -> None:
+        """Keep pictures of the worst scans so far, so that not all predictions must stay in memory."""
+        dice = result.metrics.overall.dice
+        if len(kept) == WORST and dice >= kept[-1][0]:
+            return
+        store = self.data.store
+        picture = comparison(
+            to_unit(store.image(index)), predicted, store.mask(index), (HIT, INVENTED, MISSED, MIXED_UP)
+        )
+        kept.append((dice, Picture(result.name, png(picture))))
+        kept.sort(key=lambda one: one[0])
+        del kept[WORST:]
+
+    def _subject(self, threshold: float) -> Subject:
+        plan = self.model.plan
+        return Subject(
+            model=self.model.name,
+            network=plan.config.model,
+            dataset=self.data.name,
+            sha256=self.data.sha256,
+            split=self.split,
+            classes=plan.classes,
+            threshold=threshold if plan.classes == 2 else None,
+            scale=self.scale,
+            device=plan.device,
+            precision=plan.config.precision,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=versions(),
+        )
+
+    def _notes(self, tuned: TunedThreshold | None) -> list[str]:
+        seen, splits = set(self.indices), self.division.splits
+        facts = {
+            "trained_on_these_scans": self.division.own and bool(seen & set(splits["train"])),
+            "epoch_chosen_on_these_scans": self.division.own and bool(seen & set(splits["val"])),
+            "threshold_tuned_on_these_scans": tuned is not None and self.use_tuned and bool(seen & set(self.tuning)),
+            "other_dataset": not self.division.own,
+        }
+        return [code for code, applies in facts.items() if applies]
+
+
+def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: EvaluationOptions) -> EvaluationRun:
+    """Check that model, dataset and options fit together.
+
+    Raises:
+        OctaError: they do not; the message says what would.
+    """
+    manifest, plan = data.store.manifest, model.plan
+    if manifest.classes != plan.classes:
+        raise OctaError(f"the masks have {manifest.classes} classes with background, but the model has {plan.classes}")
+    tune = options.tune_threshold or options.use_tuned_threshold
+    if tune and plan.classes != 2:
+        raise OctaError(f"the model has {plan.classes} classes, of which the likeliest wins: there is no threshold")
+    try:
+        scale = Scale.of(manifest.spatial_dims, options.pixel_size_um, options.tolerance)
+    except ValueError as error:
+        raise OctaError(str(error)) from error
+    division = divide(data, model.card)
+    split, indices = division.choose(options.split)
+    return EvaluationRun(
+        model=model,
+        data=data,
+        division=division,
+        split=split,
+        indices=indices,
+        tuning=division.validation() if tune else (),
+        threshold=options.threshold,
+        use_tuned=options.use_tuned_threshold,
+        scale=scale,
+    )

@@ -1,0 +1,49 @@
+"""What only a trial on data and device can tell: the batch size, then the learning rate."""
+
+from __future__ import annotations
+
+from octa_backend.training.batch_size import choose_batch_size
+from octa_backend.training.batches import TrainingData
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.lr_finder import HIGHEST, LOWEST, RangeTest, range_test
+from octa_backend.training.plan import Plan
+from octa_backend.training.trainer import build_network
+
+
+def complete_plan(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> Plan:
+    """Resolve what is still `auto` after `make_plan`; a plan with nothing open comes back as it is.
+
+    Args:
+        plan: from `make_plan`, or of an earlier attempt.
+        data: the scans.
+        should_stop: asked between the steps of the range test. Once it says so, `lr` is left open: the run that
+            follows is asked the same before its first batch.
+    """
+    plan = with_batch_size(plan, data)
+    if plan.config.lr != "auto":
+        return plan
+    found = find_learning_rate(plan, data, should_stop)
+    return plan if found is None else plan.decided("lr", *_choose_rate(found))
+
+
+def with_batch_size(plan: Plan, data: TrainingData) -> Plan:
+    """Resolve the batch size alone."""
+    if plan.config.batch_size != "auto":
+        return plan
+    samples = len(data.train) * plan.patches_per_scan
+    return plan.decided("batch_size", *choose_batch_size(plan, samples))
+
+
+def find_learning_rate(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> RangeTest | None:
+    """The range test on the network that the training would begin with; None if asked to stop."""
+    return range_test(build_network(plan), data, plan, should_stop)
+
+
+def _choose_rate(found: RangeTest) -> tuple[float, str]:
+    span = f"a range test from {LOWEST:g} to {HIGHEST:g} over {len(found.losses)} steps"
+    if found.suggestion is None:
+        default: float = TrainConfig.model_fields["lr"].default
+        return default, f"the default, because in {span} the loss did not fall"
+    best = found.rates[found.smoothed.index(min(found.smoothed))]
+    return found.suggestion, f"a tenth of {best:.2g}, where the loss was least in {span}"

@@ -1,0 +1,187 @@
+"""The report of an evaluation: plain data, summed up; `to_json` is `report.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, pstdev
+from typing import Any
+
+from octa_backend.training.bootstrap import Interval, mean_interval
+from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, ScanMetrics
+from octa_backend.training.threshold import THRESHOLDS, TunedThreshold
+
+FORMAT = 1
+WORST = 5
+"""How many scans are shown with pictures."""
+
+CURVES = ("train_loss", "val_loss", "val_dice", "lr")
+"""What is kept of each epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """One scan's metrics, its split ("train", "val", "test", or None), and its shares of foreground, 0..1."""
+
+    name: str
+    split: str | None
+    metrics: ScanMetrics
+    true_fraction: float
+    found_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSummary:
+    """One metric over scans.
+
+    Attributes:
+        mean: over the scans for which it is defined.
+        std: population standard deviation over the same.
+        interval: 95 % bootstrap interval of the mean; None for a single scan.
+        scans: for how many it is defined.
+        undefined: for how many it is not; they are left out, so read a distance beside its number of scans.
+    """
+
+    mean: float
+    std: float
+    interval: Interval | None
+    scans: int
+    undefined: int
+
+
+Summary = dict[str, MetricSummary | None]
+"""A summary per metric; None where the metric is defined for no scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was evaluated, on what, and how it was computed.
+
+    Attributes:
+        model: name of the model.
+        network: name of its network.
+        dataset: name of the zip.
+        sha256: of the zip.
+        split: "train", "val", "test" or "all".
+        classes: with background.
+        threshold: a pixel is foreground from this probability on; None with several classes, where the likeliest wins.
+        scale: how lengths were measured.
+        device: as torch names it.
+        precision: "fp32" or "bf16".
+        created_at: UTC, ISO 8601.
+        versions: of this program and its libraries.
+    """
+
+    model: str
+    network: str
+    dataset: str
+    sha256: str
+    split: str
+    classes: int
+    threshold: float | None
+    scale: Scale
+    device: str
+    precision: str
+    created_at: str
+    versions: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Everything that an evaluation found.
+
+    Attributes:
+        subject: what was evaluated.
+        notes: codes of what a reader must know, see `evaluation_words.NOTES`.
+        scans: in the dataset's order.
+        summary: over scans, of each scan's mean over its classes.
+        class_summaries: the same of class 1, 2, … alone, over the scans that hold it.
+        worst: names of the scans with the lowest Dice, the lowest first.
+        tuned: the threshold that was tuned on validation scans, where it was asked for.
+        history: `CURVES` of each epoch of the training, where they are known.
+    """
+
+    subject: Subject
+    notes: tuple[str, ...]
+    scans: tuple[ScanResult, ...]
+    summary: Summary
+    class_summaries: tuple[Summary, ...]
+    worst: tuple[str, ...]
+    tuned: TunedThreshold | None
+    history: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> str:
+        """The report as the text of `report.json`. What is not defined is null; there is no NaN."""
+        content = {"format": FORMAT, **asdict(self), "notice": "research use only"}
+        for summary in (content["summary"], *content["class_summaries"]):
+            for found in summary.values():
+                if found and found["interval"] is not None:
+                    found["interval"] = dict(zip(Interval._fields, found["interval"], strict=True))
+        if self.tuned is not None:
+            content["tuned"]["curve"] = dict(zip(map(str, THRESHOLDS), self.tuned.curve, strict=True))
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def make_report(
+    subject: Subject,
+    scans: Sequence[ScanResult],
+    *,
+    notes: Iterable[str] = (),
+    tuned: TunedThreshold | None = None,
+    history: Iterable[Mapping[str, Any]] = (),
+) -> EvaluationReport:
+    """Sum up the results of scans.
+
+    Args:
+        subject: what was evaluated.
+        scans: their results.
+        notes: codes, see `evaluation_words.NOTES`.
+        tuned: the threshold tuned on validation scans.
+        history: the epochs of the training, with the fields of `events.EpochFinished`, of which `CURVES` are kept.
+
+    Raises:
+        ValueError: there are no scans.
+    """
+    if not scans:
+        raise ValueError("a report needs at least one scan")
+    by_class = zip(*(scan.metrics.classes for scan in scans), strict=True)
+    return EvaluationReport(
+        subject=subject,
+        notes=tuple(notes),
+        scans=tuple(scans),
+        summary=summarise([scan.metrics.overall for scan in scans]),
+        class_summaries=tuple(summarise([found for found in one if found is not None]) for one in by_class),
+        worst=tuple(scan.name for scan in worst_first(scans)[:WORST]),
+        tuned=tuned,
+        history=tuple({name: _finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no NaN; an epoch whose validation loss overflowed has a gap in its curve."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def worst_first(scans: Iterable[ScanResult]) -> list[ScanResult]:
+    """By Dice, the lowest first; equal ones as they came."""
+    return sorted(scans, key=lambda scan: scan.metrics.overall.dice)
+
+
+def summarise(found: Sequence[ClassMetrics]) -> Summary:
+    """Mean, spread and interval of each metric over scans. Where a metric is None the scan is left out and counted."""
+    return {name: _summary([getattr(metrics, name) for metrics in found]) for name in METRICS}
+
+
+def _summary(values: Sequence[float | None]) -> MetricSummary | None:
+    defined = [value for value in values if value is not None]
+    if not defined:
+        return None
+    return MetricSummary(
+        mean=fmean(defined),
+        std=pstdev(defined),
+        interval=mean_interval(defined),
+        scans=len(defined),
+        undefined=len(values) - len(defined),
+    )

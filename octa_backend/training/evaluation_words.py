@@ -1,0 +1,116 @@
+"""The words of the evaluation's HTML report, in English and Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """One text in both languages."""
+
+    en: str
+    zh: str
+
+
+HEADINGS: Mapping[str, Words] = {
+    "title": Words("Evaluation", "评估报告"),
+    "subject": Words("What was evaluated", "评估对象"),
+    "notes": Words("To be known", "注意事项"),
+    "summary": Words("Mean over scans", "各扫描的平均值"),
+    "class": Words("Class", "类别"),
+    "worst": Words("Scans with the lowest Dice", "Dice 最低的扫描"),
+    "threshold": Words("Threshold tuned on validation scans", "在验证集上调整的阈值"),
+    "curves": Words("Training", "训练过程"),
+    "scans": Words("Every scan", "全部扫描"),
+}
+
+COLUMNS: Mapping[str, Words] = {
+    "metric": Words("metric", "指标"),
+    "mean": Words("mean", "平均值"),
+    "std": Words("standard deviation", "标准差"),
+    "interval": Words("95 % interval", "95% 置信区间"),
+    "defined": Words("scans", "扫描数"),
+    "undefined": Words("undefined", "未定义"),
+    "scan": Words("scan", "扫描"),
+    "split": Words("split", "划分"),
+    "true_fraction": Words("marked", "标注占比"),
+    "found_fraction": Words("found", "预测占比"),
+}
+
+METRIC_NAMES: Mapping[str, Words] = {
+    "dice": Words("Dice", "Dice 系数"),
+    "iou": Words("IoU", "交并比"),
+    "precision": Words("precision", "精确率"),
+    "recall": Words("recall", "召回率"),
+    "specificity": Words("specificity", "特异度"),
+    "auc": Words("ROC AUC", "ROC 曲线下面积"),
+    "hd95": Words("HD95", "95% 豪斯多夫距离"),
+    "assd": Words("ASSD", "平均对称表面距离"),
+    "surface_dice": Words("surface Dice", "表面 Dice"),
+    "cldice": Words("clDice", "中心线 Dice"),
+}
+
+SUBJECT: Mapping[str, Words] = {
+    "model": Words("model", "模型"),
+    "network": Words("network", "网络"),
+    "dataset": Words("dataset", "数据集"),
+    "sha256": Words("SHA-256", "SHA-256"),
+    "split": Words("split", "划分"),
+    "classes": Words("classes with background", "类别数（含背景）"),
+    "threshold": Words("threshold", "阈值"),
+    "spacing": Words("pixel size", "像素尺寸"),
+    "tolerance": Words("tolerance of the surface Dice", "表面 Dice 容差"),
+    "device": Words("device", "设备"),
+    "precision": Words("arithmetic", "运算精度"),
+    "created_at": Words("made at", "生成时间"),
+    "versions": Words("versions", "版本"),
+}
+
+CURVE_NAMES: Mapping[str, Words] = {
+    "loss": Words("loss", "损失"),
+    "dice": Words("validation Dice", "验证集 Dice"),
+    "lr": Words("learning rate", "学习率"),
+    "threshold": Words("mean Dice over thresholds", "不同阈值下的平均 Dice"),
+    "train": Words("training", "训练"),
+    "val": Words("validation", "验证"),
+    "epoch": Words("epoch", "轮次"),
+}
+
+LEGEND: Mapping[str, Words] = {
+    "panels": Words(
+        "left: the scan; middle: the grader's mask; right: the comparison", "左：扫描；中：人工标注；右：对比"
+    ),
+    "hit": Words("found and marked", "预测与标注一致"),
+    "invented": Words("found, not marked", "预测有，标注无"),
+    "missed": Words("marked, not found", "标注有，预测无"),
+    "mixed_up": Words("found as another class", "类别错误"),
+}
+
+SENTENCES: Mapping[str, Words] = {
+    "no_history": Words("The numbers of the training's epochs are not known here.", "此处没有训练过程的记录。"),
+    "tuned": Words(
+        "The highest mean Dice over {scans} validation scans is {dice} at {threshold}; at 0.5 it is {usual_dice}.",
+        "{scans} 个验证扫描的平均 Dice 在阈值 {threshold} 时最高，为 {dice}；阈值 0.5 时为 {usual_dice}。",
+    ),
+    "notice": Words("Research use only.", "仅供研究使用。"),
+}
+
+NOTES: Mapping[str, Words] = {
+    "trained_on_these_scans": Words(
+        "Scans are among these that the model was trained on: the numbers say little about new scans.",
+        "其中包含模型训练时使用过的扫描：这些数值不能说明模型在新扫描上的效果。",
+    ),
+    "epoch_chosen_on_these_scans": Words(
+        "Scans are among these on which the best epoch was chosen: the numbers are a little too good.",
+        "其中包含用于选择最佳轮次的扫描：这些数值略微偏高。",
+    ),
+    "threshold_tuned_on_these_scans": Words(
+        "The threshold was tuned on scans that are among these: the numbers are a little too good.",
+        "阈值是在其中的扫描上调整的：这些数值略微偏高。",
+    ),
+    "other_dataset": Words(
+        "The zip is not the one that the model was trained on; scans that are in both are not recognised.",
+        "该压缩包不是模型训练所用的数据集；两者共有的扫描无法识别。",
+    ),
+}

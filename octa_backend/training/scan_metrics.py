@@ -1,0 +1,159 @@
+"""Every metric of one scan: per foreground class, and their mean.
+
+Shapes: K classes with background, *spatial pixels or voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octa_backend.training.metrics import Counts, overlap, specificity
+from octa_backend.training.ranking import roc_auc
+from octa_backend.training.skeleton import cldice
+from octa_backend.training.surface_metrics import (
+    average_surface_distance,
+    hausdorff95,
+    surface_dice,
+    surface_distances,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """What one class of one scan scores. None where a metric is not defined.
+
+    Attributes:
+        dice, iou, precision, recall: in 0..1, always defined, see `metrics.overlap`.
+        specificity: in 0..1; None where the mask fills the scan.
+        auc: area under the ROC curve, in 0..1; None where the mask is empty or fills the scan.
+        hd95, assd: distances between the surfaces, in the scale's unit; None where a mask is empty.
+        surface_dice: in 0..1, at the scale's tolerance.
+        cldice: in 0..1; None for volumes.
+    """
+
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    specificity: float | None
+    auc: float | None
+    hd95: float | None
+    assd: float | None
+    surface_dice: float
+    cldice: float | None
+
+
+METRICS = tuple(field.name for field in fields(ClassMetrics))
+DISTANCES = ("hd95", "assd")
+"""The metrics that are lengths; all others lie in 0..1, and more is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How lengths are measured.
+
+    Attributes:
+        spacing: side of a pixel along each spatial axis, in `unit`.
+        tolerance: within which two surfaces agree, in `unit`.
+        unit: "px" or "µm".
+    """
+
+    spacing: tuple[float, ...]
+    tolerance: float
+    unit: str
+
+    @classmethod
+    def of(cls, spatial_dims: int, pixel_size_um: Sequence[float], tolerance: float | None) -> Scale:
+        """The scale for pixels of a known size, or for pixels.
+
+        Args:
+            spatial_dims: 2 or 3.
+            pixel_size_um: one length for all axes, or one for each; empty measures in pixels.
+            tolerance: in the unit; None is one pixel (its longest side).
+
+        Raises:
+            ValueError: the lengths are not above 0 or not as many as there are axes, or the tolerance is below 0.
+        """
+        sides = tuple(pixel_size_um) or (1.0,)
+        spacing = sides * spatial_dims if len(sides) == 1 else sides
+        if len(spacing) != spatial_dims or not all(0 < side < float("inf") for side in spacing):
+            raise ValueError(f"pixel size {sides}: give one length above 0, or one for each of {spatial_dims} axes")
+        if tolerance is not None and not tolerance >= 0:
+            raise ValueError(f"the tolerance is {tolerance}; it is 0 or more")
+        return cls(spacing, max(spacing) if tolerance is None else tolerance, "µm" if pixel_size_um else "px")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanMetrics:
+    """What one scan scores.
+
+    Attributes:
+        overall: mean over the foreground classes that mask or prediction holds. Where neither holds any, the two
+            agree: what two empty masks score.
+        classes: of class 1, 2, …; None for a class that neither holds, where there are several.
+    """
+
+    overall: ClassMetrics
+    classes: tuple[ClassMetrics | None, ...]
+
+
+def measure_scan(
+    predicted: NDArray[np.integer], target: NDArray[np.integer], probability: NDArray[np.float32], scale: Scale
+) -> ScanMetrics:
+    """Compare one predicted mask with the grader's.
+
+    Args:
+        predicted: class indices, (*spatial).
+        target: class indices, (*spatial).
+        probability: of each class with background, (K, *spatial).
+        scale: how lengths are measured.
+
+    Raises:
+        ValueError: the shapes do not fit (broadcasting would hide a bug).
+    """
+    if predicted.shape != target.shape or probability.shape[1:] != target.shape:
+        raise ValueError(
+            f"the prediction is {predicted.shape} and the probabilities are {probability.shape[1:]} per class, but the "
+            f"mask is {target.shape}"
+        )
+    classes = [
+        measure_class(predicted == index, target == index, probability[index], scale)
+        if (predicted == index).any() or (target == index).any()
+        else None
+        for index in range(1, probability.shape[0])
+    ]
+    present = [found for found in classes if found is not None]
+    nothing = np.zeros(target.shape, dtype=bool)
+    overall = mean_metrics(present) if present else measure_class(nothing, nothing, probability[0], scale)
+    return ScanMetrics(overall, (overall,) if len(classes) == 1 else tuple(classes))
+
+
+def measure_class(
+    predicted: NDArray[np.bool_], target: NDArray[np.bool_], probability: NDArray[np.float32], scale: Scale
+) -> ClassMetrics:
+    """Every metric of one class, from its two masks and its probabilities, each (*spatial)."""
+    counts = Counts(int((predicted & target).sum()), int(predicted.sum()), int(target.sum()), target.size)
+    distances = surface_distances(predicted, target, scale.spacing)
+    return ClassMetrics(
+        **asdict(overlap(counts)),
+        specificity=specificity(counts),
+        auc=roc_auc(probability, target),
+        hd95=hausdorff95(distances),
+        assd=average_surface_distance(distances),
+        surface_dice=surface_dice(distances, scale.tolerance),
+        cldice=cldice(predicted, target) if target.ndim == 2 else None,
+    )
+
+
+def mean_metrics(several: Sequence[ClassMetrics]) -> ClassMetrics:
+    """The mean of each metric over those for which it is defined; None where it is for none."""
+    means: dict[str, float | None] = {}
+    for name in METRICS:
+        defined = [value for found in several if (value := getattr(found, name)) is not None]
+        means[name] = fmean(defined) if defined else None
+    return ClassMetrics(**means)  # type: ignore[arg-type]
