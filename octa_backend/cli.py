@@ -1,8 +1,9 @@
-"""`octa`: serve, train, predict, jobs, synth. Parse, one call, show."""
+"""`octa`: serve, train, predict, evaluate, jobs, synth. Parse, one call, show."""
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -70,12 +71,16 @@ def train(
     data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and model.")] = Path("octa_train"),
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Try learning rates, print a table and a suggestion, train nothing.")
+    ] = False,
 ) -> None:
     """Train on a zip without a server. Run it again to go on where it stopped; Ctrl-C keeps the best model."""
     from octa_backend.commands import train as train_command  # noqa: PLC0415 - imports torch
 
     try:
-        train_command.train(console, data, out, config, _settings(device=device))
+        command = train_command.find_lr if find_lr else train_command.train
+        command(console, data, out, config, _settings(device=device))
     except OctaError as error:
         _fail(error)
 
@@ -94,6 +99,58 @@ def predict(
 
     try:
         predict_command.predict(console, _settings(data_dir=data_dir), model, images, out, threshold, tta)
+    except OctaError as error:
+        _fail(error)
+
+
+class Split(StrEnum):
+    """The scans to evaluate."""
+
+    TEST = "test"
+    VAL = "val"
+    TRAIN = "train"
+    ALL = "all"
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913 - one parameter per option
+    model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
+    data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
+    *,
+    split: Annotated[
+        Split | None, typer.Option(help="Scans to score. Default: test, else val of the model's own zip, else all.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.html and report.json.")] = Path("octa_evaluation"),
+    threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="Probability from which it is vessel.")] = 0.5,
+    tune_threshold: Annotated[
+        bool, typer.Option("--tune-threshold", help="Find the threshold of the highest mean Dice on validation scans.")
+    ] = False,
+    use_tuned_threshold: Annotated[
+        bool, typer.Option("--use-tuned-threshold", help="Find it and score the scans with it.")
+    ] = False,
+    pixel_size_um: Annotated[
+        list[float] | None,
+        typer.Option(min=0, help="Side of a pixel in µm; once, or once per axis. Else distances are in pixels."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Of the surface Dice, in µm or pixels. Default: one pixel.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Score a model on a zip: overlap, distances, intervals and the worst scans, as table, HTML and JSON."""
+    from octa_backend.commands import evaluate as evaluate_command  # noqa: PLC0415 - imports torch
+    from octa_backend.service.evaluation_run import EvaluationOptions  # noqa: PLC0415 - imports torch
+
+    options = EvaluationOptions(
+        split=split.value if split else None,
+        threshold=threshold,
+        pixel_size_um=tuple(pixel_size_um or ()),
+        tolerance=tolerance,
+        tune_threshold=tune_threshold,
+        use_tuned_threshold=use_tuned_threshold,
+    )
+    try:
+        evaluate_command.evaluate(console, _settings(data_dir=data_dir), model, data, out, options)
     except OctaError as error:
         _fail(error)
 

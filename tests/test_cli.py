@@ -131,6 +131,49 @@ def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, sca
         assert (overlay.size, overlay.mode) == ((33, 40), "RGB")
 
 
+@pytest.mark.usefixtures("quick")
+def test_the_learning_rate_is_searched_for_without_training(octa, scans, tmp_path):
+    result = octa("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--find-lr")
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "learning rate range test" in result.output
+    assert "1e-06" in result.output
+    assert "suggestion: --lr" in result.output
+    assert [path.name for path in sorted((tmp_path / "run").iterdir())] == ["dataset", "dataset.sha256"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_rate_that_was_found_is_kept_when_a_training_goes_on(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--lr", "auto")
+    first = octa(*common, "--epochs", 1)
+    assert first.exit_code == 0, (first.output, first.exception)
+    assert "a range test from 1e-06 to 1" in first.output
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))["plan"]
+    assert 0 < plan["config"]["lr"] <= 1
+    again = octa(*common, "--epochs", 2)
+    assert again.exit_code == 0, (again.output, again.exception)
+    kept = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))["plan"]
+    assert kept["config"] == {**plan["config"], "epochs": 2}
+    assert kept["reasons"] == plan["reasons"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_that_is_begun_with_other_options_gets_a_plan_of_its_own(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu")
+    octa(*common, "--epochs", 1, "--patch-size", 64)
+    octa(*common, "--epochs", 2, "--patch-size", 32)
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))["plan"]
+    assert (plan["config"]["patch_size"], plan["patch_shape"]) == (32, [32, 32])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_that_ends_early_says_so(octa, scans):
+    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu")
+    result = octa(*common, "--epochs", 50, "--max-minutes", 0.0001)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "0.0001 minutes are over (max_minutes)" in " ".join(result.output.split())
+    assert "early (time_used_up)" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "phrase"),
     [

@@ -13,6 +13,7 @@ from octa_backend.controller.problems import STATUS, name_of
 from octa_backend.diagnosis.messages import MESSAGES
 from octa_backend.models.registry import NETWORKS
 from octa_backend.settings import PREFIX, Settings
+from octa_backend.training.augmentation_options import PRESETS, Augmentation
 from octa_backend.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,13 @@ def test_every_config_field_stands_in_the_training_document_with_its_default(nam
     field = TrainConfig.model_fields[name]
     default = "null" if field.default is None else field.default
     assert f"| `{name}` | `{default}` | {field.description} |" in read("docs/training.md")
+
+
+@pytest.mark.parametrize("name", Augmentation.model_fields)
+def test_every_number_of_augmentation_stands_in_the_training_document_with_its_presets(name: str) -> None:
+    values = " | ".join(f"{getattr(preset, name):g}" for preset in PRESETS.values())
+    meaning = Augmentation.model_fields[name].description
+    assert f"| `{name}` | {values} | {meaning} |" in read("docs/training.md")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from octa_backend.models.registry import NetworkEntry
 from octa_backend.models.unet import UNet
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
 
@@ -59,6 +61,51 @@ class Pointwise(nn.Module):
         return logits
 
 
+class Normless(nn.Module):
+    """Four convolutions without a norm: its gradients do not depend on how a batch is cut into parts."""
+
+    def __init__(self, in_channels: int = 1, out_channels: int = 1, spatial_dims: int = 2) -> None:
+        super().__init__()
+        convolution = nn.Conv2d if spatial_dims == 2 else nn.Conv3d
+        widths = [in_channels, 4, 4, 4, out_channels]
+        self.layers = nn.ModuleList(convolution(i, o, 3, padding=1) for i, o in pairwise(widths))
+        self.dropout = nn.Dropout(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, head = self.layers
+        for layer in hidden:
+            x = self.dropout(layer(x).relu())
+        logits: Tensor = head(x)
+        return logits
+
+    def gradient_groups(self) -> dict[str, list[nn.Parameter]]:
+        return {name: list(layer.parameters()) for name, layer in zip(GRADIENT_GROUPS, self.layers, strict=True)}
+
+
+class Forgetful(Normless):
+    """Draws from torch's own random numbers."""
+
+    def __init__(self, in_channels: int = 1, out_channels: int = 1) -> None:
+        super().__init__(in_channels, out_channels)
+        self.dropout = nn.Dropout(0.5)
+
+
+class Hungry(Normless):
+    """Needs more memory than there is for over two scans at once in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().forward(x)
+
+
+class Insatiable(Normless):
+    """Needs more memory than there is for a single scan."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: tiny tensors gain nothing from several, and lose much on a busy machine."""
@@ -71,7 +118,16 @@ def one_thread() -> Iterator[None]:
 @contextmanager
 def tiny_networks() -> Iterator[None]:
     """Enter the networks above in the registry for a while."""
-    classes = {"small_unet": SmallUNet, "overflowing": Overflowing, "steep": SteepAtZero, "pointwise": Pointwise}
+    classes = {
+        "small_unet": SmallUNet,
+        "overflowing": Overflowing,
+        "steep": SteepAtZero,
+        "pointwise": Pointwise,
+        "normless": Normless,
+        "forgetful": Forgetful,
+        "hungry": Hungry,
+        "insatiable": Insatiable,
+    }
     entries = {name: NetworkEntry(__name__, cls.__name__, "for tests") for name, cls in classes.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "NETWORKS", {**registry.NETWORKS, **entries})

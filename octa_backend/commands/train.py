@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from types import FrameType
@@ -11,24 +12,53 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.messages import Language, describe
 from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.service.process import CUBLAS_SETTINGS
 from octa_backend.service.train_service import read_config
 from octa_backend.settings import Settings
 from octa_backend.training.batches import steps_per_epoch
-from octa_backend.training.events import EpochFinished, Event, StepFinished
+from octa_backend.training.complete import find_learning_rate
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.lr_finder import STEPS
+from octa_backend.training.trainer import Outcome
+
+ROWS_APART = 5
+"""The table shows every fifth of the rates that were tried."""
 
 
 def train(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
     """Train on a zip and show how it goes; a first Ctrl-C stops at the next batch."""
     config = read_config(values)
+    if config.deterministic:
+        os.environ.update({**CUBLAS_SETTINGS, **os.environ})
     with console.status("checking the zip and measuring the device"):
         training = open_training(archive, out, config, settings)
     _introduce(console, training, settings)
     stop = _StopOnInterrupt(console)
-    with _Bar(console, training) as bar:
+    with _Bar(console, training, settings.language) as bar:
         result = training.train(bar, stop)
     _conclude(console, result)
+
+
+def find_lr(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
+    """Show the learning rate range test of a training, and train nothing; Ctrl-C breaks it off."""
+    config = read_config({name: value for name, value in values.items() if name != "lr"})
+    with console.status("checking the zip and measuring the device"):
+        training = open_training(archive, out, config, settings)
+    console.print(training.run.describe(), highlight=False)
+    with console.status(f"trying {STEPS} learning rates"):
+        found = find_learning_rate(training.run.plan, training.run.data, _StopOnInterrupt(console))
+    if found is None:
+        return
+    table = Table("lr", "loss", "smoothed", title="learning rate range test", title_justify="left")
+    for rate, loss, smoothed in list(zip(found.rates, found.losses, found.smoothed, strict=True))[::ROWS_APART]:
+        table.add_row(f"{rate:.2g}", f"{loss:.4f}", f"{smoothed:.4f}")
+    console.print(table)
+    if found.suggestion is None:
+        console.print("the loss did not fall at any rate; look at the masks, or try another model")
+    else:
+        console.print(f"suggestion: --lr {found.suggestion:g}, a tenth of the rate where the loss is least")
 
 
 def _introduce(console: Console, training: LocalTraining, settings: Settings) -> None:
@@ -44,7 +74,7 @@ def _conclude(console: Console, result: LocalResult) -> None:
         console.print("stopped before the first epoch was finished; there is no model yet")
         return
     table = Table(title="result", title_justify="left", show_header=False)
-    table.add_row("ended", "all epochs done" if result.outcome.finished else "stopped; run again to go on")
+    table.add_row("ended", _ending(result.outcome))
     table.add_row("best epoch", str(result.outcome.best.epoch))
     table.add_row("validation Dice", f"{result.outcome.best.val_dice:.4f}")
     test = result.card["test"]
@@ -52,6 +82,12 @@ def _conclude(console: Console, result: LocalResult) -> None:
         table.add_row("test Dice", f"{test['dice']:.4f} ± {test['dice_std']:.4f} over {test['scans']} scans")
     table.add_row("model", str(result.model))
     console.print(table)
+
+
+def _ending(outcome: Outcome) -> str:
+    if not outcome.finished:
+        return "stopped; run again to go on"
+    return f"early ({outcome.ended_early.code})" if outcome.ended_early else "all epochs done"
 
 
 class _StopOnInterrupt:
@@ -75,8 +111,9 @@ class _StopOnInterrupt:
 class _Bar:
     """A progress bar over all steps, with loss, validation Dice and remaining time."""
 
-    def __init__(self, console: Console, training: LocalTraining) -> None:
+    def __init__(self, console: Console, training: LocalTraining, language: Language) -> None:
         plan = training.run.plan
+        self._language: Language = language
         self._console = console
         self._epochs = plan.config.epochs
         self._progress = Progress(
@@ -103,6 +140,9 @@ class _Bar:
                 done = (epoch - 1) * steps + step
                 shown = f"{epoch}/{self._epochs}"
                 self._progress.update(self._task, completed=done, epoch=shown, loss=f"{loss:.4f}")
+            case FindingNoticed(finding):
+                message = describe(finding, self._language)["message"]
+                self._console.print(f"{finding.severity}: {message}", markup=False)
             case EpochFinished():
                 self._progress.update(self._task, dice=f"{event.val_dice:.4f}")
                 self._console.print(

@@ -28,6 +28,24 @@ MESSAGES: Mapping[str, Text] = {
         "验证集只有 {val} 个扫描（训练集 {train} 个）；少于 {threshold} 个时，最佳轮次的选择不可靠。"
         "请增加扫描，或调大 val_fraction。",
     ),
+    # --- while a training runs ---
+    "stopped_early": Text(
+        "The validation Dice has not risen for {patience} epochs (patience), so the training ended; the best epoch is "
+        "{best_epoch} with {best_val_dice}. It goes on with more epochs or another lr.",
+        "验证 Dice 已连续 {patience} 轮没有提高（patience），训练提前结束；最佳轮次为第 {best_epoch} 轮，"
+        "Dice 为 {best_val_dice}。增加 epochs 或更换 lr 后可继续训练。",
+    ),
+    "time_used_up": Text(
+        "{max_minutes} minutes are over (max_minutes), so the training ended after {epochs} epochs. It goes on with "
+        "more epochs or another lr.",
+        "已用完 {max_minutes} 分钟（max_minutes），训练在第 {epochs} 轮后结束。增加 epochs 或更换 lr 后可继续训练。",
+    ),
+    "out_of_memory": Text(
+        "{scans} scans at once do not fit into the memory of {device}; from now on it computes {halved} at once and "
+        "averages their gradients, so that a step sees as many as before.",
+        "{device} 的内存无法同时容纳 {scans} 个扫描；此后每次只计算 {halved} 个并对梯度取平均，"
+        "每一步所用的扫描数不变。",
+    ),
     # --- taking in a dataset: what does not fit ---
     "masks_not_found": Text(
         "no masks were found beside {count} images, for example {example}; put them into a folder masks/ beside "

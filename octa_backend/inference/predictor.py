@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from octa_backend.data.normalise import to_unit
+from octa_backend.data.normalise import Normalisation, normalise, to_unit
 from octa_backend.inference.probability import class_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
@@ -59,6 +59,7 @@ class Predictor:
         card = json.loads((folder / "card.json").read_text("utf-8"))
         self.channels: int = card["channels"]
         self.classes: int = card["classes"]
+        self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
         out_channels = 1 if self.classes == 2 else self.classes
@@ -78,7 +79,8 @@ class Predictor:
         Returns:
             Mask and probabilities at the scan's own size.
         """
-        x_1CHW = torch.from_numpy(match_channels(to_unit(image), self.channels))[None].to(self._device)
+        unit_CHW = match_channels(to_unit(image), self.channels)
+        x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None].to(self._device)
         start = time.perf_counter()
         with self._lock, torch.inference_mode():
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)

@@ -14,7 +14,7 @@ from octa_backend.service import attempt_service, finding_store
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
-from octa_backend.training.events import EpochFinished, Event, StepFinished
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
 
 MAX_PENDING_STEPS = 200
 
@@ -39,6 +39,8 @@ class EventSink:
                     self.write()
             case EpochFinished():
                 self.write(event)
+            case FindingNoticed(finding):
+                self.notice(finding)
 
     def forget_after(self, epoch: int) -> None:
         """Drop the steps of an epoch that an earlier attempt began and did not finish."""

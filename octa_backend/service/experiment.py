@@ -12,6 +12,7 @@ from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.training import split_findings
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.checkpoint import Checkpoints, load_weights
+from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
 from octa_backend.training.losses import make_loss
@@ -50,7 +51,13 @@ class Experiment:
         return split_findings(len(self.splits.train), len(self.splits.val), shared=shared)
 
 
-def design(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier: Plan | None) -> Experiment:
+def design(
+    store: DatasetStore,
+    config: TrainConfig,
+    wanted_device: str,
+    earlier: Plan | None,
+    should_stop: ShouldStop = lambda: False,
+) -> Experiment:
     """Resolve the plan and divide the scans.
 
     Args:
@@ -59,14 +66,17 @@ def design(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier
         wanted_device: the `device` setting.
         earlier: the plan of an earlier attempt; it is kept on the same device, because a new measurement could
             decide otherwise halfway.
+        should_stop: asked while the learning rate is searched for, where it is `auto`.
     """
     device = pick_device(wanted_device)
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
     else:
         plan = make_plan(config, store.manifest, probe(device))
+        plan = plan.with_rate_of(earlier) if earlier else plan
     splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
-    return Experiment(plan, TrainingData(store, splits.train, splits.val, splits.test), splits)
+    data = TrainingData(store, splits.train, splits.val, splits.test)
+    return Experiment(complete_plan(plan, data, should_stop), data, splits)
 
 
 def score_test_split(run: Experiment, checkpoints: Checkpoints, should_stop: ShouldStop) -> list[Evaluated]:
@@ -97,6 +107,7 @@ def make_card(run: Experiment, source: Source, outcome: Outcome, tested: list[Ev
         "network": plan.config.model,
         "channels": plan.channels,
         "classes": plan.classes,
+        "normalisation": plan.config.normalisation,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,13 @@ from octa_backend.diagnosis.findings import Finding
 from octa_backend.errors import InvalidConfig
 from octa_backend.service import model_service
 from octa_backend.service.dataset_service import limits
+from octa_backend.service.epoch_history import HISTORY_FILE, recorded
 from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
 from octa_backend.settings import Settings
+from octa_backend.storage.files import write_aside
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import Emit, Outcome, fit
 
 
@@ -38,10 +42,13 @@ class LocalTraining:
     source: Source
     findings: tuple[Finding, ...]
     out: Path
+    config: TrainConfig
 
     def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
         """Train, score the test split once, and write the model to `out/model`."""
+        _keep_plan(self.out, self.config, self.run.plan)
         checkpoints = Checkpoints(self.out / "checkpoints")
+        emit = recorded(emit, self.out / HISTORY_FILE)
         outcome = fit(self.run.data, self.run.plan, checkpoints=checkpoints, emit=emit, should_stop=should_stop)
         tested = score_test_split(self.run, checkpoints, should_stop) if outcome.finished else []
         card = make_card(self.run, self.source, outcome, tested)
@@ -75,5 +82,26 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
         findings = prepare(archive, folder, limits(settings)).findings
     elif mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
-    run = design(DatasetStore(folder), config, settings.device, None)
-    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, out)
+    run = design(DatasetStore(folder), config, settings.device, _earlier_plan(out, config))
+    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, out, config)
+
+
+PLAN_FILE = "plan.json"
+CHANGEABLE = ("epochs", "lr", "patience", "max_minutes", "val_freq", "save_freq", "keep_last")
+"""Fields that a run may go on with changed under the plan it was begun with."""
+
+
+def _keep_plan(out: Path, config: TrainConfig, plan: Plan) -> None:
+    content = {"config": config.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+    write_aside(out / PLAN_FILE, json.dumps(content).encode())
+
+
+def _earlier_plan(out: Path, config: TrainConfig) -> Plan | None:
+    """The plan that the training in `out` was begun with, unless the configuration is now another one."""
+    path = out / PLAN_FILE
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text("utf-8"))
+    changes = {name: getattr(config, name) for name in CHANGEABLE}
+    same = TrainConfig.model_validate(kept["config"]).model_copy(update=changes) == config
+    return Plan.model_validate(kept["plan"]) if same else None

@@ -29,6 +29,9 @@ MALLOC_SETTINGS = {
 }
 """glibc keeps freed memory: without this every large tensor is mapped and page-faulted anew."""
 
+CUBLAS_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Without it torch refuses matrix products on CUDA in a training that is `deterministic`."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessMark:
@@ -74,7 +77,7 @@ class ProcessMark:
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment a worker starts with; what the user has set himself stays."""
     malloc = MALLOC_SETTINGS if sys.platform == "linux" else {}
-    return {**malloc, **environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**malloc, **CUBLAS_SETTINGS, **environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def detached() -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
         dataset = session.get_one(Dataset, job.file_id)
     config = TrainConfig.model_validate(job.config)
     earlier = Plan.model_validate(job.plan) if job.plan else None
-    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier)
+    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop)
     checkpoints = Checkpoints(files.checkpoints(job.id))
     sink = EventSink(database, order, config.epochs)
     _begin(order, database, sink, run, checkpoints)

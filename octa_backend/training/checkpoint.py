@@ -1,7 +1,7 @@
 """Checkpoints: written aside, renamed, and only then named in `index.json`, so that a kill never leaves half of one.
 
 A checkpoint folder holds `weights.safetensors` (the network), `average.safetensors` (its running average),
-`state.pt` (optimizer and generator; loaded with `weights_only`) and `report.json` (the epoch's numbers).
+`state.pt` (optimizer, schedule, generators; loaded with `weights_only`) and `report.json` (the epoch's numbers).
 The best one holds `average.safetensors` alone.
 """
 
@@ -30,17 +30,24 @@ class Best:
     epoch: int
     val_dice: float
 
+    @classmethod
+    def of(cls, report: EpochFinished, before: Best | None) -> Best:
+        """The better of an epoch and the best one before it; the earlier one if they are equal."""
+        if before is not None and report.val_dice <= before.val_dice:
+            return before
+        return cls(report.epoch, report.val_dice)
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What the checkpoints hold: the last epoch and the best one."""
+    """What the checkpoints hold: the last epoch, 0 where there is none to go on from yet, and the best one."""
 
     last: int
     best: Best
 
 
 class Checkpoints:
-    """The checkpoints of one job: the last epoch's, to go on from, and the best epoch's, to publish."""
+    """The checkpoints of one job: the last epochs', to go on from, and the best epoch's, to publish."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,27 +61,44 @@ class Checkpoints:
         content = json.loads(path.read_text("utf-8"))
         return Index(content["last"], Best(**content["best"]))
 
-    def save(self, report: EpochFinished, network: nn.Module, average: nn.Module, state: State) -> Best:
-        """Keep an epoch as the last, and as the best where it is; then drop what is no longer named.
+    def save(
+        self,
+        report: EpochFinished,
+        network: nn.Module,
+        average: nn.Module,
+        state: State | None,
+        *,
+        keep_last: int = 1,
+    ) -> Best:
+        """Keep an epoch as the last, and as the best where it is; then drop what is not kept any more.
+
+        Args:
+            report: the epoch's numbers.
+            network: its weights.
+            average: their running average.
+            state: what it takes to go on, or None to keep the epoch only if it is the best.
+            keep_last: how many of the last epochs are kept.
 
         Returns:
             The best epoch so far.
         """
         before = self.index
-        is_best = before is None or report.val_dice > before.best.val_dice
-        best = Best(report.epoch, report.val_dice) if is_best or before is None else before.best
+        best = Best.of(report, before.best if before else None)
+        is_best = before is None or best != before.best
+        if state is None and not is_best:
+            return best
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._write("last", report, {"weights": network, "average": average}, state)
+        if state is not None:
+            self._write("last", report, {"weights": network, "average": average}, state)
         if is_best:
             self._write("best", report, {"average": average}, None)
-        index = Index(report.epoch, best)
+        index = Index(report.epoch if state is not None else before.last if before else 0, best)
         write_aside(self.folder / "index.json", json.dumps(asdict(index)).encode())
-        self._tidy(index)
+        self._tidy(index, keep_last)
         return best
 
     def _write(self, kind: str, report: EpochFinished, networks: dict[str, nn.Module], state: State | None) -> None:
         target = self._path(kind, report.epoch)
-        remove(target)  # an attempt that was killed before it could write the index
         with folder_written_aside(target) as aside:
             for name, network in networks.items():
                 save_weights(network, aside / f"{name}.safetensors")
@@ -82,12 +106,15 @@ class Checkpoints:
                 torch.save(state, aside / "state.pt")
             (aside / "report.json").write_text(json.dumps(asdict(report)), "utf-8")
             sync_folder_files(aside)
+            remove(target)  # of an attempt that was killed after this epoch; at the end, as it may be the best one
 
     def _path(self, kind: str, epoch: int) -> Path:
         return self.folder / f"{kind}-{epoch:05d}"
 
-    def _tidy(self, index: Index) -> None:
-        named = {"index.json", self._path("last", index.last).name, self._path("best", index.best.epoch).name}
+    def _tidy(self, index: Index, keep_last: int) -> None:
+        last = self._path("last", index.last).name
+        lasts = sorted(path.name for path in self.folder.glob("last-*") if path.name <= last)
+        named = {"index.json", self._path("best", index.best.epoch).name, *lasts[-keep_last:]}
         for path in self.folder.iterdir():
             if path.name not in named:
                 remove(path)

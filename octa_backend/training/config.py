@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from octa_backend.data.normalise import Normalisation
 from octa_backend.errors import UnknownNetwork
 from octa_backend.models import registry
+from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
+from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
 
 Auto = Literal["auto"]
 
@@ -27,47 +30,124 @@ class TrainConfig(BaseModel):
     epochs: int = Field(default=50, ge=1, le=10_000)
     """How often every training scan is seen, 1 to 10000."""
 
-    lr: float = Field(default=1e-3, gt=0, le=1)
-    """Learning rate at the start (the peak of `onecycle`), above 0, at most 1."""
+    lr: Annotated[float, Field(gt=0, le=1)] | Auto = 1e-3
+    """Learning rate at the start (the peak of `onecycle`), above 0, at most 1; `auto` finds it by a range test."""
 
-    batch_size: int = Field(default=2, ge=1, le=1024)
-    """Scans (or patches) per step, 1 to 1024."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | Auto = 2
+    """Scans (or patches) computed at once, 1 to 1024; `auto`: what a GPU's memory holds, up to 16, and 2 on a CPU."""
 
-    model: Annotated[str, AfterValidator(_known_network)] = "unet_transformer"
-    """The network: `unet_transformer` (31.4 M parameters) or `unet` (8.5 M, for small datasets)."""
+    accumulation_steps: int = Field(default=1, ge=1, le=1024)
+    """Batches whose gradients are averaged into one step, 1 to 1024."""
 
-    loss: Literal["dice_bce", "dice_ce"] = "dice_bce"
-    """`dice_bce` for binary masks, `dice_ce` (softmax) for more classes; the plan takes the one that fits."""
+    model: Annotated[str, AfterValidator(_known_network)] = Field(
+        default="unet_transformer",
+        description="The network: `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
+        "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M), `segresnet` (6.3 M), "
+        "`swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
+    )
+
+    loss: LossName = Field(
+        default="dice_bce",
+        description="What is minimised: `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
+        "`weighted_ce`, `unet_weight_map`, `dice`, `generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, "
+        "`focal_tversky`, `cldice`, `boundary`.",
+    )
 
     bce_weight: float = Field(default=0.5, ge=0, le=100)
-    """Weight of the (binary) cross-entropy in the loss, 0 to 100."""
+    """Weight of the (binary) cross-entropy in `dice_bce` and `dice_ce`, 0 to 100."""
 
     dice_weight: float = Field(default=0.5, ge=0, le=100)
-    """Weight of the Dice loss (1 - soft Dice) in the loss, 0 to 100."""
+    """Weight of the Dice loss (1 - soft Dice) in `dice_bce`, `dice_ce`, `focal_dice` and `boundary`, 0 to 100."""
 
-    pos_weight: float | None = Field(default=None, gt=0, le=10_000)
-    """Weight of foreground pixels in the binary cross-entropy, above 0; null leaves them at 1."""
+    pos_weight: Annotated[float, Field(gt=0, le=10_000)] | Auto | None = None
+    """Weight of foreground pixels in `bce`, above 0; null is 1; `auto`: background over foreground, 0.01 to 100."""
 
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """`adam`, or `adamw` with decoupled weight decay."""
+    class_weights: ClassWeights = "auto"
+    """Weight per class from the background on, as `1,5,5`, 0 to 10000, or `auto`: inverse frequency, 0.01 to 100."""
+
+    border_weight: float = Field(default=10.0, ge=0, le=1000)
+    """Weight of gaps between objects in `unet_weight_map` (w0), beside the class weights, 0 to 1000."""
+
+    border_sigma: float = Field(default=5.0, gt=0, le=100)
+    """Width in pixels of the gaps that count in `unet_weight_map` (sigma), above 0, at most 100."""
+
+    dice_denominator: Denominator = "plain"
+    """What stands below the line of the soft Dice: `plain` sums, or `squared` ones (V-Net)."""
+
+    focal_weight: float = Field(default=0.5, ge=0, le=100)
+    """Weight of the focal loss in `focal_dice`, 0 to 100."""
+
+    focal_alpha: float = Field(default=0.25, ge=0, le=1)
+    """Weight of foreground pixels in the focal loss, 0 to 1; background has the rest to 1."""
+
+    focal_gamma: float = Field(default=2.0, ge=0, le=10)
+    """How much less pixels count in the focal loss that are right already, 0 to 10; at 0 all count alike."""
+
+    tversky_alpha: float = Field(default=0.3, gt=0, le=1)
+    """What false foreground costs in `tversky` and `focal_tversky`, above 0, at most 1."""
+
+    tversky_beta: float = Field(default=0.7, gt=0, le=1)
+    """What missed foreground costs in `tversky` and `focal_tversky`, above 0, at most 1."""
+
+    focal_tversky_exponent: float = Field(default=0.75, gt=0, le=3)
+    """Power of the Tversky loss in `focal_tversky` (1/gamma of its source), above 0, at most 3."""
+
+    cldice_alpha: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the clDice loss in `cldice`, 0 to 1; the Dice loss has the rest to 1."""
+
+    cldice_iterations: int = Field(default=10, ge=1, le=100)
+    """Erosions of the soft skeleton in `cldice`: the radius in pixels of the thickest vessel, 1 to 100."""
+
+    boundary_weight: float = Field(default=0.01, ge=0, le=100)
+    """Weight in `boundary` of the boundary loss, which is in pixels, 0 to 100."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """`adam`, `adamw` with decoupled weight decay, or `sgd` with `momentum`."""
+
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of `sgd`, 0 to below 1."""
+
+    nesterov: bool = False
+    """Nesterov's form of the momentum of `sgd`."""
 
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """Weight decay, 0 to 1."""
+    """Weight decay, 0 to 1; biases and the scales and shifts of norms are left out."""
 
-    scheduler: Literal["onecycle", "step", "cosine", "constant"] = "onecycle"
-    """`onecycle` rises to `lr` and falls to zero; `step` falls by `gamma` every `step_size` epochs; `cosine` falls."""
+    gradient_clipping: float = Field(default=0.0, ge=0, le=1e6)
+    """Largest L2 norm of all gradients together; longer ones are scaled down to it. 0 switches it off."""
+
+    scheduler: Literal["onecycle", "step", "plateau", "cosine", "exponential", "poly", "constant"] = "onecycle"
+    """How the learning rate moves: `onecycle`, `step`, `plateau`, `cosine`, `exponential`, `poly` or `constant`."""
+
+    warmup_epochs: int = Field(default=0, ge=0, le=1000)
+    """Epochs of a linear rise to `lr` before the schedule, below `epochs`; `onecycle` has it in place of its own."""
 
     step_size: int = Field(default=20, ge=1)
     """Epochs between two steps of the `step` schedule."""
 
     gamma: float = Field(default=0.8, gt=0, le=1)
-    """Factor of the `step` schedule, above 0, at most 1."""
+    """Factor of `step` and `plateau` each time, and of `exponential` each epoch, above 0, at most 1."""
 
-    augmentation: Literal["none", "standard"] = "standard"
-    """`standard`: flips and right-angle turns; for some scans rotation to 15 degrees, scale, brightness, contrast."""
+    power: float = Field(default=0.9, gt=0, le=10)
+    """Exponent of the `poly` schedule, above 0, at most 10; 1 is a straight line."""
+
+    plateau_patience: int = Field(default=5, ge=1, le=1000)
+    """Epochs without a better validation Dice until `plateau` lowers the learning rate, 1 to 1000."""
+
+    normalisation: Normalisation = "unit"
+    """Intensities: `unit` is 0 to 1, `zscore` mean 0 and deviation 1, `percentile` the 1st to the 99th to 0 to 1."""
+
+    augmentation: PresetName = "standard"
+    """How much scans are changed at random: `none`, `light`, `standard` or `strong`."""
+
+    augmentation_overrides: Overrides = None
+    """Numbers in place of the preset's, as JSON or as `gamma_probability=0.3,gamma_max=2`; null changes none."""
 
     patch_size: Annotated[int, Field(ge=32, le=4096)] | Auto = "auto"
-    """Side in pixels of the square cut from larger scans for training, 32 to 4096, or `auto`."""
+    """Side in pixels of the square (or cube) cut from larger scans for training, 32 to 4096, or `auto`."""
+
+    foreground_oversampling: float = Field(default=0.33, ge=0, le=1)
+    """Share of the patches cut around a foreground pixel, 0 to 1; only for scans larger than a patch."""
 
     val_fraction: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the training scans kept for validation where the dataset names none, above 0, at most 0.5."""
@@ -75,14 +155,57 @@ class TrainConfig(BaseModel):
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and published; 0 switches it off."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network: `auto` measures which is faster on the device; the loss is always float32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network: `auto` measures; `fp16` needs CUDA. The loss is always float32."""
+
+    patience: int = Field(default=0, ge=0, le=10_000)
+    """The run ends after so many epochs without a better validation Dice, up to 10000; 0 switches it off."""
+
+    max_minutes: float = Field(default=0.0, ge=0, le=1e6)
+    """The run ends at the next batch after so many minutes, but not before its first epoch is done; 0 is no limit."""
+
+    val_freq: int = Field(default=1, ge=1, le=1000)
+    """The first epoch, every so many epochs and the last one are validated, 1 to 1000."""
+
+    save_freq: int = Field(default=1, ge=1, le=1000)
+    """Every so many epochs and at the end, a checkpoint to go on from is written, 1 to 1000."""
+
+    keep_last: int = Field(default=1, ge=1, le=100)
+    """How many of the latest checkpoints are kept beside the best one, 1 to 100."""
 
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """Seed of weights, order, patches, augmentation and the random split."""
 
+    deterministic: bool = False
+    """Only algorithms that give equal bits for equal seeds; what has none on a GPU fails with its name."""
+
+    @property
+    def augmentation_options(self) -> Augmentation:
+        """The preset with its overrides: every probability and range."""
+        return resolve(self.augmentation, self.augmentation_overrides)
+
+    @field_validator("augmentation_overrides")
+    @classmethod
+    def _overrides_fit_the_preset(cls, overrides: Overrides, info: ValidationInfo) -> Overrides:
+        if "augmentation" in info.data:  # else it is at fault itself
+            resolve(info.data["augmentation"], overrides)
+        return overrides
+
+    @model_validator(mode="after")
+    def _rises_before_the_end(self) -> Self:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs={self.warmup_epochs} must be below epochs={self.epochs}, or lr is never reached"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
     @model_validator(mode="after")
     def _some_loss_counts(self) -> Self:
-        if self.bce_weight + self.dice_weight == 0:
-            raise ValueError("bce_weight and dice_weight are both 0; at least one must be above 0")
+        check_weights(self.loss, self.__dict__)
         return self

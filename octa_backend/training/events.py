@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from octa_backend.diagnosis.findings import Finding
+
 GRADIENT_GROUPS = ("encoder_conv1", "encoder_last", "decoder_first", "decoder_output")
 """The four gradient groups of every network, from the input to the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepFinished:
-    """One optimizer step. `gradient_norms` are L2 norms per gradient group, before the step."""
+    """One optimizer step. `gradient_norms` are L2 norms per gradient group, before clipping and before the step."""
 
     epoch: int
     step: int
@@ -27,6 +29,7 @@ class EpochFinished:
     """The numbers of one epoch. Losses are means over the epoch's training scans; Dice etc. means over scans.
 
     `train_loss` is exactly the weighted sum of `loss_components`; `peak_memory_mb` is the process's (or GPU's) so far.
+    An epoch that was not validated (`val_freq`) repeats the `val_` numbers of the last one that was.
     """
 
     epoch: int
@@ -46,4 +49,11 @@ class EpochFinished:
     plateau: dict[str, Any] | None = None
 
 
-Event = StepFinished | EpochFinished
+@dataclass(frozen=True, slots=True)
+class FindingNoticed:
+    """Something about the run that its user should know."""
+
+    finding: Finding
+
+
+Event = StepFinished | EpochFinished | FindingNoticed

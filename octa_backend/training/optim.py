@@ -1,53 +1,59 @@
-"""Optimizers, and the learning rate as a pure function of where the run is, so that a resumed run needs no state."""
+"""Optimizers, and the running average of the weights."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from octa_backend.training.config import TrainConfig
 
-ONECYCLE_WARM_UP = 0.3  # share of all steps until the peak, as in torch's OneCycleLR
-ONECYCLE_START = 1 / 25  # of the peak
-ONECYCLE_END = 1e-4  # of the start
 
+def make_optimizer(network: nn.Module, config: TrainConfig) -> Optimizer:
+    """The optimizer, fused: one kernel over all weights instead of several passes per tensor.
 
-def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused: one kernel over all weights instead of several passes per tensor."""
-    chosen: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return chosen(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    Its learning rate is set anew at each step; see `schedules`.
 
-
-def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> float:
-    """The learning rate of one step.
-
-    Args:
-        config: names schedule, peak and number of epochs.
-        epoch: from 1.
-        step: from 1, within the epoch.
-        steps: steps per epoch.
+    Source:
+        adam: D. P. Kingma and J. Ba, 2015 (arXiv:1412.6980); its weight decay is added to the gradient.
+        adamw: I. Loshchilov and F. Hutter, 2019 (arXiv:1711.05101); its weight decay is apart from the gradient.
+        sgd: I. Sutskever et al., On the importance of initialization and momentum in deep learning, ICML 2013.
     """
-    done = ((epoch - 1) * steps + step - 1) / (config.epochs * steps)
-    match config.scheduler:
-        case "step":
-            return config.lr * config.gamma ** ((epoch - 1) // config.step_size)
-        case "cosine":
-            return config.lr * (1 + math.cos(math.pi * done)) / 2
-        case "onecycle":
-            return config.lr * _onecycle(done)
-        case "constant":
-            return config.lr
+    groups = parameter_groups(network, config.weight_decay)
+    lr = 0.0 if config.lr == "auto" else config.lr  # still open only where a run was stopped before it began
+    match config.optimizer:
+        case "adam":
+            return Adam(groups, lr=lr, fused=True)
+        case "adamw":
+            return AdamW(groups, lr=lr, fused=True)
+        case "sgd":
+            return SGD(groups, lr=lr, momentum=config.momentum, nesterov=config.nesterov, fused=True)
 
 
-def _onecycle(done: float) -> float:
-    """Factor of the peak: a cosine up, then a cosine down (L. N. Smith, arXiv:1708.07120)."""
-    if done < ONECYCLE_WARM_UP:
-        low, share = ONECYCLE_START, 1 - done / ONECYCLE_WARM_UP
-    else:
-        low, share = ONECYCLE_START * ONECYCLE_END, (done - ONECYCLE_WARM_UP) / (1 - ONECYCLE_WARM_UP)
-    return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: weights, with weight decay; biases and the norms' scales and shifts, without.
+
+    The second are told by their shape, fewer than two axes, or by `bias` in their name (position biases have two axes).
+    An empty group is left out.
+    """
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        is_spared = parameter.ndim < 2 or "bias" in name.rpartition(".")[2]
+        (spared if is_spared else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def restore_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Go on with the moments of a checkpoint. Its rate, decay and momentum give way to the optimizer's own."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(dict(state))
+    for group, options in zip(optimizer.param_groups, own, strict=True):
+        group.update(options)
 
 
 class WeightAverage:

@@ -7,15 +7,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from octa_backend.data.store import Manifest
+from octa_backend.errors import InvalidConfig
+from octa_backend.training import patch_plan
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.loss_plan import CountPixels, Decide, resolve_loss
 from octa_backend.training.precision import Hardware
 
-FAST_PATCH = 512
-SLOW_PATCH = 192
-MIN_PATCH = 32
-"""Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
-SCANS_PER_PATCH = 4
-"""A patch may stand for so many times its own area per epoch; larger scans give several patches."""
+BELONGS_TO = {
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "step_size": ("scheduler", ("step",)),
+    "gamma": ("scheduler", ("step", "plateau", "exponential")),
+    "power": ("scheduler", ("poly",)),
+    "plateau_patience": ("scheduler", ("plateau",)),
+}
+"""Options that only some optimizers or schedules look at: the field that names them, and which they are."""
 
 
 class Reason(BaseModel):
@@ -32,12 +38,12 @@ class Plan(BaseModel):
     """What a run computes: enough, with the dataset, to do it again.
 
     Attributes:
-        config: with no `auto` left.
+        config: with no `auto` left, but in options that the loss does not look at.
         device: as torch names it.
         channels_last: memory layout of the network and its batches.
         channels: of the scans.
         classes: with background; 2 is binary.
-        patch_shape: (H, W) of a training sample, multiples of 16.
+        patch_shape: (H, W) or (D, H, W) of a training sample, multiples of 16.
         patches_per_scan: training samples cut from each scan per epoch.
     """
 
@@ -48,7 +54,7 @@ class Plan(BaseModel):
     channels_last: bool
     channels: int
     classes: int
-    patch_shape: tuple[int, int]
+    patch_shape: tuple[int, ...]
     patches_per_scan: int
     reasons: tuple[Reason, ...]
 
@@ -57,6 +63,30 @@ class Plan(BaseModel):
         """Channels of the logits: one for binary masks, else one per class."""
         return 1 if self.classes == 2 else self.classes
 
+    @property
+    def batch_size(self) -> int:
+        """Scans (or patches) computed at once."""
+        assert isinstance(self.config.batch_size, int), "complete_plan resolves it"
+        return self.config.batch_size
+
+    @property
+    def scans_per_step(self) -> int:
+        """Scans (or patches) whose gradients are averaged into one step."""
+        return self.batch_size * self.config.accumulation_steps
+
+    def decided(self, field: str, value: Any, reason: str) -> Plan:
+        """The same plan with one more field of its config resolved."""
+        config = self.config.model_copy(update={field: value})
+        return self.model_copy(
+            update={"config": config, "reasons": (*self.reasons, Reason(field=field, value=value, reason=reason))}
+        )
+
+    def with_rate_of(self, earlier: Plan) -> Plan:
+        """The learning rate that an earlier attempt found, where this plan leaves it open: a run has one range test."""
+        if self.config.lr != "auto" or earlier.config.lr == "auto":
+            return self
+        return self.decided("lr", earlier.config.lr, "found by an earlier attempt at this run")
+
     def with_config(self, config: TrainConfig) -> Plan:
         """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved."""
         still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} | {"loss"}
@@ -64,32 +94,43 @@ class Plan(BaseModel):
         return self.model_copy(update={"config": config.model_copy(update=kept)})
 
 
-def make_plan(config: TrainConfig, manifest: Manifest, hardware: Hardware) -> Plan:
-    """Resolve what the config leaves open. What the user set wins."""
+def make_plan(
+    config: TrainConfig, manifest: Manifest, hardware: Hardware, count_pixels: CountPixels | None = None
+) -> Plan:
+    """Resolve what the config leaves open. What the user set wins.
+
+    Args:
+        config: as the user gave it.
+        manifest: of the dataset.
+        hardware: what the device does best.
+        count_pixels: counts the training scans' pixels per class, for weights that are `auto`; see `resolve_loss`.
+
+    Raises:
+        InvalidConfig: a value does not fit the dataset.
+    """
     reasons: list[Reason] = []
 
     def decide(field: str, value: Any, reason: str) -> Any:
         reasons.append(Reason(field=field, value=value, reason=reason))
         return value
 
-    chosen: dict[str, Any] = {}
-    if config.loss == "dice_bce" and manifest.classes > 2:
-        why = f"the masks have {manifest.classes} classes, which need a softmax; bce_weight weighs its cross-entropy"
-        chosen["loss"] = decide("loss", "dice_ce", why)
-    if config.loss == "dice_ce" and manifest.classes == 2:
-        why = "the masks are binary, so one sigmoid does; bce_weight weighs its cross-entropy"
-        chosen["loss"] = decide("loss", "dice_bce", why)
+    chosen = resolve_loss(config, manifest, count_pixels, decide)
+    _name_idle_options(config, decide)
+    if config.precision == "fp16" and not hardware.device.startswith("cuda"):
+        raise InvalidConfig(f"precision=fp16 needs a CUDA device; on {hardware.device} use bf16, fp32 or auto")
     if config.precision == "auto":
         chosen["precision"] = decide("precision", *_choose_precision(hardware))
-    bf16 = chosen.get("precision", config.precision) == "bf16"
+    half = chosen.get("precision", config.precision) in ("bf16", "fp16")
     if config.patch_size == "auto":
-        chosen["patch_size"] = decide("patch_size", *_choose_patch_size(hardware, bf16))
+        fast = half or hardware.device.startswith("cuda")
+        chosen["patch_size"] = decide("patch_size", *patch_plan.choose_patch_size(manifest.spatial_dims, fast))
     resolved = config.model_copy(update=chosen)
     assert isinstance(resolved.patch_size, int)
-    shape = _patch_shape(manifest, resolved.patch_size)
-    patches = _patches_per_scan(manifest, shape)
-    channels_last = bf16 or hardware.channels_last
-    layout = "with bf16" if bf16 else "measured on this device"
+    shape = patch_plan.patch_shape(manifest, resolved.patch_size)
+    patches = patch_plan.patches_per_scan(manifest, shape)
+    patch_plan.name_idle_options(config, manifest, shape, decide)
+    channels_last = half or hardware.channels_last
+    layout = f"with {resolved.precision}" if half else "measured on this device"
     decide("channels_last", channels_last, f"the faster memory layout {layout}")
     return Plan(
         config=resolved,
@@ -99,10 +140,18 @@ def make_plan(config: TrainConfig, manifest: Manifest, hardware: Hardware) -> Pl
         classes=manifest.classes,
         patch_shape=shape,
         patches_per_scan=decide(
-            "patches_per_scan", patches, f"patches of {shape[0]}x{shape[1]} cut from each scan per epoch"
+            "patches_per_scan", patches, f"patches of {'x'.join(map(str, shape))} cut from each scan per epoch"
         ),
         reasons=tuple(reasons),
     )
+
+
+def _name_idle_options(config: TrainConfig, decide: Decide) -> None:
+    """Say which options were changed that the optimizer or the schedule does not look at."""
+    for name, (field, users) in BELONGS_TO.items():
+        value, named = getattr(config, name), getattr(config, field)
+        if named not in users and value != TrainConfig.model_fields[name].default:
+            decide(name, value, f"this has no effect on {field}={named}; it belongs to {', '.join(users)}")
 
 
 def _choose_precision(hardware: Hardware) -> tuple[str, str]:
@@ -110,24 +159,3 @@ def _choose_precision(hardware: Hardware) -> tuple[str, str]:
         return ("bf16", "this GPU computes in bf16") if hardware.bf16_pays else ("fp32", "this GPU has no bf16")
     figure = f"a bf16 step is {hardware.bf16_speedup:g} times as fast as an fp32 step here, as measured"
     return ("bf16" if hardware.bf16_pays else "fp32"), figure
-
-
-def _choose_patch_size(hardware: Hardware, bf16: bool) -> tuple[int, str]:
-    if bf16 or hardware.device.startswith("cuda"):
-        return FAST_PATCH, f"scans up to {FAST_PATCH} pixels are trained whole on this device"
-    return SLOW_PATCH, (
-        f"without fast bf16 an epoch of whole scans takes too long; a new {SLOW_PATCH}-pixel square of each scan per "
-        "epoch learns more in the same time"
-    )
-
-
-def _patch_shape(manifest: Manifest, patch_size: int) -> tuple[int, int]:
-    """The largest scan's sides, at most `patch_size`, at least `MIN_PATCH`, rounded up to multiples of 16."""
-    largest = [max(scan.shape[axis] for scan in manifest.scans) for axis in (0, 1)]
-    height, width = (-(-max(MIN_PATCH, min(side, patch_size)) // 16) * 16 for side in largest)
-    return height, width
-
-
-def _patches_per_scan(manifest: Manifest, shape: tuple[int, int]) -> int:
-    area = sum(scan.shape[0] * scan.shape[1] for scan in manifest.scans) / len(manifest.scans)
-    return max(1, round(area / (SCANS_PER_PATCH * shape[0] * shape[1])))

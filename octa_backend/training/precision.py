@@ -56,8 +56,24 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def autocast(device: str, precision: str) -> torch.autocast:
-    """The context in which a network computes in `fp32` or `bf16`."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    """The context in which a network computes in `fp32`, `bf16` or `fp16`."""
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(torch.device(device).type, half, enabled=precision in ("bf16", "fp16"))
+
+
+def gradient_scaler(device: str, precision: str) -> torch.amp.GradScaler:
+    """Scales the loss up for `fp16`, whose small gradients would become 0; does nothing in `fp32` and `bf16`.
+
+    Source: P. Micikevicius et al., Mixed Precision Training, 2018 (arXiv:1710.03740).
+    """
+    return torch.amp.GradScaler(torch.device(device).type, enabled=precision == "fp16")
+
+
+def memory_format(channels_last: bool, spatial_dims: int) -> torch.memory_format:
+    """The layout of a network and its batches: channels innermost, or not."""
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d
 
 
 @functools.cache

@@ -1,44 +1,71 @@
 """The training loop. `emit` and `should_stop` are its whole outside world; it stops between batches only.
 
-Shapes: B scans, C channels, K output channels, H x W pixels.
+Shapes: B scans, C channels, K output channels, *spatial pixels or voxels.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.training import gradient_verdict
-from octa_backend.errors import TrainingDiverged
+from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.models import registry
 from octa_backend.training import memory
 from octa_backend.training.batches import TrainingData, steps_per_epoch, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
+from octa_backend.training.determinism import generator_states, reproducible, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
-from octa_backend.training.events import EpochFinished, Event, StepFinished
-from octa_backend.training.losses import Loss, compute_loss, make_loss
-from octa_backend.training.metrics import mean_score
-from octa_backend.training.optim import WeightAverage, learning_rate, make_optimizer
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.metrics import ScanScore, mean_score
+from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
-from octa_backend.training.precision import autocast
+from octa_backend.training.precision import memory_format
+from octa_backend.training.schedules import Schedule
+from octa_backend.training.step import Step, Stepper
+from octa_backend.training.stopping import Limits
 
 Emit = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: all epochs done, or stopped when asked to. `best` is None if no epoch was finished."""
+    """How a run ended.
+
+    Attributes:
+        finished: whether it came to its end; False if it was asked to stop.
+        best: the epoch to publish; None if no epoch was finished.
+        ended_early: why it came to its end before its last epoch (`patience`, `max_minutes`), else None.
+    """
 
     finished: bool
     best: Best | None
+    ended_early: Finding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Validation:
+    """The latest validation: mean loss and mean overlap over its scans."""
+
+    loss: float
+    score: ScanScore
+
+    @classmethod
+    def of(cls, scans: Sequence[Evaluated]) -> _Validation:
+        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]))
+
+    @classmethod
+    def told_in(cls, report: EpochFinished) -> _Validation:
+        score = ScanScore(report.val_dice, report.val_iou, report.val_precision, report.val_recall)
+        return cls(report.val_loss, score)
 
 
 @dataclass(slots=True)
@@ -49,44 +76,61 @@ class _Run:
     data: TrainingData
     network: nn.Module
     average: WeightAverage
-    optimizer: torch.optim.Optimizer
-    loss: Loss
-    groups: Mapping[str, list[nn.Parameter]]
+    stepper: Stepper
+    schedule: Schedule
+    limits: Limits
     generator: torch.Generator
+    checkpoints: Checkpoints
     emit: Emit
     should_stop: ShouldStop
+    epoch: int = 0
+    best: Best | None = None
+    validation: _Validation | None = None
+    steps: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = steps_per_epoch(self.data.train, self.plan)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside the weights."""
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer_name": self.plan.config.optimizer,
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "micro_batch": self.stepper.micro_batch,
+            "schedule": self.schedule.state_dict(),
+            "limits": self.limits.state_dict(),
             "generator": self.generator.get_state(),
+            "torch_generators": generator_states(self.plan.device),
             "average_steps": self.average.steps,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.average.steps = state["average_steps"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The numbers of one step, and how many scans it saw."""
-
-    scans: int
-    components: dict[str, float]
-    gradient_norms: dict[str, float]
-    lr: float
+    def restore(self, state: dict[str, Any], epoch: int) -> None:
+        """Go on from a checkpoint's state; another optimizer than it was trained with starts without moments."""
+        try:
+            if state["optimizer_name"] == self.plan.config.optimizer:
+                restore_optimizer(self.stepper.optimizer, state["optimizer"])
+            if self.stepper.scaler.is_enabled() and state["scaler"]:
+                self.stepper.scaler.load_state_dict(state["scaler"])
+            self.stepper.micro_batch = min(self.stepper.micro_batch, state["micro_batch"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.limits.load_state_dict(state["limits"], epoch)
+            self.generator.set_state(state["generator"])
+            restore_generators(state["torch_generators"], self.plan.device)
+            self.average.steps = state["average_steps"]
+        except (KeyError, ValueError) as error:
+            raise IncompatibleCheckpoint(
+                f"the checkpoint of epoch {epoch} was written by another version of this program or by another "
+                "network; start the training anew"
+            ) from error
 
 
 def build_network(plan: Plan) -> nn.Module:
     """The plan's network with fresh weights from the plan's seed, on the plan's device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.config.seed)
-        network = registry.build(plan.config.model, plan.channels, plan.out_channels)
-    layout = torch.channels_last if plan.channels_last else torch.contiguous_format
+        network = registry.build(plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape))
+    layout = memory_format(plan.channels_last, len(plan.patch_shape))
     return network.to(plan.device).to(memory_format=layout)
 
 
@@ -97,121 +141,137 @@ def fit(data: TrainingData, plan: Plan, *, checkpoints: Checkpoints, emit: Emit,
         data: the scans.
         plan: what to compute.
         checkpoints: keeps the last and the best epoch.
-        emit: is told of every step and every epoch. The last epoch of an earlier attempt is told again.
+        emit: is told of every step, every epoch and every finding. The last epoch of an earlier attempt is told again.
         should_stop: asked between batches.
 
     Raises:
         TrainingDiverged: the loss is not finite; the weights were not changed by that step.
+        InvalidConfig: the device's memory does not hold a single scan.
+        IncompatibleCheckpoint: the checkpoint is of another network or another version.
     """
-    run = _start(data, plan, emit, should_stop)
-    index = checkpoints.index
-    first_epoch = 1
-    if index is not None:
-        state, report = checkpoints.load_last(run.network, run.average.averaged)
-        run.restore(state)
-        emit(report)  # its attempt may have died after the checkpoint, before it could tell
-        first_epoch = index.last + 1
-    best = index.best if index else None
-    for epoch in range(first_epoch, plan.config.epochs + 1):
-        start = time.perf_counter()
-        steps = _train_one_epoch(run, epoch)
-        if steps is None:
-            return Outcome(finished=False, best=best)
-        trained = time.perf_counter() - start
-        validated = evaluate(run.average.averaged, data, plan, run.loss, data.val, should_stop)
-        if validated is None:
-            return Outcome(finished=False, best=best)
-        report = _report(run, epoch, steps, validated, trained, time.perf_counter() - start)
-        best = checkpoints.save(report, run.network, run.average.averaged, run.state())
-        emit(report)
-    return Outcome(finished=True, best=best)
+    with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
+        run = _start(data, plan, checkpoints, emit, should_stop)
+        first_epoch = _go_on(run)
+        for epoch in range(first_epoch, plan.config.epochs + 1):
+            ended = run.limits.out_of_patience(epoch - 1, run.best)
+            outcome = _end_early(run, ended) if ended else _one_epoch(run, epoch)
+            if outcome is not None:
+                return outcome
+        return Outcome(finished=True, best=run.best)
 
 
-def _start(data: TrainingData, plan: Plan, emit: Emit, should_stop: ShouldStop) -> _Run:
+def _start(data: TrainingData, plan: Plan, checkpoints: Checkpoints, emit: Emit, should_stop: ShouldStop) -> _Run:
     network = build_network(plan)
     averaged = copy.deepcopy(network).eval()
-    return _Run(
+
+    def halved(tried: int, next_try: int) -> None:
+        evidence = {"scans": tried, "halved": next_try, "device": plan.device}
+        emit(FindingNoticed(Finding("out_of_memory", Severity.WARNING, evidence, epoch=run.epoch)))
+
+    run = _Run(
         plan=plan,
         data=data,
         network=network,
         average=WeightAverage(network, averaged, plan.config.ema_decay),
-        optimizer=make_optimizer(network, plan.config),
-        loss=make_loss(plan.config),
-        groups=network.gradient_groups(),  # type: ignore[operator]
+        stepper=Stepper(network, plan, halved),
+        schedule=Schedule(plan.config),
+        limits=Limits(plan.config),
         generator=torch.Generator().manual_seed(plan.config.seed),
+        checkpoints=checkpoints,
         emit=emit,
         should_stop=should_stop,
     )
+    return run
 
 
-def _train_one_epoch(run: _Run, epoch: int) -> list[_Step] | None:
-    """Every training scan once; None if asked to stop on the way."""
+def _go_on(run: _Run) -> int:
+    """Load the last checkpoint where there is one; return the epoch to begin with."""
+    index = run.checkpoints.index
+    run.best = index.best if index else None
+    if index is None or index.last == 0:
+        return 1
+    state, report = run.checkpoints.load_last(run.network, run.average.averaged)
+    run.restore(state, index.last)
+    run.validation = _Validation.told_in(report)
+    run.emit(report)  # its attempt may have died after the checkpoint, before it could tell
+    return index.last + 1
+
+
+def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
+    """Train, validate and save; None if the run goes on."""
+    run.epoch = epoch
+    start = time.perf_counter()
+    steps = _train(run)
+    if isinstance(steps, Outcome):
+        return steps
+    trained = time.perf_counter() - start
+    if run.validation is None or _is_due(epoch, run.plan.config.val_freq, run.plan):
+        scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
+        if scans is None:
+            return Outcome(finished=False, best=run.best)
+        run.validation = _Validation.of(scans)
+        run.schedule.see(epoch, run.validation.score.dice)
+    report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
+    run.best = Best.of(report, run.best)
+    _save(run, report)
+    run.emit(report)
+    return None
+
+
+def _is_due(epoch: int, every: int, plan: Plan) -> bool:
+    return epoch % every == 0 or epoch == plan.config.epochs
+
+
+def _train(run: _Run) -> list[Step] | Outcome:
+    """Every training scan once, or how the run ended on the way."""
     run.network.train()
-    count = steps_per_epoch(run.data.train, run.plan)
     done = []
     for number, (image, mask) in enumerate(training_batches(run.data, run.plan, run.generator), start=1):
         if run.should_stop():
-            return None
-        lr = learning_rate(run.plan.config, epoch, number, count)
-        step = _train_one_step(run, image, mask, lr)
-        loss = _weighted_sum(run.loss.weights, step.components)
-        run.emit(StepFinished(epoch, number, count, loss, step.components, lr, step.gradient_norms))
+            return Outcome(finished=False, best=run.best)
+        out_of_time = run.limits.out_of_time(run.epoch, run.best)
+        if out_of_time:
+            return _end_early(run, out_of_time)
+        step = run.stepper.step(image, mask, run.schedule.rate(run.epoch, number, run.steps))
+        run.average.update()
+        loss = _weighted_sum(run, step.components)
+        run.emit(StepFinished(run.epoch, number, run.steps, loss, step.components, step.lr, step.gradient_norms))
         done.append(step)
     return done
 
 
-def _train_one_step(run: _Run, image: Tensor, mask: Tensor, lr: float) -> _Step:
-    """Forward, backward, a check that all is finite, and only then the optimizer's step."""
-    for group in run.optimizer.param_groups:
-        group["lr"] = lr
-    run.optimizer.zero_grad(set_to_none=True)
-    with autocast(run.plan.device, run.plan.config.precision):
-        logits = run.network(image)
-    result = compute_loss(run.loss, logits, mask)
-    torch.autograd.backward(result.total)
-    norms = {
-        name: torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
-        for name, group in run.groups.items()
-    }
-    # One transfer for all numbers: on a GPU each `.item()` would wait for the device.
-    numbers = torch.stack([*result.components.values(), *norms.values()]).detach().tolist()
-    components = dict(zip(result.components, numbers, strict=False))
-    gradient_norms = dict(zip(norms, numbers[len(components) :], strict=True))
-    _require_finite(components, gradient_norms)
-    run.optimizer.step()
-    run.average.update()
-    return _Step(image.shape[0], components, gradient_norms, lr)
+def _end_early(run: _Run, finding: Finding) -> Outcome:
+    run.emit(FindingNoticed(finding))
+    return Outcome(finished=True, best=run.best, ended_early=finding)
 
 
-def _require_finite(components: Mapping[str, float], gradient_norms: Mapping[str, float]) -> None:
-    broken = [name for name, value in {**components, **gradient_norms}.items() if not math.isfinite(value)]
-    if broken:
-        raise TrainingDiverged(
-            f"{', '.join(broken)} became NaN or infinite; the last finished epoch is kept. Usual causes: the learning "
-            "rate is too high (try a tenth of it), or a scan holds NaN"
-        )
+def _save(run: _Run, report: EpochFinished) -> None:
+    config, epoch = run.plan.config, report.epoch
+    is_kept = _is_due(epoch, config.save_freq, run.plan) or run.limits.out_of_patience(epoch, run.best) is not None
+    state = run.state() if is_kept else None
+    run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last)
 
 
-def _weighted_sum(weights: Mapping[str, float], components: Mapping[str, float]) -> float:
-    return sum(weights[name] * value for name, value in components.items())
+def _weighted_sum(run: _Run, components: dict[str, float]) -> float:
+    return sum(run.stepper.loss.weights[name] * value for name, value in components.items())
 
 
 def _report(
-    run: _Run, epoch: int, steps: list[_Step], validated: Sequence[Evaluated], trained_seconds: float, seconds: float
+    run: _Run, steps: list[Step], validation: _Validation, trained_seconds: float, seconds: float
 ) -> EpochFinished:
     scans = sum(step.scans for step in steps)
-    components = {name: sum(step.components[name] * step.scans for step in steps) / scans for name in run.loss.weights}
-    norms = {name: fmean(step.gradient_norms[name] for step in steps) for name in run.groups}
-    score = mean_score([scan.score for scan in validated])
+    names = run.stepper.loss.weights
+    components = {name: sum(step.components[name] * step.scans for step in steps) / scans for name in names}
+    norms = {name: fmean(step.gradient_norms[name] for step in steps) for name in steps[0].gradient_norms}
     return EpochFinished(
-        epoch=epoch,
-        train_loss=_weighted_sum(run.loss.weights, components),
+        epoch=run.epoch,
+        train_loss=_weighted_sum(run, components),
         loss_components=components,
-        val_loss=fmean(scan.loss for scan in validated),
-        val_dice=score.dice,
-        val_iou=score.iou,
-        val_precision=score.precision,
-        val_recall=score.recall,
+        val_loss=validation.loss,
+        val_dice=validation.score.dice,
+        val_iou=validation.score.iou,
+        val_precision=validation.score.precision,
+        val_recall=validation.score.recall,
         lr=steps[-1].lr,
         seconds=seconds,
         scans_per_second=scans / trained_seconds,

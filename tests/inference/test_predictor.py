@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.errors import IncompatibleCheckpoint, UnknownNetwork
 from octa_backend.inference.predictor import Predictor, match_channels
 from octa_backend.training.checkpoint import save_weights
@@ -21,10 +22,10 @@ def _networks():
         yield
 
 
-def write_model(folder, name, network, channels, classes):
+def write_model(folder, name, network, channels, classes, **more):
     folder.mkdir(exist_ok=True)
     save_weights(network, folder / "weights.safetensors")
-    card = {"network": name, "channels": channels, "classes": classes}
+    card = {"network": name, "channels": channels, "classes": classes, **more}
     (folder / "card.json").write_text(json.dumps(card), "utf-8")
     return folder
 
@@ -197,3 +198,24 @@ def test_card_with_an_unknown_network_is_refused(tmp_path):
     write_model(tmp_path, "resnet", nn.Linear(1, 1), channels=1, classes=2)
     with pytest.raises(UnknownNetwork, match="resnet"):
         Predictor(tmp_path, "cpu", "fp32")
+
+
+@pytest.mark.parametrize("how", ["unit", "zscore", "percentile"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_scan_is_normalised_as_the_card_says(tmp_path, how, dtype):
+    network = Pointwise(1, 1)
+    with torch.no_grad():
+        network.mix.weight.fill_(1.0)
+        network.mix.bias.zero_()
+    folder = write_model(tmp_path, "pointwise", network, 1, 2, normalisation=how)
+    image = noise(1, 20, 30).astype(dtype)
+    found = Predictor(folder, "cpu", "fp32").predict(image).probability
+    expected = 1 / (1 + np.exp(-normalise(to_unit(image), how)[0]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_card_without_normalisation_means_0_to_1(tmp_path):
+    model = pointwise(tmp_path, [[1.0]], [0.0])
+    image = noise(1, 8, 8)
+    expected = 1 / (1 + np.exp(image[0] / -255))
+    np.testing.assert_allclose(model.predict(image).probability, expected, atol=1e-6)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import event, select
 
+from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.training import split_findings
 from octa_backend.service import attempt_service, train_service
 from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink, epoch_line
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
+from octa_backend.training.events import FindingNoticed
 from tests.fakes import a_job, a_step, an_epoch
 
 
@@ -92,6 +94,15 @@ def test_every_epoch_and_every_finding_changes_what_pollers_see(database, order,
     assert versions == sorted(set(versions))
     [row] = rows(database, JobFinding)
     assert row.finding["code"] == "few_validation_scans"
+
+
+def test_what_the_trainer_notices_is_stored_as_a_finding(database, order, sink, caplog):
+    evidence = {"scans": 8, "halved": 4, "device": "cuda:0"}
+    with caplog.at_level("INFO"):
+        sink(FindingNoticed(Finding("out_of_memory", Severity.WARNING, evidence, epoch=3)))
+    [row] = rows(database, JobFinding)
+    assert (row.finding["code"], row.finding["epoch"], row.finding["evidence"]) == ("out_of_memory", 3, evidence)
+    assert "8 scans at once do not fit into the memory of cuda:0" in caplog.text
 
 
 def test_steps_of_an_epoch_that_an_earlier_attempt_did_not_finish_are_forgotten(database, order, sink):

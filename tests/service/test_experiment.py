@@ -37,6 +37,20 @@ def test_a_plan_of_an_earlier_attempt_is_kept_without_measuring_again(store):
     assert run.plan.config.precision == earlier.config.precision == "fp32"
 
 
+def test_what_only_a_trial_can_tell_is_resolved_before_the_run_and_kept(store):
+    config = TrainConfig(model="tiny_unet", batch_size="auto", lr=0.01)
+    first = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE))
+    assert first.plan.config.batch_size == 2
+    assert [reason.value for reason in first.plan.reasons if reason.field == "batch_size"] == [2]
+    assert design(store, config, "cpu", first.plan).plan == first.plan
+
+
+def test_a_run_that_is_stopped_while_its_rate_is_searched_for_leaves_it_open(store):
+    config = TrainConfig(model="tiny_unet", lr="auto")
+    run = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE), lambda: True)
+    assert run.plan.config.lr == "auto"
+
+
 def test_the_same_seed_divides_the_scans_the_same_way_and_all_are_used(store):
     earlier = make_plan(TrainConfig(), store.manifest, HARDWARE)
     one, again = (design(store, TrainConfig(seed=7), "cpu", earlier).splits for _ in range(2))
@@ -69,3 +83,11 @@ def test_a_card_says_what_is_to_be_known_of_a_model(store):
     assert card["test_dice_per_scan"] == {"9": 0.5}
     assert sorted(card["splits"]["train"] + card["splits"]["val"]) == ["1", "2", "3"]
     assert make_card(run, Source("f", "n", "s"), Outcome(False, None), [])["best"] is None
+
+
+@pytest.mark.parametrize("normalisation", ["unit", "zscore"])
+def test_card_says_how_scans_are_normalised(store, normalisation):
+    config = TrainConfig(normalisation=normalisation)
+    run = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE))
+    card = make_card(run, Source("f", "n", "s"), Outcome(False, None), [])
+    assert card["normalisation"] == normalisation

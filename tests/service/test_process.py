@@ -58,6 +58,11 @@ def test_a_worker_gets_the_malloc_settings_and_what_the_user_has_set_stays():
     assert given == {"PATH": "/bin", "MALLOC_TOP_PAD_": "1"}
 
 
+def test_a_worker_may_be_asked_for_deterministic_algorithms_on_cuda():
+    assert worker_environment({})["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert worker_environment({"CUBLAS_WORKSPACE_CONFIG": ":16:8"})["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="niceness")
 def test_a_worker_yields_to_others_and_never_raises_its_priority():
     code = (

@@ -112,6 +112,39 @@ def test_only_the_folders_that_the_index_names_stay(checkpoints):
     ]
 
 
+def test_the_latest_checkpoints_stay_as_asked(checkpoints):
+    for epoch, val_dice in ((1, 0.9), (2, 0.5), (3, 0.1), (4, 0.2)):
+        network = layer(epoch), layer(epoch)
+        checkpoints.save(report(epoch, val_dice), *network, state(epoch), keep_last=2)
+    assert names(checkpoints) == ["best-00001", "index.json", "last-00003", "last-00004"]
+    save(checkpoints, 5, 0.1)
+    assert names(checkpoints) == ["best-00001", "index.json", "last-00005"]
+
+
+def test_epoch_without_state_is_kept_only_if_it_is_the_best(checkpoints):
+    save(checkpoints, 1, 0.8)
+    assert checkpoints.save(report(2, 0.9), layer(2), layer(2.5), None) == Best(2, 0.9)
+    assert checkpoints.index == Index(1, Best(2, 0.9))
+    assert checkpoints.save(report(3, 0.7), layer(3), layer(3.5), None) == Best(2, 0.9)
+    assert names(checkpoints) == ["best-00002", "index.json", "last-00001"]
+    network = layer(0)
+    assert checkpoints.load_last(network, layer(0))[1].epoch == 1
+    assert network.weight.unique().item() == 1
+
+
+def test_best_epoch_may_be_kept_before_there_is_one_to_go_on_from(checkpoints):
+    checkpoints.save(report(1, 0.8), layer(1), layer(1.5), None)
+    assert checkpoints.index == Index(0, Best(1, 0.8))
+    assert names(checkpoints) == ["best-00001", "index.json"]
+
+
+def test_leftover_of_a_later_epoch_is_cleared_although_several_are_kept(checkpoints):
+    save(checkpoints, 1, 0.8)
+    (checkpoints.folder / "last-00009").mkdir()
+    checkpoints.save(report(2, 0.7), layer(2), layer(2.5), state(2), keep_last=5)
+    assert names(checkpoints) == ["best-00001", "index.json", "last-00001", "last-00002"]
+
+
 class FailsAt(nn.Linear):
     """A network whose weights cannot be written the `call`-th time: the disk is full."""
 

@@ -1,69 +1,95 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
 
+from octa_backend.models.unet import UNet_Transformer
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.optim import WeightAverage, learning_rate, make_optimizer
-
-
-def rates(config, steps=1):
-    return [learning_rate(config, e, s, steps) for e in range(1, config.epochs + 1) for s in range(1, steps + 1)]
-
-
-# --- schedules ------------------------------------------------------------------------------------------------------
-
-
-def test_constant_rate_stays():
-    assert rates(TrainConfig(scheduler="constant", lr=0.01, epochs=3), steps=2) == [0.01] * 6
-
-
-def test_step_schedule_falls_by_gamma_every_step_size_epochs():
-    config = TrainConfig(scheduler="step", lr=0.01, step_size=2, gamma=0.5, epochs=5)
-    assert rates(config) == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
-
-
-def test_step_schedule_does_not_move_within_an_epoch():
-    config = TrainConfig(scheduler="step", lr=0.01, step_size=1, gamma=0.5, epochs=2)
-    assert rates(config, steps=3) == pytest.approx([0.01] * 3 + [0.005] * 3)
-
-
-def test_cosine_falls_from_the_start_to_nearly_zero():
-    config = TrainConfig(scheduler="cosine", lr=0.01, epochs=4)
-    quarter = (1 + math.sqrt(0.5)) / 2
-    assert rates(config) == pytest.approx([0.01, 0.01 * quarter, 0.005, 0.01 * (1 - quarter)])
-
-
-def test_cosine_moves_with_every_step():
-    config = TrainConfig(scheduler="cosine", lr=0.01, epochs=2)
-    assert learning_rate(config, epoch=2, step=1, steps=2) == pytest.approx(0.005)
-    assert rates(config, steps=2) == pytest.approx(rates(TrainConfig(scheduler="cosine", lr=0.01, epochs=4)))
-
-
-def test_onecycle_starts_at_a_25th_peaks_after_30_percent_and_ends_near_nothing():
-    found = rates(TrainConfig(scheduler="onecycle", lr=0.01, epochs=20))
-    assert found[0] == pytest.approx(0.01 / 25)
-    assert found[3] == pytest.approx(0.01 * (1 + 1 / 25) / 2)  # 15 %: half way up the cosine
-    assert found[6] == pytest.approx(0.01)
-    assert found[13] == pytest.approx(0.01 * (1 + 1 / 25 * 1e-4) / 2)  # 65 %: half way down
-    assert found[19] < found[0]
-    assert found == sorted(found[:7]) + sorted(found[7:], reverse=True)
-
+from octa_backend.training.optim import WeightAverage, make_optimizer, parameter_groups, restore_optimizer
 
 # --- optimizers -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "cls"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize(
+    ("name", "cls"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
 def test_config_names_optimizer_rate_and_weight_decay(name, cls):
     network = nn.Linear(2, 1)
     optimizer = make_optimizer(network, TrainConfig(optimizer=name, lr=0.003, weight_decay=0.1))
     assert type(optimizer) is cls
-    (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"]) == (0.003, 0.1)
-    assert group["params"] == list(network.parameters())
+    weights, biases = optimizer.param_groups
+    assert (weights["lr"], weights["weight_decay"], weights["params"]) == (0.003, 0.1, [network.weight])
+    assert (biases["lr"], biases["weight_decay"], biases["params"]) == (0.003, 0, [network.bias])
+
+
+def one_parameter(value=1.0):
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, value)
+    return network
+
+
+def step_with_gradient_1(network, optimizer):
+    network.weight.grad = torch.ones(1, 1)
+    optimizer.step()
+    return network.weight.item()
+
+
+def test_gradient_descent_without_momentum_by_hand():
+    network = one_parameter()
+    optimizer = make_optimizer(network, TrainConfig(optimizer="sgd", lr=0.1, momentum=0))
+    assert [step_with_gradient_1(network, optimizer) for _ in range(2)] == pytest.approx([0.9, 0.8])
+
+
+def test_momentum_by_hand():
+    network = one_parameter()
+    optimizer = make_optimizer(network, TrainConfig(optimizer="sgd", lr=0.1, momentum=0.5))
+    assert [step_with_gradient_1(network, optimizer) for _ in range(2)] == pytest.approx([0.9, 0.75])  # 1, then 1.5
+
+
+def test_nesterov_momentum_by_hand():
+    network = one_parameter()
+    optimizer = make_optimizer(network, TrainConfig(optimizer="sgd", lr=0.1, momentum=0.5, nesterov=True))
+    # 1 + 0.5 * 1, then 1 + 0.5 * 1.5
+    assert [step_with_gradient_1(network, optimizer) for _ in range(2)] == pytest.approx([0.85, 0.675])
+
+
+def test_weight_decay_spares_biases_and_norms():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.GroupNorm(1, 2), nn.LayerNorm(4), nn.Linear(4, 1))
+    decayed, spared = parameter_groups(network, 0.1)
+    assert decayed == {"params": [network[0].weight, network[4].weight], "weight_decay": 0.1}
+    assert len(spared["params"]) == 8
+    assert spared["weight_decay"] == 0
+
+
+def test_weight_decay_spares_position_biases_of_two_axes():
+    network = nn.Linear(2, 2, bias=False)
+    network.relative_position_bias_table = nn.Parameter(torch.zeros(3, 2))
+    decayed, spared = parameter_groups(network, 0.1)
+    assert decayed["params"] == [network.weight]
+    assert spared["params"] == [network.relative_position_bias_table]
+
+
+def test_every_parameter_is_in_one_group():
+    network = UNet_Transformer(1, 1, features=(4, 8))
+    grouped = [id(parameter) for group in parameter_groups(network, 0.1) for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+
+
+def test_empty_group_is_left_out():
+    (group,) = parameter_groups(one_parameter(), 0.1)
+    assert group["weight_decay"] == 0.1
+
+
+def test_restored_optimizer_keeps_its_moments_and_takes_the_configs_options():
+    network = one_parameter()
+    before = make_optimizer(network, TrainConfig(optimizer="sgd", lr=0.1, momentum=0.5))
+    step_with_gradient_1(network, before)
+    after = make_optimizer(network, TrainConfig(optimizer="sgd", lr=0.2, momentum=0.9, weight_decay=0.3))
+    restore_optimizer(after, before.state_dict())
+    (group,) = after.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.2, 0.9, 0.3)
+    assert after.state[network.weight]["momentum_buffer"].item() == 1
 
 
 # --- the running average --------------------------------------------------------------------------------------------

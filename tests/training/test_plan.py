@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from octa_backend.data.store import Manifest, ScanEntry
+from octa_backend.errors import InvalidConfig
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
@@ -118,6 +119,67 @@ def test_resuming_with_more_epochs_and_another_rate_keeps_what_was_resolved():
     assert (resumed.config.epochs, resumed.config.lr) == (9, 0.001)
     assert (resumed.config.precision, resumed.config.patch_size, resumed.config.loss) == ("bf16", 512, "dice_ce")
     assert resumed == plan.model_copy(update={"config": resumed.config})
+
+
+@pytest.mark.parametrize("hardware", [SLOW, FAST])
+def test_fp16_is_refused_on_a_cpu_with_what_to_choose(hardware):
+    with pytest.raises(InvalidConfig, match="precision=fp16 needs a CUDA device; on cpu use bf16, fp32 or auto"):
+        make_plan(TrainConfig(precision="fp16"), ONE_SIZE, hardware)
+
+
+def test_fp16_on_a_gpu_takes_whole_scans_and_channels_innermost():
+    plan = make_plan(TrainConfig(precision="fp16"), ONE_SIZE, OLD_GPU)
+    assert (plan.config.precision, plan.config.patch_size, plan.channels_last) == ("fp16", 512, True)
+    assert reason_for(plan, "channels_last").reason == "the faster memory layout with fp16"
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "belongs_to"),
+    [
+        ({"momentum": 0.5}, "momentum", "sgd"),
+        ({"nesterov": True}, "nesterov", "sgd"),
+        ({"scheduler": "poly", "step_size": 3}, "step_size", "step"),
+        ({"gamma": 0.5}, "gamma", "step, plateau, exponential"),
+        ({"power": 2}, "power", "poly"),
+        ({"plateau_patience": 3}, "plateau_patience", "plateau"),
+    ],
+)
+def test_option_that_the_optimizer_or_schedule_does_not_look_at_is_named(options, field, belongs_to):
+    found = reason_for(make_plan(TrainConfig(**options), ONE_SIZE, SLOW), field)
+    assert found.reason.startswith("this has no effect on ")
+    assert found.reason.endswith(f"it belongs to {belongs_to}")
+
+
+def test_option_that_is_looked_at_needs_no_reason():
+    plan = make_plan(TrainConfig(optimizer="sgd", momentum=0.5, scheduler="plateau", gamma=0.5), ONE_SIZE, SLOW)
+    assert not {"momentum", "gamma"} & {reason.field for reason in plan.reasons}
+
+
+def test_step_sees_the_batches_that_are_accumulated():
+    plan = make_plan(TrainConfig(batch_size=3, accumulation_steps=4), ONE_SIZE, SLOW)
+    assert (plan.batch_size, plan.scans_per_step) == (3, 12)
+
+
+def test_decision_that_comes_later_stands_in_the_config_with_its_reason():
+    plan = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW).decided("lr", 0.02, "it was measured")
+    assert plan.config.lr == 0.02
+    assert reason_for(plan, "lr").reason == "it was measured"
+
+
+def test_resuming_keeps_the_rate_and_the_batch_size_that_were_found():
+    config = TrainConfig(lr="auto", batch_size="auto")
+    plan = make_plan(config, ONE_SIZE, SLOW).decided("lr", 0.02, "found").decided("batch_size", 8, "found")
+    resumed = plan.with_config(config.model_copy(update={"epochs": 9}))
+    assert (resumed.config.epochs, resumed.config.lr, resumed.config.batch_size) == (9, 0.02, 8)
+    assert plan.with_config(config.model_copy(update={"lr": 0.5})).config.lr == 0.5
+
+
+def test_plan_for_another_device_takes_the_rate_that_an_earlier_attempt_found():
+    found = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW).decided("lr", 0.02, "found")
+    assert make_plan(TrainConfig(lr="auto"), ONE_SIZE, GPU).with_rate_of(found).config.lr == 0.02
+    assert make_plan(TrainConfig(lr=0.3), ONE_SIZE, GPU).with_rate_of(found).config.lr == 0.3
+    still_open = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW)
+    assert make_plan(TrainConfig(lr="auto"), ONE_SIZE, GPU).with_rate_of(still_open).config.lr == "auto"
 
 
 def test_plan_survives_the_way_through_json():

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from octa_backend.errors import DeviceUnavailable
-from octa_backend.training.precision import WORTH_IT, Hardware, autocast, pick_device, probe
+from octa_backend.training.precision import (
+    WORTH_IT,
+    Hardware,
+    autocast,
+    gradient_scaler,
+    memory_format,
+    pick_device,
+    probe,
+)
 
 
 def test_cpu_can_always_be_picked():
@@ -39,10 +47,25 @@ def test_bf16_pays_from_a_clear_gain_on():
     assert Hardware("cpu", WORTH_IT, False).bf16_pays
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_network_computes_in_the_precision_asked_for(precision, dtype):
     with autocast("cpu", precision):
         assert torch.nn.Linear(2, 2)(torch.rand(1, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize(("precision", "scales"), [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_loss_is_scaled_up_for_fp16_alone(precision, scales):
+    scaler = gradient_scaler("cpu", precision)
+    assert scaler.is_enabled() is scales
+    assert (scaler.scale(torch.tensor(1.0)).item() > 1) is scales
+
+
+def test_memory_format_follows_the_number_of_axes():
+    assert memory_format(False, 2) is memory_format(False, 3) is torch.contiguous_format
+    assert memory_format(True, 2) is torch.channels_last
+    assert memory_format(True, 3) is torch.channels_last_3d
 
 
 def test_probe_measures_this_processor_once_and_leaves_the_random_state_alone():

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,10 +14,9 @@ from octa_backend.training import trainer
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS, EpochFinished, StepFinished
-from octa_backend.training.trainer import Outcome, build_network, fit
+from octa_backend.training.trainer import Outcome, build_network
 from tests.tiny import SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
-
-TIMES = ("seconds", "scans_per_second", "peak_memory_mb")
+from tests.training.runs import Stopper, epochs, numbers, steps, train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,32 +29,6 @@ def _networks():
 def data(tmp_path_factory):
     """Four grey 32 x 32 scans to train on, one to validate."""
     return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
-
-
-def never():
-    return False
-
-
-def train(folder, data, *, should_stop=never, emit=None, **options):
-    """Events and outcome of a run of the small network."""
-    events = []
-    usual = {"model": "small_unet", "epochs": 2, "batch_size": 2, "lr": 0.01, "scheduler": "step"}
-    plan = a_plan(data, **{**usual, **options})
-    outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=emit or events.append, should_stop=should_stop)
-    return events, outcome
-
-
-def steps(events):
-    return [event for event in events if isinstance(event, StepFinished)]
-
-
-def epochs(events):
-    return [event for event in events if isinstance(event, EpochFinished)]
-
-
-def numbers(event):
-    """What an event says, without what the clock and the machine say."""
-    return {name: value for name, value in asdict(event).items() if name not in TIMES}
 
 
 def assert_same(found, expected):
@@ -180,22 +152,6 @@ def test_last_batch_may_be_smaller_and_counts_by_its_scans(tmp_path, data):
 
 
 # --- stopping and going on ------------------------------------------------------------------------------------------
-
-
-class Stopper:
-    """Collects events and asks to stop once `condition` holds for one of them."""
-
-    def __init__(self, condition):
-        self.condition = condition
-        self.events = []
-        self.asked = False
-
-    def emit(self, event):
-        self.events.append(event)
-        self.asked = self.asked or self.condition(event)
-
-    def should_stop(self):
-        return self.asked
 
 
 def test_asked_before_the_start_it_computes_nothing(tmp_path, data):
@@ -333,29 +289,67 @@ def test_config_names_the_network(data):
 
 BASE = {"weight_decay": 0.1, "epochs": 2, "lr": 0.01, "batch_size": 2, "step_size": 1, "gamma": 0.5}
 
+SGD, POLY = {"optimizer": "sgd"}, {"scheduler": "poly"}
+PLATEAU = {"scheduler": "plateau", "plateau_patience": 1, "epochs": 4}
+
 CHANGES = {
-    "epochs": 3,
-    "lr": 0.02,
-    "batch_size": 4,
-    "bce_weight": 0.9,
-    "dice_weight": 0.9,
-    "pos_weight": 5.0,
-    "optimizer": "adamw",
-    "weight_decay": 0.9,
-    "scheduler": "cosine",
-    "step_size": 2,
-    "gamma": 0.1,
-    "augmentation": "none",
-    "patch_size": 32,
-    "ema_decay": 0.0,
-    "precision": "bf16",
-    "seed": 7,
+    "epochs": (3, {}),
+    "lr": (0.02, {}),
+    "batch_size": (4, {}),
+    "accumulation_steps": (2, {}),
+    "bce_weight": (0.9, {}),
+    "dice_weight": (0.9, {}),
+    "pos_weight": (5.0, {}),
+    "class_weights": ("1,5", {"loss": "weighted_ce"}),
+    "border_weight": (1.0, {"loss": "unet_weight_map"}),
+    "border_sigma": (1.0, {"loss": "unet_weight_map"}),
+    "dice_denominator": ("squared", {}),
+    "focal_weight": (0.9, {"loss": "focal_dice"}),
+    "focal_alpha": (0.5, {"loss": "focal"}),
+    "focal_gamma": (1.0, {"loss": "focal"}),
+    "tversky_alpha": (0.6, {"loss": "tversky"}),
+    "tversky_beta": (0.4, {"loss": "tversky"}),
+    "focal_tversky_exponent": (0.9, {"loss": "focal_tversky"}),
+    "cldice_alpha": (0.1, {"loss": "cldice"}),
+    "cldice_iterations": (1, {"loss": "cldice"}),
+    "boundary_weight": (0.9, {"loss": "boundary"}),
+    "optimizer": ("adamw", {}),
+    "momentum": (0.5, SGD),
+    "nesterov": (True, SGD),
+    "weight_decay": (0.9, {}),
+    "gradient_clipping": (0.01, SGD),
+    "scheduler": ("cosine", {}),
+    "warmup_epochs": (1, {}),
+    "step_size": (2, {}),
+    "gamma": (0.1, {}),
+    "power": (3.0, POLY),
+    "plateau_patience": (3, PLATEAU),
+    "normalisation": ("zscore", {}),
+    "augmentation": ("none", {}),
+    "augmentation_overrides": ("brightness_probability=1", {}),
+    "foreground_oversampling": (1.0, {"patch_size": 32}),
+    "patch_size": (32, {}),
+    "ema_decay": (0.0, {}),
+    "precision": ("bf16", {}),
+    "val_freq": (3, {"epochs": 3}),
+    "seed": (7, {}),
 }
-ELSEWHERE = {"model", "loss", "val_fraction"}  # see the tests of the network, of the plan and of the splits below
+"""A value that differs from the base run's, and what both runs have beside that so that it counts."""
+
+ELSEWHERE = {
+    "model": "the network, above",
+    "loss": "test_losses.py",
+    "val_fraction": "the splits, below",
+    "patience": "test_control.py",
+    "max_minutes": "test_control.py",
+    "save_freq": "test_control.py",
+    "keep_last": "test_control.py",
+    "deterministic": "test_control.py",
+}
 
 
 def test_every_option_is_looked_at():
-    assert set(CHANGES) | ELSEWHERE == set(TrainConfig.model_fields)
+    assert CHANGES.keys() | ELSEWHERE.keys() == TrainConfig.model_fields.keys()
 
 
 @pytest.fixture(scope="module")
@@ -370,8 +364,10 @@ def base_run(tmp_path_factory, larger_data):
 
 @pytest.mark.parametrize("option", CHANGES)
 def test_option_changes_the_result(tmp_path, larger_data, base_run, option):
-    events, _ = train(tmp_path, larger_data, **{**BASE, option: CHANGES[option]})
-    assert [numbers(event) for event in events] != [numbers(event) for event in base_run]
+    value, context = CHANGES[option]
+    base = train(tmp_path / "base", larger_data, **{**BASE, **context})[0] if context else base_run
+    events, _ = train(tmp_path / "changed", larger_data, **{**BASE, **context, option: value})
+    assert [numbers(event) for event in events] != [numbers(event) for event in base]
 
 
 @pytest.fixture

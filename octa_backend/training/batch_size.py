@@ -1,0 +1,73 @@
+"""How many scans to compute at once: tried on a GPU, a rule on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from octa_backend.training.plan import Plan
+from octa_backend.training.precision import memory_format
+from octa_backend.training.step import Stepper
+from octa_backend.training.trainer import build_network
+
+MOST = 16
+"""Larger batches take fewer steps per epoch, and so learn less from a dataset of some hundred scans."""
+
+LEAST_STEPS = 10
+"""Steps that an epoch keeps, where the dataset has so many scans."""
+
+ON_CPU = 2
+"""What trainings on CPUs were measured with (docs/training.md)."""
+
+
+def choose_batch_size(plan: Plan, samples: int) -> tuple[int, str]:
+    """A batch size and the reason for it.
+
+    Args:
+        plan: with all but the batch size and the learning rate resolved.
+        samples: training patches per epoch.
+    """
+    if not plan.device.startswith("cuda"):
+        return ON_CPU, f"on a CPU batches of {ON_CPU} are what was measured"
+    limit = max(1, min(MOST, samples // (LEAST_STEPS * plan.config.accumulation_steps)))
+    found = largest_that_fits(lambda count: fits(plan, count), limit)
+    torch.cuda.reset_peak_memory_stats(plan.device)
+    return found, (
+        f"the largest power of two that was tried with success on {plan.device}, up to {MOST}, that leaves an epoch "
+        f"of {samples} patches {LEAST_STEPS} steps where it has as many"
+    )
+
+
+def largest_that_fits(does_fit: Callable[[int], bool], limit: int) -> int:
+    """The largest power of two up to `limit` that fits; 1 where even that does not."""
+    size = 1
+    while 2 * size <= limit and does_fit(2 * size):
+        size *= 2
+    return size
+
+
+def fits(plan: Plan, count: int) -> bool:
+    """Whether one training step with so many scans at once stays within the device's memory.
+
+    The network is a fresh one, on empty scans: the memory that a step takes depends on the shapes alone.
+    """
+    trial = plan.decided("batch_size", count, "tried").decided("lr", 1e-4, "tried")
+    try:
+        _one_step(trial)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        if plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+    return True
+
+
+def _one_step(plan: Plan) -> None:
+    stepper = Stepper(build_network(plan).train(), plan, lambda _tried, _next: None)
+    shape = (plan.batch_size, plan.channels, *plan.patch_shape)
+    image = torch.zeros(shape, device=plan.device)
+    layout = memory_format(plan.channels_last, len(plan.patch_shape))
+    mask = torch.zeros((plan.batch_size, *plan.patch_shape), dtype=torch.int64, device=plan.device)
+    stepper.gradients(image.contiguous(memory_format=layout), mask)
+    stepper.optimizer.step()

@@ -1,0 +1,159 @@
+"""One optimizer step: as many scans at once as memory holds, gradients averaged over all, checked, clipped, applied.
+
+Shapes: B scans of one step, C channels, *spatial pixels or voxels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from octa_backend.errors import InvalidConfig, TrainingDiverged
+from octa_backend.training.losses import Loss, compute_loss, make_loss
+from octa_backend.training.optim import make_optimizer
+from octa_backend.training.plan import Plan
+from octa_backend.training.precision import autocast, gradient_scaler
+
+LEAST_SCALE = 1.0
+"""A gradient that overflows fp16 although the loss is not scaled up any more has diverged."""
+
+Halved = Callable[[int, int], None]
+"""Told of the number of scans that did not fit into memory, and of the number tried next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The numbers of one step, and how many scans it saw. The gradient norms are from before clipping."""
+
+    scans: int
+    components: dict[str, float]
+    gradient_norms: dict[str, float]
+    lr: float
+
+
+class Stepper:
+    """Trains a network, batch by batch, as a plan says.
+
+    Attributes:
+        optimizer: its learning rate is set at each step.
+        loss: the plan's.
+        scaler: active in fp16 only.
+        micro_batch: how many scans are computed at once; halved when the device's memory runs out.
+    """
+
+    def __init__(self, network: nn.Module, plan: Plan, halved: Halved) -> None:
+        self.network = network
+        self.optimizer = make_optimizer(network, plan.config)
+        self.loss: Loss = make_loss(plan.config)
+        self.scaler = gradient_scaler(plan.device, plan.config.precision)
+        self.micro_batch = plan.batch_size
+        self._plan = plan
+        self._halved = halved
+        self._groups: Mapping[str, list[nn.Parameter]] = network.gradient_groups()  # type: ignore[operator]
+
+    def step(self, image_BC: Tensor, mask_B: Tensor, lr: float) -> Step:
+        """Forward, backward, a check that all is finite, and only then the optimizer's step.
+
+        Args:
+            image_BC: float32, (B, C, *spatial), on the plan's device.
+            mask_B: int64, (B, *spatial).
+            lr: the learning rate.
+
+        Raises:
+            TrainingDiverged: the loss or a gradient is not finite; the weights are as before.
+            InvalidConfig: the memory does not hold a single scan.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        components, norms = self._finite_gradients(image_BC, mask_B)
+        if self._plan.config.gradient_clipping:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._plan.config.gradient_clipping)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return Step(image_BC.shape[0], components, norms, lr)
+
+    def gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
+        """Compute the gradients of the mean loss over all B scans, `micro_batch` of them at once.
+
+        Each part's loss, itself a mean over its scans, is weighed by its share of the B scans, so the sum of the parts'
+        gradients is that of the whole; but BatchNorm takes its statistics from each part.
+
+        Returns:
+            The loss's components, each the mean over all B scans.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        parts = zip(torch.split(image_BC, self.micro_batch), torch.split(mask_B, self.micro_batch), strict=True)
+        for image, mask in parts:
+            share = image.shape[0] / image_BC.shape[0]
+            with autocast(self._plan.device, self._plan.config.precision):
+                logits = self.network(image)
+            result = compute_loss(self.loss, logits, mask)
+            torch.autograd.backward(self.scaler.scale(result.total * share))
+            for name, value in result.components.items():
+                part = value.detach() * share
+                sums[name] = sums[name] + part if name in sums else part
+        return sums
+
+    def _finite_gradients(self, image_BC: Tensor, mask_B: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Components and norms; where fp16 overflows, the loss is scaled less and the batch is computed again."""
+        while True:
+            components, norms = self._numbers(self._fitting_gradients(image_BC, mask_B))
+            _require_finite(components)
+            if all(math.isfinite(norm) for norm in norms.values()):
+                return components, norms
+            if not self.scaler.is_enabled() or self.scaler.get_scale() <= LEAST_SCALE:
+                _require_finite(norms)
+            self.scaler.update()
+
+    def _fitting_gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
+        while True:
+            try:
+                return self.gradients(image_BC, mask_B)
+            except torch.OutOfMemoryError as error:
+                if self.micro_batch == 1:
+                    raise InvalidConfig(_too_large(self._plan)) from error
+            # Here, because until the handler is left the error's traceback holds the activations.
+            self._halve(image_BC.shape[0])
+
+    def _halve(self, scans: int) -> None:
+        tried = min(self.micro_batch, scans)
+        self.micro_batch = max(1, tried // 2)
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        self._halved(tried, self.micro_batch)
+
+    def _numbers(self, components: Mapping[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+        """Components and gradient norms as numbers. One transfer for all: each `.item()` would wait for the GPU."""
+        self.scaler.unscale_(self.optimizer)
+        norms = {
+            name: torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
+            for name, group in self._groups.items()
+        }
+        numbers = torch.stack([*components.values(), *norms.values()]).tolist()
+        return (
+            dict(zip(components, numbers, strict=False)),
+            dict(zip(norms, numbers[len(components) :], strict=True)),
+        )
+
+
+def _require_finite(numbers: Mapping[str, float]) -> None:
+    broken = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if broken:
+        raise TrainingDiverged(
+            f"{', '.join(broken)} became NaN or infinite; the last finished epoch is kept. Usual causes: the learning "
+            "rate is too high (try a tenth of it), or a scan holds NaN"
+        )
+
+
+def _too_large(plan: Plan) -> str:
+    size = "x".join(str(side) for side in plan.patch_shape)
+    return (
+        f"the memory of {plan.device} does not hold one patch of {size} at a time with model={plan.config.model}; "
+        "choose a smaller patch_size or a smaller model"
+    )

@@ -1,0 +1,58 @@
+"""Runs of small networks, and what they said."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from octa_backend.training.checkpoint import Checkpoints
+from octa_backend.training.events import EpochFinished, FindingNoticed, StepFinished
+from octa_backend.training.trainer import fit
+from tests.tiny import a_plan
+
+TIMES = ("seconds", "scans_per_second", "peak_memory_mb")
+
+
+def never():
+    return False
+
+
+def train(folder, data, *, should_stop=never, emit=None, **options):
+    """Events and outcome of a run of the small network."""
+    events = []
+    usual = {"model": "small_unet", "epochs": 2, "batch_size": 2, "lr": 0.01, "scheduler": "step"}
+    plan = a_plan(data, **{**usual, **options})
+    outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=emit or events.append, should_stop=should_stop)
+    return events, outcome
+
+
+class Stopper:
+    """Collects events and asks to stop once `condition` holds for one of them."""
+
+    def __init__(self, condition):
+        self.condition = condition
+        self.events = []
+        self.asked = False
+
+    def emit(self, event):
+        self.events.append(event)
+        self.asked = self.asked or self.condition(event)
+
+    def should_stop(self):
+        return self.asked
+
+
+def steps(events):
+    return [event for event in events if isinstance(event, StepFinished)]
+
+
+def epochs(events):
+    return [event for event in events if isinstance(event, EpochFinished)]
+
+
+def findings(events):
+    return [event.finding for event in events if isinstance(event, FindingNoticed)]
+
+
+def numbers(event):
+    """What an event says, without what the clock and the machine say."""
+    return {name: value for name, value in asdict(event).items() if name not in TIMES}
