@@ -11,7 +11,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.precision import Hardware
 
 FAST_PATCH = 512
-SLOW_PATCH = 192
+SLOW_PATCH = 256
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
 SCANS_PER_PATCH = 4
@@ -116,8 +116,8 @@ def _choose_patch_size(hardware: Hardware, bf16: bool) -> tuple[int, str]:
     if bf16 or hardware.device.startswith("cuda"):
         return FAST_PATCH, f"scans up to {FAST_PATCH} pixels are trained whole on this device"
     return SLOW_PATCH, (
-        f"without fast bf16 an epoch of whole scans takes too long; a new {SLOW_PATCH}-pixel square of each scan per "
-        "epoch learns more in the same time"
+        f"without fast bf16 an epoch of whole scans takes long; a new {SLOW_PATCH}-pixel square of each scan per epoch "
+        "shows enough of it"
     )
 
 
