@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octa_backend.data.intake import prepare
+from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
-from octa_backend.errors import InvalidConfig
+from octa_backend.errors import InvalidConfig, InvalidDataset
 from octa_backend.service import model_service
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
+from octa_backend.service.repair_service import automatic, safe_remedies, write_repaired_copy
+from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
+from octa_backend.storage.files import remove
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.trainer import Emit, Outcome, fit
@@ -37,6 +40,7 @@ class LocalTraining:
     run: Experiment
     source: Source
     findings: tuple[Finding, ...]
+    config_changes: dict[str, Any]
     out: Path
 
     def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
@@ -52,7 +56,9 @@ class LocalTraining:
         return LocalResult(folder, outcome, card)
 
 
-def open_training(archive: Path, out: Path, config: TrainConfig, settings: Settings) -> LocalTraining:
+def open_training(
+    archive: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions
+) -> LocalTraining:
     """Check a zip and plan a training on it.
 
     Args:
@@ -60,6 +66,7 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
         out: a folder for everything; if it holds a training of the same zip, that goes on.
         config: what to compute.
         settings: limits and device.
+        options: what to do where the checks find errors.
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
@@ -69,11 +76,28 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     out.mkdir(parents=True, exist_ok=True)
     folder, mark = out / "dataset", out / "dataset.sha256"
-    findings: tuple[Finding, ...] = ()
-    if not folder.exists():
-        mark.write_text(digest, "utf-8")
-        findings = prepare(archive, folder, limits(settings)).findings
-    elif mark.read_text("utf-8") != digest:
+    if folder.exists() and mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
+    mark.write_text(digest, "utf-8")
+    findings = () if folder.exists() else _take_in(archive, folder, settings, options)
+    try:
+        config, changes = judge(findings, config, options)
+    except InvalidDataset:
+        remove(folder)
+        raise
     run = design(DatasetStore(folder), config, settings.device, None)
-    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, out)
+    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, changes, out)
+
+
+def _take_in(archive: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
+    """Prepare the zip, or its repaired copy where that is wanted and changes something."""
+    findings = prepare(archive, folder, limits(settings)).findings
+    if options.repair != "auto" or not safe_remedies(findings):
+        return findings
+    copy = folder.with_name("repaired.zip")
+    with opened_archive(archive, limits(settings)) as source:
+        examination = examine(source, limits(settings))
+        if not write_repaired_copy(source, examination, automatic, copy, limits(settings)):
+            return findings
+    remove(folder)
+    return prepare(copy, folder, limits(settings)).findings

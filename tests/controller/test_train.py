@@ -36,7 +36,8 @@ def test_a_zip_with_fields_starts_a_job_and_says_where_to_poll_it(api):
     answer = api.upload(ZIP, "/train/start-with-file", epochs="7", lr="0.001", model="unet", pos_weight="")
     assert answer.status_code == 202
     started = answer.json()
-    assert set(started) == {"job_id", "file_id", "state", "progress_url"}
+    assert set(started) == {"job_id", "file_id", "state", "progress_url", "repairs", "config_changes"}
+    assert (started["repairs"], started["config_changes"]) == ([], {})
     assert started["state"] == "queued"
     assert answer.headers["location"] == started["progress_url"] == f"/train/progress/{started['job_id']}"
     config = api.get(f"/train/jobs/{started['job_id']}").json()["config"]
