@@ -13,17 +13,20 @@ from rich.table import Table
 
 from octa_backend.diagnosis.messages import describe
 from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.service.start_service import StartOptions
 from octa_backend.service.train_service import read_config
 from octa_backend.settings import Settings
 from octa_backend.training.batches import steps_per_epoch
 from octa_backend.training.events import EpochFinished, Event, StepFinished
 
 
-def train(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
+def train(
+    console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings, options: StartOptions
+) -> None:
     """Train on a zip and show how it goes; a first Ctrl-C stops at the next batch."""
     config = read_config(values)
     with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings)
+        training = open_training(archive, out, config, settings, options)
     _introduce(console, training, settings)
     stop = _StopOnInterrupt(console)
     with _Bar(console, training) as bar:
@@ -34,6 +37,8 @@ def train(console: Console, archive: Path, out: Path, values: dict[str, Any], se
 def _introduce(console: Console, training: LocalTraining, settings: Settings) -> None:
     for finding in (*training.findings, *training.run.findings()):
         console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
+    for name, value in training.config_changes.items():
+        console.print(f"  {name} = {value}: set by a remedy", highlight=False, markup=False)
     console.print(training.run.describe(), highlight=False)
     for reason in training.run.plan.reasons:
         console.print(f"  {reason.field} = {reason.value}: {reason.reason}", highlight=False, markup=False)
