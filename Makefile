@@ -42,6 +42,9 @@ test: setup
 bench: setup
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/diagnose.py
+	$(BIN)/python benchmarks/data_doctor.py
+	$(BIN)/python benchmarks/repairs.py
 
 pins: setup
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate pyproject.toml -o requirements.txt

@@ -1,4 +1,4 @@
-"""`octa`: serve, train, predict, evaluate, jobs, synth. Parse, one call, show."""
+"""`octa`: serve, train, predict, evaluate, diagnose, jobs, synth, demo. Parse, one call, show."""
 
 from __future__ import annotations
 
@@ -74,13 +74,17 @@ def train(
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Try learning rates, print a table and a suggestion, train nothing.")
     ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Apply the safe remedies that the checks propose.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train although the checks find errors.")] = False,
 ) -> None:
     """Train on a zip without a server. Run it again to go on where it stopped; Ctrl-C keeps the best model."""
     from octa_backend.commands import train as train_command  # noqa: PLC0415 - imports torch
+    from octa_backend.service.start_service import StartOptions  # noqa: PLC0415
 
+    options = StartOptions(repair="auto" if repair else "none", force=force)
     try:
         command = train_command.find_lr if find_lr else train_command.train
-        command(console, data, out, config, _settings(device=device))
+        command(console, data, out, config, _settings(device=device), options)
     except OctaError as error:
         _fail(error)
 
@@ -153,6 +157,39 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         evaluate_command.evaluate(console, _settings(data_dir=data_dir), model, data, out, options)
     except OctaError as error:
         _fail(error)
+
+
+@app.command()
+def diagnose(
+    path: Annotated[Path, typer.Argument(help="Zip or folder of scans and masks.", exists=True)],
+    lang: Annotated[str | None, typer.Option(metavar="en|zh", help="Language (default: OCTA_LANGUAGE).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    sheet: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="PNG to write: image, mask and overlay, the worst scans first.")
+    ] = None,
+    fix: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Zip to write: the data after the remedies that are safe.")
+    ] = None,
+    remedy: Annotated[
+        list[str] | None, typer.Option(help="With --fix: exactly this remedy; may be given several times.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model's folder, or its id in the data folder: also looks for label errors.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Check scans and masks: ends with status 0 where they are clean, 1 with warnings, 2 with errors."""
+    from octa_backend.commands import diagnose as diagnose_command  # noqa: PLC0415 - decoding is not needed elsewhere
+
+    wishes = diagnose_command.Wishes(as_json, sheet, fix, tuple(remedy or ()), model)
+    try:
+        settings = _settings(language=lang, data_dir=data_dir)
+        status = diagnose_command.diagnose(console, errors, path, settings, wishes)
+    except OctaError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(OctaError(f"{error.filename or path}: {error.strerror or error}"))
+    raise typer.Exit(status)
 
 
 @app.command()

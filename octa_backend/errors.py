@@ -68,6 +68,10 @@ class InvalidDataset(OctaError):
         self.findings = tuple(findings)
 
 
+class RemedyNotApplicable(OctaError):
+    """This remedy does not apply to this dataset."""
+
+
 class DatasetNotFound(OctaError):
     """No dataset has this id."""
 

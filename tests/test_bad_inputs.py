@@ -78,6 +78,11 @@ def files(content: dict[str, bytes] | list[tuple[str | zipfile.ZipInfo, bytes]])
     return upload(zip_bytes(content))
 
 
+def train_on(content: dict[str, bytes]) -> Send:
+    """Data with faults that could be mended: refused where nobody asked for that."""
+    return lambda stock, patch: stock.api.upload(zip_bytes(content), "/train/start-with-file")
+
+
 def train(**fields: str) -> Send:
     """A zip that is new to the server, with these fields."""
     content = zip_bytes(dataset() | {"notes.txt": b"only for this"})
@@ -91,6 +96,10 @@ def configured(**given: Any) -> Send:
 def predict(content: bytes | None = PNG, name: str = "file", **fields: str) -> Send:
     sent = {name: ("scan.png", content, "image/png")} if content is not None else {"tta": (None, b"false")}
     return lambda stock, patch: stock.api.post("/predict", files=sent, data=fields)
+
+
+def repair(*remedies: str) -> Send:
+    return ask("POST", "/datasets/{file_id}/repair", json={"remedies": remedies})
 
 
 def ask(method: str, url: str, **given: Any) -> Send:
@@ -173,32 +182,32 @@ CASES: list[tuple[str, Send, int, str]] = [
     ("no masks", files({f"images/{n}.png": encoded(grey(n)) for n in (1, 2)}), 422, "no masks were found"),
     (
         "one mask missing",
-        files(dataset() | {"images/9.png": PNG}),
+        train_on(dataset() | {"images/9.png": PNG}),
         422,
         "1 images have no mask, for example images/9.png",
     ),
-    ("one image missing", files(dataset() | {"masks/9.png": EMPTY}), 422, "1 masks have no image"),
+    ("one image missing", train_on(dataset() | {"masks/9.png": EMPTY}), 422, "1 masks have no image"),
     (
         "sizes differ",
-        files(dataset() | {"masks/2.png": encoded(square(height=30))}),
+        train_on(dataset() | {"masks/2.png": encoded(square(height=30))}),
         422,
         "masks/2.png is 24×30 but image",
     ),
     (
         "corrupt PNG",
-        files(dataset() | {"images/2.png": PNG[:60] + bytes(40) + PNG[100:]}),
+        train_on(dataset() | {"images/2.png": PNG[:60] + bytes(40) + PNG[100:]}),
         422,
         "images/2.png (damaged",
     ),
-    ("cut PNG", files(dataset() | {"images/2.png": PNG[: len(PNG) // 2]}), 422, "images/2.png (damaged"),
-    ("text as PNG", files(dataset() | {"images/2.png": b"I am a text"}), 422, "not a PNG, JPEG, TIFF, BMP or GIF"),
+    ("cut PNG", train_on(dataset() | {"images/2.png": PNG[: len(PNG) // 2]}), 422, "images/2.png (damaged"),
+    ("text as PNG", train_on(dataset() | {"images/2.png": b"I am a text"}), 422, "not a PNG, JPEG, TIFF, BMP or GIF"),
     (
         "1-pixel image",
         files(with_images(*[encoded(grey(1, 1, 1))] * 2, mask=encoded(square()[:1, :1]))),
         422,
         "too small",
     ),
-    ("40,000×40,000 PNG", files(dataset() | {"images/2.png": png_of_size(40_000, 40_000)}), 422, "40000×40000"),
+    ("40,000×40,000 PNG", train_on(dataset() | {"images/2.png": png_of_size(40_000, 40_000)}), 422, "40000×40000"),
     ("all masks empty", files(with_masks(EMPTY, EMPTY)), 422, "all 2 masks are empty"),
     (
         "all masks full",
@@ -206,8 +215,8 @@ CASES: list[tuple[str, Send, int, str]] = [
         422,
         "none of the 2 masks has background",
     ),
-    ("grey mask", files(with_masks(many_values(), many_values())), 422, "masks/0.png (256: 0, 1, 2, … 255)"),
-    ("coloured mask", files(with_masks(encoded(colour(1)), encoded(square()))), 422, "masks are coloured"),
+    ("grey mask", train_on(with_masks(many_values(), many_values())), 422, "unique values (2 expected)"),
+    ("coloured mask", train_on(with_masks(encoded(colour(1)), encoded(square()))), 422, "masks are coloured"),
     ("NIfTI volume", files({"images/a.nii.gz": b"x", "masks/a.nii.gz": b"x"}), 422, "volumes are not supported yet"),
     ("only one scan", files(PAIR), 422, "training needs at least 2"),
     # the configuration
@@ -219,10 +228,25 @@ CASES: list[tuple[str, Send, int, str]] = [
     ("unknown network", train(model="resnet"), 422, "no network is called 'resnet'; choose one of"),
     ("config not JSON", train(config="epochs: 5"), 422, "the configuration is not JSON"),
     ("config not an object", train(config="[5]"), 422, "the configuration is a JSON object such as"),
+    ("repair=some", train(repair="some"), 422, "repair='some': Input should be 'none' or 'auto'"),
+    ("force=perhaps", train(force="perhaps"), 422, "force='perhaps'"),
     ("config plus fields", train(config="{}", epochs="5"), 422, "not both; besides 'config' came epochs"),
     ("JSON body cut off", configured(content=b'{"epochs": '), 422, "the configuration is not JSON"),
     ("unknown file_id", ask("POST", "/train/start-with-file/nope"), 404, "no dataset has the id 'nope'"),
     ("file_id with a path", ask("POST", "/train/start-with-file/..%2F..%2Fetc"), 404, "Not Found"),
+    # repairs
+    ("repair without remedies", repair(), 422, "remedies"),
+    ("unknown remedy", repair("polish"), 422, "no remedy is called 'polish'; the remedies are drop_unusable"),
+    ("remedy without effect", repair("invert_masks"), 422, "invert_masks changes nothing in this dataset"),
+    ("remedy of the configuration", repair("pos_weight"), 422, "send its changes with the start of the training"),
+    (
+        "repair of an unknown dataset",
+        ask("POST", "/datasets/nope/repair", json={"remedies": ["drop_alpha"]}),
+        404,
+        "nope",
+    ),
+    ("diagnosis by an unknown model", ask("GET", "/datasets/{file_id}/diagnosis?model_id=nope"), 404, "'nope'"),
+    ("preview of no rows", ask("GET", "/datasets/{file_id}/preview.png?rows=0"), 422, "query.rows"),
     # prediction
     ("predict a text", predict(b"I am a text"), 422, "not a PNG, JPEG, TIFF, BMP or GIF"),
     ("predict an empty file", predict(b""), 422, "not a PNG, JPEG, TIFF, BMP or GIF"),

@@ -110,6 +110,7 @@ def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, sca
     assert first.exit_code == 0, (first.output, first.exception)
     assert "epoch 1: train loss" in first.output
     assert "all epochs done" in first.output
+    assert (tmp_path / "run" / "augmentation.png").exists()
     model = tmp_path / "run" / "model-e1"
     card = json.loads((model / "card.json").read_text("utf-8"))
     assert (card["network"], card["best"]["epoch"], card["plan"]["config"]["epochs"]) == ("unet", 1, 1)

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from octa_backend.diagnosis.messages import Language, describe
+from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.text import Language
 from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
 from octa_backend.service.process import CUBLAS_SETTINGS
+from octa_backend.service.start_service import StartOptions
 from octa_backend.service.train_service import read_config
 from octa_backend.settings import Settings
 from octa_backend.training.batches import steps_per_epoch
@@ -27,13 +29,15 @@ ROWS_APART = 5
 """The table shows every fifth of the rates that were tried."""
 
 
-def train(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
+def train(
+    console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings, options: StartOptions
+) -> None:
     """Train on a zip and show how it goes; a first Ctrl-C stops at the next batch."""
     config = read_config(values)
     if config.deterministic:
         os.environ.update({**CUBLAS_SETTINGS, **os.environ})
     with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings)
+        training = open_training(archive, out, config, settings, options)
     _introduce(console, training, settings)
     stop = _StopOnInterrupt(console)
     with _Bar(console, training, settings.language) as bar:
@@ -41,11 +45,13 @@ def train(console: Console, archive: Path, out: Path, values: dict[str, Any], se
     _conclude(console, result)
 
 
-def find_lr(console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings) -> None:
+def find_lr(
+    console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings, options: StartOptions
+) -> None:
     """Show the learning rate range test of a training, and train nothing; Ctrl-C breaks it off."""
     config = read_config({name: value for name, value in values.items() if name != "lr"})
     with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings)
+        training = open_training(archive, out, config, settings, options)
     console.print(training.run.describe(), highlight=False)
     with console.status(f"trying {STEPS} learning rates"):
         found = find_learning_rate(training.run.plan, training.run.data, _StopOnInterrupt(console))
@@ -64,6 +70,8 @@ def find_lr(console: Console, archive: Path, out: Path, values: dict[str, Any], 
 def _introduce(console: Console, training: LocalTraining, settings: Settings) -> None:
     for finding in (*training.findings, *training.run.findings()):
         console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
+    for name, value in training.config_changes.items():
+        console.print(f"  {name} = {value}: set by a remedy", highlight=False, markup=False)
     console.print(training.run.describe(), highlight=False)
     for reason in training.run.plan.reasons:
         console.print(f"  {reason.field} = {reason.value}: {reason.reason}", highlight=False, markup=False)

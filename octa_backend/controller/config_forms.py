@@ -1,36 +1,58 @@
-"""A `TrainConfig` out of what a client sent: form fields, one JSON field `config`, or a JSON body."""
+"""What a start asks for, out of what a client sent: form fields, one JSON field `config`, or a JSON body."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
+from pydantic import ValidationError
 
 from octa_backend.controller.context import get_context
 from octa_backend.controller.forms import received_form
 from octa_backend.errors import InvalidConfig, InvalidRequest
 from octa_backend.service import train_service
+from octa_backend.service.start_service import StartOptions
 from octa_backend.training.config import TrainConfig
 
 MAX_CONFIG_BYTES = 2**20
 
 
-def config_from_fields(fields: Mapping[str, str]) -> TrainConfig:
-    """Single fields, or all of them as JSON in the field `config`.
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What to compute, and what to do with faulty data."""
+
+    config: TrainConfig
+    options: StartOptions
+
+
+def start_from_fields(fields: Mapping[str, str]) -> StartRequest:
+    """Single fields, or the configuration as JSON in the field `config`; beside it only fields of `StartOptions`.
 
     Raises:
         InvalidConfig: a name is unknown, a value out of range, or both ways are used at once.
     """
-    if "config" not in fields:
-        return train_service.read_config({name: _value(text) for name, text in fields.items()})
-    if len(fields) > 1:
-        others = ", ".join(name for name in fields if name != "config")
+    given = {name: _value(text) for name, text in fields.items()}
+    options = {name: given.pop(name) for name in StartOptions.model_fields if name in given}
+    if "config" not in given:
+        return _request(given, options)
+    if len(given) > 1:
+        others = ", ".join(name for name in given if name != "config")
         raise InvalidConfig(
             f"send either the field 'config' or single fields, not both; besides 'config' came {others}"
         )
-    return train_service.read_config(_json_object(fields["config"]))
+    return _request(_json_object(fields["config"]), options)
+
+
+def _request(config: dict[str, Any], options: dict[str, Any]) -> StartRequest:
+    try:
+        wanted = StartOptions.model_validate({name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{e['loc'][0]}={e['input']!r}: {e['msg']}" for e in error.errors())
+        raise InvalidConfig(faults) from error
+    return StartRequest(train_service.read_config(config), wanted)
 
 
 def _value(text: str) -> Any:
@@ -48,8 +70,8 @@ def _json_object(text: str | bytes) -> dict[str, Any]:
     return content
 
 
-async def config_from_body(request: Request) -> TrainConfig:
-    """The body of a request that carries a configuration only; an empty body is the default configuration.
+async def start_from_body(request: Request) -> StartRequest:
+    """The body of a request that starts a training on an uploaded dataset; an empty body takes all defaults.
 
     Raises:
         InvalidConfig: a name is unknown or a value out of range.
@@ -59,15 +81,17 @@ async def config_from_body(request: Request) -> TrainConfig:
     if kind == "multipart/form-data":
         files = get_context(request).files
         async with received_form(request, files, MAX_CONFIG_BYTES) as form:
-            return config_from_fields(form.fields)
+            return start_from_fields(form.fields)
     body = await _small_body(request)
     if not body:
-        return TrainConfig()
+        return StartRequest(TrainConfig(), StartOptions())
     if kind == "application/x-www-form-urlencoded":
         async with request.form() as fields:
-            return config_from_fields({name: str(value) for name, value in fields.items()})
+            return start_from_fields({name: str(value) for name, value in fields.items()})
     if kind in ("application/json", ""):
-        return train_service.read_config(_json_object(body))
+        content = _json_object(body)
+        options = {name: content.pop(name) for name in StartOptions.model_fields if name in content}
+        return _request(content, options)
     raise InvalidRequest(f"send the configuration as a form or as application/json, not as {kind}")
 
 

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from octa_backend.controller.language import language_of
-from octa_backend.diagnosis.messages import Language
+from octa_backend.diagnosis.text import Language
 from octa_backend.errors import NotAuthenticated
 from octa_backend.service.predict_service import PredictService
 from octa_backend.service.supervisor import Supervisor

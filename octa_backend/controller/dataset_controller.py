@@ -9,10 +9,11 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader, Reading, Writing, get_context
+from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairWish
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import DatasetOut, PageOut
-from octa_backend.service import dataset_service
+from octa_backend.controller.schemas import PageOut, RepairStep
+from octa_backend.service import dataset_service, diagnosis_service, model_service, repair_service
 from octa_backend.storage.tables import Dataset
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
@@ -29,6 +30,7 @@ UPLOAD_ERRORS = (
 FORM_OVERHEAD_BYTES = 2**20
 
 Limit = Annotated[int, Query(ge=1, le=500, description="Rows per page.")]
+ReviewModel = Annotated[str | None, Query(description="A model that the masks are held against.")]
 Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
 
 
@@ -78,6 +80,68 @@ def list_datasets(db: Reading, language: Reader, limit: Limit = 50, cursor: Curs
 def show(file_id: str, db: Reading, language: Reader) -> DatasetOut:
     """One dataset with its findings."""
     return DatasetOut.of(dataset_service.get(db, file_id), language)
+
+
+@router.get(
+    "/{file_id}/diagnosis",
+    summary="What the checks say about a dataset",
+    responses=problems(errors.DatasetNotFound, errors.ModelNotFound, errors.JobNotFound),
+)
+def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewModel = None) -> DiagnosisOut:
+    """Findings with their evidence; with `model_id` also a review of the labels, which takes a prediction per scan."""
+    with parts.database.reading() as session:
+        dataset = dataset_service.get(session, file_id)
+        model = model_service.find(session, model_id, None) if model_id else None
+    labels = None
+    if model is not None:
+        labels = diagnosis_service.review_labels(parts.files, dataset, parts.predictions.predictor(model.id))
+    return DiagnosisOut.of(dataset, labels, language)
+
+
+@router.get(
+    "/{file_id}/preview.png",
+    summary="Contact sheet: image, mask, overlay",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(errors.DatasetNotFound)},
+)
+def preview(
+    file_id: str, parts: Parts, rows: Annotated[int, Query(ge=1, le=100, description="Scans to show.")] = 12
+) -> Response:
+    """The scans that the findings name come first."""
+    with parts.database.reading() as session:
+        dataset = dataset_service.get(session, file_id)
+    return Response(diagnosis_service.contact_sheet(parts.files, dataset, rows), media_type="image/png")
+
+
+@router.post(
+    "/{file_id}/repair",
+    status_code=201,
+    summary="Make a repaired dataset",
+    responses=problems(
+        errors.DatasetNotFound,
+        errors.RemedyNotApplicable,
+        errors.InvalidDataset,
+        errors.UnreadableScan,
+        errors.ArchiveTooLarge,
+        errors.StorageFull,
+    ),
+)
+def repair(file_id: str, wish: RepairWish, parts: Parts, language: Reader, response: Response) -> DatasetOut:
+    """Apply remedies and check the outcome as if it had been uploaded; the old dataset stays."""
+    dataset = repair_service.repair(parts.database, parts.settings, file_id, wish.remedies)
+    response.headers["Location"] = f"/datasets/{dataset.id}"
+    return DatasetOut.of(dataset, language)
+
+
+@router.get(
+    "/{file_id}/repairs",
+    summary="What was changed to make a repaired dataset",
+    responses=problems(errors.DatasetNotFound, errors.InvalidCursor),
+)
+def repairs(file_id: str, db: Reading, parts: Parts, limit: Limit = 100, cursor: Cursor = None) -> PageOut[RepairStep]:
+    """Scan by scan; empty for a dataset that was uploaded as it is."""
+    page = dataset_service.list_repairs(db, parts.files, file_id, limit, cursor)
+    return PageOut(items=[RepairStep(**step) for step in page.rows], next_cursor=page.next_cursor)
 
 
 @router.delete(

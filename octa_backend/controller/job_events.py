@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend.controller.context import Reading
 from octa_backend.controller.schemas import EpochOut, ProgressOut, findings_out
-from octa_backend.diagnosis.messages import Language
+from octa_backend.diagnosis.text import Language
 from octa_backend.errors import InvalidCursor
 from octa_backend.service import train_service
 from octa_backend.service.paging import whole

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from octa_backend.diagnosis.messages import Language
+from octa_backend.diagnosis.text import Language
 
 
 def language_of(request: Request) -> Language:

@@ -31,6 +31,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.UnsafeArchive: 422,
     errors.ArchiveTooLarge: 413,
     errors.InvalidDataset: 422,
+    errors.RemedyNotApplicable: 422,
     errors.DatasetNotFound: 404,
     errors.DatasetInUse: 409,
     errors.UnreadableScan: 422,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from octa_backend.diagnosis.messages import Language, describe
+from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.text import Language
 from octa_backend.service import finding_store
 from octa_backend.service.train_service import Progress
-from octa_backend.storage.tables import Attempt, Dataset, EpochReport, GradientNorm, Job
+from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -46,27 +47,20 @@ class PageOut(Answer, Generic[Item]):
     next_cursor: str | None
 
 
-class DatasetOut(Answer):
-    """A dataset. `splits` counts the scans of each official split; it is empty where there is none."""
+class RepairStep(Answer):
+    """What one remedy changed on one scan."""
 
-    file_id: str = Field(examples=["5f1c0e7a9b3d4e2f8a61"])
-    sha256: str
-    name: str = Field(examples=["rossa.zip"])
-    scans: int = Field(examples=[200])
-    channels: int = Field(examples=[1])
-    classes: int = Field(examples=[2])
-    spatial_dims: int = Field(examples=[2])
-    foreground_fraction: float = Field(examples=[0.107])
-    splits: dict[str, int] = Field(examples=[{"train": 100, "test": 100}])
-    size_bytes: int
-    created_at: datetime
-    findings: list[FindingOut]
+    remedy: str = Field(examples=["binarize_masks"])
+    scan: str = Field(examples=["12"])
+    details: dict[str, Any] = Field(examples=[{"threshold": 127}])
 
-    @classmethod
-    def of(cls, dataset: Dataset, language: Language) -> DatasetOut:
-        """From a row."""
-        columns = {name: getattr(dataset, name) for name in cls.model_fields if name not in ("file_id", "findings")}
-        return cls(file_id=dataset.id, findings=findings_out(dataset.findings, language), **columns)
+
+class RepairOut(Answer):
+    """What one remedy changed: on how many scans, and the first of the changes."""
+
+    remedy: str = Field(examples=["binarize_masks"])
+    changed: int = Field(examples=[3])
+    steps: list[RepairStep]
 
 
 class StartedJob(Answer):
@@ -76,11 +70,24 @@ class StartedJob(Answer):
     file_id: str
     state: str = Field(examples=["queued"])
     progress_url: str = Field(examples=["/train/progress/9f86d081884c7d65"])
+    repairs: list[RepairOut] = []
+    """What `repair=auto` changed in the data; `file_id` is then the repaired dataset."""
+    config_changes: dict[str, Any] = Field(default_factory=dict, examples=[{"pos_weight": 12.5}])
+    """What `repair=auto` changed in the configuration."""
 
     @classmethod
-    def of(cls, job: Job) -> StartedJob:
-        """From a row."""
-        return cls(job_id=job.id, file_id=job.file_id, state=job.state, progress_url=progress_url(job.id))
+    def of(
+        cls, job: Job, repairs: Sequence[dict[str, Any]] = (), config_changes: Mapping[str, Any] | None = None
+    ) -> StartedJob:
+        """From a row, and what was changed before."""
+        return cls(
+            job_id=job.id,
+            file_id=job.file_id,
+            state=job.state,
+            progress_url=progress_url(job.id),
+            repairs=[RepairOut(**repair) for repair in repairs],
+            config_changes=dict(config_changes or {}),
+        )
 
 
 def progress_url(job_id: str) -> str:
@@ -176,7 +183,7 @@ def _job_columns(job: Job) -> dict[str, Any]:
         "device": plan["device"],
         "precision": plan["config"]["precision"],
         "epochs": epochs,
-        "percent": round(100 * job.epoch / epochs, 2),
+        "percent": 100.0 if job.state == JobState.SUCCEEDED else round(100 * job.epoch / epochs, 2),
         "best": best or None,
     }
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller import job_events
-from octa_backend.controller.config_forms import config_from_body, config_from_fields
+from octa_backend.controller.config_forms import StartRequest, start_from_body, start_from_fields
 from octa_backend.controller.context import Parts, Reader, Reading, Writing
 from octa_backend.controller.dataset_controller import (
     UPLOAD_ERRORS,
@@ -22,10 +22,9 @@ from octa_backend.controller.dataset_controller import (
     Cursor,
     Limit,
     multipart,
-    take_in,
     upload_limit,
 )
-from octa_backend.controller.forms import received_form
+from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import (
     EpochOut,
@@ -38,15 +37,19 @@ from octa_backend.controller.schemas import (
     StartedJob,
     progress_url,
 )
-from octa_backend.service import train_service
+from octa_backend.service import start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
+from octa_backend.service.start_service import Started, StartOptions
 from octa_backend.storage.files import remove
 from octa_backend.storage.tables import JobState
 from octa_backend.training.config import TrainConfig
 
 router = APIRouter(prefix="/train", tags=["training"])
 
-CONFIG_PROPERTIES: dict[str, Any] = TrainConfig.model_json_schema()["properties"]
+CONFIG_PROPERTIES: dict[str, Any] = {
+    **TrainConfig.model_json_schema()["properties"],
+    **StartOptions.model_json_schema()["properties"],
+}
 CONFIG_FIELD = {"type": "string", "description": "the whole configuration as JSON, in place of single fields"}
 CONFIG_BODY = {
     "requestBody": {
@@ -63,12 +66,10 @@ CONFIG_BODY = {
 }
 
 
-def _start(parts: Parts, file_id: str, config: TrainConfig, response: Response) -> StartedJob:
-    with parts.database.writing() as session:
-        job = train_service.start(session, file_id, config)
+def _answer(parts: Parts, started: Started, response: Response) -> StartedJob:
     parts.supervisor.wake()
-    response.headers["Location"] = progress_url(job.id)
-    return StartedJob.of(job)
+    response.headers["Location"] = progress_url(started.job.id)
+    return StartedJob.of(started.job, started.repairs, started.config_changes)
 
 
 @router.post(
@@ -80,11 +81,19 @@ def _start(parts: Parts, file_id: str, config: TrainConfig, response: Response) 
     openapi_extra=multipart({"file": ZIP_FIELD, **CONFIG_PROPERTIES, "config": CONFIG_FIELD}, ["file"]),
 )
 async def start_with_file(request: Request, parts: Parts, response: Response) -> StartedJob:
-    """Check the zip, queue a training on it, and answer where to poll it."""
+    """Check the zip, queue a training on it, and answer where to poll it.
+
+    Errors in the data stop it, unless `repair=auto` mends them or `force=true` says to train all the same.
+    """
     async with received_form(request, parts.files, upload_limit(request)) as form:
-        config = config_from_fields(form.fields)
-        dataset = await run_in_threadpool(take_in, parts, form)
-    return await run_in_threadpool(_start, parts, dataset.id, config, response)
+        wanted = start_from_fields(form.fields)
+        started = await run_in_threadpool(_start_with_upload, parts, form, wanted)
+    return _answer(parts, started, response)
+
+
+def _start_with_upload(parts: Parts, form: Form, wanted: StartRequest) -> Started:
+    upload = form.only_file("file")
+    return start_service.start_with_upload(parts.database, parts.settings, upload, wanted.config, wanted.options)
 
 
 @router.post(
@@ -92,13 +101,26 @@ async def start_with_file(request: Request, parts: Parts, response: Response) ->
     status_code=202,
     response_model=StartedJob,
     summary="Train on an uploaded dataset",
-    responses=problems(errors.DatasetNotFound, errors.InvalidConfig, errors.InvalidRequest),
+    responses=problems(
+        errors.DatasetNotFound,
+        errors.InvalidConfig,
+        errors.InvalidDataset,
+        errors.InvalidRequest,
+        errors.RemedyNotApplicable,
+        errors.StorageFull,
+    ),
     openapi_extra=CONFIG_BODY,
 )
 async def start_with_dataset(file_id: str, request: Request, parts: Parts, response: Response) -> StartedJob:
-    """Queue a training; the configuration comes as a form or as JSON, or not at all."""
-    config = await config_from_body(request)
-    return await run_in_threadpool(_start, parts, file_id, config, response)
+    """Queue a training; the configuration comes as a form or as JSON, or not at all.
+
+    Errors in the data stop it, unless `repair=auto` mends them or `force=true` says to train all the same.
+    """
+    wanted = await start_from_body(request)
+    started = await run_in_threadpool(
+        start_service.start_with_dataset, parts.database, parts.settings, file_id, wanted.config, wanted.options
+    )
+    return _answer(parts, started, response)
 
 
 @router.get(

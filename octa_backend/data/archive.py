@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from octa_backend.data.limits import MIB, mebibytes
 from octa_backend.diagnosis.findings import MAX_SCANS
 from octa_backend.errors import ArchiveTooLarge, InvalidArchive, UnreadableScan, UnsafeArchive
 
-MIB = 1024 * 1024
 RATIO_APPLIES_ABOVE_BYTES = MIB
 """Small members may compress as well as they like: an all-black mask does."""
 
@@ -83,7 +83,7 @@ class Archive:
             _check_safety(entries)
             files = [member for member in entries if not member.is_folder]
             _check_sizes(files, path.stat().st_size, max_files, max_unpacked_bytes, max_ratio)
-            kept = [member for member in files if not _left_behind(member.name)]
+            kept = [member for member in files if not left_behind(member.name)]
             if not kept:
                 raise InvalidArchive("the archive is empty; put a folder of images and a folder of masks into it")
         except BaseException:
@@ -118,11 +118,6 @@ class Archive:
         if len(data) != member.size:
             raise UnreadableScan(f"{name} is damaged in the archive: {len(data)} bytes, {member.size} declared")
         return data
-
-
-def mebibytes(size: int) -> str:
-    """A number of bytes in words: "12.5 MiB"."""
-    return f"{size / MIB:,.1f} MiB"
 
 
 def _open(path: Path, max_files: int) -> zipfile.ZipFile:
@@ -227,7 +222,8 @@ def _plain_path(name: str) -> str:
     return head + "/".join(part for part in parts if part not in ("", "."))
 
 
-def _left_behind(name: str) -> bool:
+def left_behind(name: str) -> bool:
+    """True for what operating systems leave among a user's files: hidden files, previews of pictures."""
     parts = name.split("/")
     return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1].lower() in (
         "thumbs.db",
@@ -258,7 +254,7 @@ def _danger(member: Member) -> str | None:
         "a link": kind == stat.S_IFLNK,
         "a special file": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
         "encrypted": bool(info.flag_bits & _ENCRYPTED_FLAGS),
-        "an archive in the archive": not member.is_folder and not _left_behind(name) and _is_archive(name),
+        "an archive in the archive": not member.is_folder and not left_behind(name) and _is_archive(name),
     }
     return next((danger for danger, is_so in dangers.items() if is_so), None)
 

@@ -1,86 +1,74 @@
-"""From an uploaded zip to a prepared dataset: every file is examined, and all that does not fit is told at once."""
+"""From an upload to a prepared dataset: every file is decoded and measured once, and all that does not fit is told."""
+
+# Shapes: C channels, H x W pixels.
 
 from __future__ import annotations
 
-import io
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octa_backend.data.archive import MIB, Archive, mebibytes
-from octa_backend.data.layouts import find_layout
-from octa_backend.data.masks import MaskValues, classes_of, values_of
+from octa_backend.data.archive import Archive
+from octa_backend.data.examination import Examination, Source
+from octa_backend.data.file_findings import findings_about_files, refusal
+from octa_backend.data.limits import IntakeLimits, check_room
+from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, classes_of, values_of
 from octa_backend.data.pairing import Fault, Pair
-from octa_backend.data.scans import Header, decode_mask, fault_of, read_header, read_image
-from octa_backend.data.splits import apply_split_table, patient_of, read_split_table
+from octa_backend.data.processors import processors
+from octa_backend.data.scans import ImagePixels, MaskPixels, decode_image, decode_mask
+from octa_backend.data.splits import patient_of
+from octa_backend.data.statistics import ScanStatistics, measure_image, measure_mask
 from octa_backend.data.store import MASK_DTYPE, Manifest, StoreWriter
-from octa_backend.diagnosis.findings import Finding, Severity, finding_about_files
-from octa_backend.diagnosis.messages import MESSAGES, render
-from octa_backend.errors import ArchiveTooLarge, InvalidDataset, ScanTooLarge, StorageFull, UnreadableScan
+from octa_backend.data.survey import Survey, opened, reason, survey
+from octa_backend.diagnosis import dataset as checks
+from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.messages import ordered
+from octa_backend.errors import InvalidDataset, ScanTooLarge, UnreadableScan
 from octa_backend.storage.files import folder_written_aside
 
 MIN_SCANS = 2
-MAX_TABLE_BYTES = 16 * MIB
-# No usual format needs more per pixel; with room for what cameras write around the pixels.
-MAX_FILE_BYTES_PER_PIXEL, MAX_FILE_EXTRA_BYTES = 16, 64 * MIB
+TWO_CLASSES = (0, 255)
+"""What masks mean whose values make no sense together: whatever is not 0 is foreground."""
 
-WARNINGS = ("masks_empty_some", "splits_rows_unknown", "scans_without_split")
-ABOUT_ALL_MASKS = ("masks_all_empty", "masks_all_foreground")
-INFOS = ("files_ignored", "masks_passed_over", "alpha_dropped", "channels_mixed")
+Progress = Callable[[int, int], None]
+"""Told how many scans are done, and of how many."""
 
-
-@dataclass(frozen=True, slots=True)
-class IntakeLimits:
-    """How much an upload may hold.
-
-    Attributes:
-        max_files: files in the archive.
-        max_unpacked_bytes: of the archive's members together, and of the prepared arrays together.
-        max_ratio: unpacked by packed bytes, for members above 1 MiB.
-        max_scan_pixels: of one image.
-    """
-
-    max_files: int
-    max_unpacked_bytes: int
-    max_ratio: float
-    max_scan_pixels: int
+Keep = Callable[[Pair, NDArray[Any], NDArray[Any]], None]
+"""Given a scan that could be decoded: its image (C, H, W) and its mask (H, W) of stored values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A dataset that was taken in: what it holds, and warnings and infos about it."""
+    """A dataset that was taken in: what it holds, and what the checks say about it."""
 
     manifest: Manifest
     findings: tuple[Finding, ...]
 
 
-@dataclass(slots=True)
-class _Survey:
-    """What names and headers show, and all that was noticed so far."""
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """One pair after decoding; what could not be decoded is None, and the faults say why."""
 
-    pairs: list[Pair]
-    headers: dict[str, Header] = field(default_factory=dict)
-    noticed: list[Fault] = field(default_factory=list)
-    has_faults: bool = False
-    is_incomplete: bool = False  # a pair was left out, so its mask is not looked at
-
-    def note(self, noticed: Iterable[Fault]) -> None:
-        for fault in noticed:
-            self.noticed.append(fault)
-            self.has_faults |= _severity(fault.code) is Severity.ERROR
-
-    @property
-    def channels(self) -> int:
-        return max((self.headers[pair.image].channels for pair in self.pairs), default=1)
+    pair: Pair
+    image: ImagePixels | None
+    mask: MaskPixels | None
+    faults: tuple[Fault, ...]
+    statistics: ScanStatistics | None
 
 
 def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
     """Check an uploaded zip and write it as a prepared dataset.
+
+    Scans with faults that a remedy can mend are kept as far as they can be read, and the findings say what is wrong:
+    a mask of another size is stretched to its image, and in masks without a plain meaning whatever is not 0 is
+    foreground. Files that cannot be read, or have no partner, are left out.
 
     Args:
         archive: the zip.
@@ -91,192 +79,188 @@ def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip itself is refused; nothing was unpacked.
         StorageFull: the prepared arrays do not fit the disk.
-        InvalidDataset: scans and masks do not fit together; its findings name every fault of every file.
+        InvalidDataset: what is left is no dataset; its findings name every fault of every file.
         FileExistsError: `target` exists.
     """
     if target.exists():
         raise FileExistsError(f"{target} exists")
-    with Archive(
-        archive,
+    with opened_archive(archive, limits) as source, _pool() as executor:
+        surveyed = survey(source, limits, executor)
+        check_room(target.parent, surveyed.prepared_bytes, limits.max_unpacked_bytes)
+        with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
+            kept: list[str] = []
+
+            def keep(pair: Pair, image_CHW: NDArray[Any], mask_HW: NDArray[Any]) -> None:
+                image_CHW = np.repeat(image_CHW, surveyed.channels // image_CHW.shape[0], axis=0)
+                writer.add(pair.name, patient_of(pair.name), pair.split, image_CHW, mask_HW)
+                kept.append(pair.name)
+
+            examination = _examine(source, surveyed, limits, executor, keep)
+            _refuse_no_dataset(examination, len(kept))
+            manifest = writer.finish(examination.mask_values or TWO_CLASSES)
+    return Prepared(manifest, examination.findings)
+
+
+def examine(source: Source, limits: IntakeLimits, progress: Progress | None = None) -> Examination:
+    """Check a zip or a folder without keeping anything; everything that is wrong comes as a finding."""
+    with _pool() as executor:
+        surveyed = survey(source, limits, executor)
+        return _examine(source, surveyed, limits, executor, progress=progress)
+
+
+def opened_archive(path: Path, limits: IntakeLimits) -> Archive:
+    """Open a zip within the limits.
+
+    Raises:
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: it is refused.
+    """
+    return Archive(
+        path,
         max_files=limits.max_files,
         max_unpacked_bytes=limits.max_unpacked_bytes,
         max_ratio=limits.max_ratio,
-    ) as opened:
-        survey = _survey(opened, limits)
-        check_room(target.parent, _prepared_bytes(survey), limits.max_unpacked_bytes)
-        with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
-            masks = _decode(opened, survey, writer, limits.max_scan_pixels)
-            mask_values, faults = classes_of(masks) if masks else ((), [])
-            survey.note(fault for fault in faults if not (survey.is_incomplete and fault.code in ABOUT_ALL_MASKS))
-            _raise_faults(survey)
-            survey.note(Fault("masks_empty_some", file) for file, values in masks.items() if values.is_empty)
-            manifest = writer.finish(mask_values)
-    return Prepared(manifest, _findings(survey.noticed))
+    )
 
 
-def check_room(folder: Path, needed_bytes: int, max_bytes: int) -> None:
-    """Refuse arrays that are larger than allowed, or than the disk has room for.
+def read_pair(source: Source, pair: Pair, limits: IntakeLimits) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """One scan as it can be shown, however faulty its mask is.
+
+    Returns:
+        image (C, H, W) as decoded; mask (H, W): class numbers, or 0 and 1 where the values are no class numbers.
 
     Raises:
-        ArchiveTooLarge: the scans decode to more than `max_bytes`.
-        StorageFull: the disk of `folder` has less than `needed_bytes` left.
+        UnreadableScan, ScanTooLarge: one of its files cannot be decoded.
     """
-    if needed_bytes > max_bytes:
-        raise ArchiveTooLarge(f"the scans decode to {mebibytes(needed_bytes)}, {mebibytes(max_bytes)} are allowed")
-    if needed_bytes > (free := shutil.disk_usage(folder).free):
-        raise StorageFull(f"the scans decode to {mebibytes(needed_bytes)}, the disk has {mebibytes(free)} left")
+    image = decode_image(opened(source, pair.image, limits.max_scan_pixels), pair.image, limits.max_scan_pixels)
+    mask = decode_mask(opened(source, pair.mask, limits.max_scan_pixels), pair.mask, limits.max_scan_pixels)
+    values_HW = _stored_mask(mask, image.values.shape[1:])
+    different = values_of(values_HW)
+    if different.count <= MAX_CLASSES and different.highest <= HIGHEST_CLASS_VALUE:
+        return image.values, values_HW.astype(np.uint8)
+    return image.values, (values_HW != 0).astype(np.uint8)
 
 
-# --- names and headers --------------------------------------------------------------------------------------------
+def _refuse_no_dataset(examination: Examination, kept: int) -> None:
+    """Refuse what no remedy makes a dataset of."""
+    if refused := refusal(examination.findings, enough=kept >= MIN_SCANS):
+        raise InvalidDataset(refused, examination.findings)
 
 
-def _survey(archive: Archive, limits: IntakeLimits) -> _Survey:
-    layout = find_layout(archive.members)
-    survey = _Survey(list(layout.pairs))
-    survey.note((*layout.faults, *layout.notes))
-    survey.note(Fault("duplicate_names", name, f"{n} times") for name, n in archive.duplicates.items())
-    if layout.splits_file:
-        _apply_splits(archive, survey, layout.splits_file)
-    for path in layout.images:
-        _read_one_header(archive, survey, path, limits.max_scan_pixels)
-    if 0 < len(survey.pairs) < MIN_SCANS and not survey.has_faults:
-        survey.note([Fault("too_few_scans", survey.pairs[0].image)])
-    if survey.pairs and all(pair.split in ("val", "test") for pair in survey.pairs):
-        survey.note(Fault("splits_without_train", pair.image, str(pair.split)) for pair in survey.pairs)
-    survey.pairs = [pair for pair in survey.pairs if _same_size(survey, pair)]
-    survey.is_incomplete = len(survey.pairs) < len(layout.pairs)
-    _note_conversions(survey)
-    return survey
+def _examine(
+    source: Source,
+    surveyed: Survey,
+    limits: IntakeLimits,
+    executor: Executor,
+    keep: Keep | None = None,
+    progress: Progress | None = None,
+) -> Examination:
+    faults, statistics = list(surveyed.faults), []
+    wanted = surveyed.readable
+    for done, looked in enumerate(_look_at_all(source, surveyed, limits.max_scan_pixels, executor), 1):
+        faults += looked.faults
+        if looked.statistics is not None:
+            statistics.append(looked.statistics)
+        if keep is not None and looked.image is not None and looked.mask is not None:
+            keep(looked.pair, looked.image.values, _stored_mask(looked.mask, looked.image.values.shape[1:]))
+        if progress is not None:
+            progress(done, len(wanted))
+    if len(surveyed.pairs) < MIN_SCANS and surveyed.pairs:
+        faults.append(Fault("too_few_scans", surveyed.pairs[0].image))
+    mask_values, about_masks = _judge_masks(statistics, complete=len(statistics) == len(surveyed.pairs))
+    faults += about_masks
+    findings = [*findings_about_files(faults), *checks.examine(statistics, mask_values)]
+    return Examination(
+        pairs=tuple(surveyed.pairs),
+        statistics=tuple(statistics),
+        faults=tuple(faults),
+        mask_values=mask_values,
+        findings=ordered(findings),
+    )
 
 
-def _apply_splits(archive: Archive, survey: _Survey, file: str) -> None:
-    try:
-        rows, faults = read_split_table(archive.read(file, MAX_TABLE_BYTES), file)
-    except UnreadableScan as error:
-        survey.note([Fault("splits_not_understood", file, _reason(error, file))])
-        return
-    if not faults:
-        survey.pairs, faults = apply_split_table(survey.pairs, rows, file)
-    survey.note(faults)
-
-
-def _read_one_header(archive: Archive, survey: _Survey, path: str, max_pixels: int) -> None:
-    try:
-        header = read_header(_open(archive, path, max_pixels), path)
-    except UnreadableScan as error:
-        survey.note([Fault("scan_unreadable", path, _reason(error, path))])
-        return
-    if fault := fault_of(header, max_pixels):
-        code, found = fault
-        survey.note([Fault(code, path, found)])
-    else:
-        survey.headers[path] = header
-
-
-def _open(archive: Archive, path: str, max_pixels: int) -> io.BytesIO:
-    return io.BytesIO(archive.read(path, max_pixels * MAX_FILE_BYTES_PER_PIXEL + MAX_FILE_EXTRA_BYTES))
-
-
-def _same_size(survey: _Survey, pair: Pair) -> bool:
-    """Whether both headers are sound and of one size."""
-    image, mask = survey.headers.get(pair.image), survey.headers.get(pair.mask)
-    if not image or not mask:
-        return False
-    if image.size != mask.size:
-        sizes = {"mask": pair.mask, "mask_size": mask.size, "image": pair.image, "image_size": image.size}
-        survey.note([Fault("sizes_differ", pair.mask, f"{mask.size}, {pair.image} {image.size}", sizes)])
-    return image.size == mask.size
-
-
-def _note_conversions(survey: _Survey) -> None:
-    images = {pair.image: survey.headers[pair.image] for pair in survey.pairs}
-    survey.note(Fault("alpha_dropped", path, header.mode) for path, header in images.items() if header.has_alpha)
-    grey = [path for path, header in images.items() if header.channels < survey.channels]
-    survey.note(Fault("channels_mixed", path, images[path].mode) for path in grey)
-
-
-def _prepared_bytes(survey: _Survey) -> int:
-    total = 0
-    for pair in survey.pairs:
-        header = survey.headers[pair.image]
-        total += header.decoded_bytes * survey.channels // header.channels
-        total += header.width * header.height * MASK_DTYPE.itemsize
-    return total
+def _judge_masks(scans: Sequence[ScanStatistics], *, complete: bool) -> tuple[tuple[int, ...], list[Fault]]:
+    """What the masks' values mean together, and which masks are empty. Of masks that nobody saw nothing is said."""
+    plain = {scan.mask: scan.of_mask.values for scan in scans if not scan.of_mask.colours}
+    if not plain:
+        return (), []
+    mask_values, faults = classes_of(plain)
+    if faults:
+        return mask_values, faults if complete and len(plain) == len(scans) else []
+    return mask_values, [Fault("masks_empty_some", file) for file, values in plain.items() if values.is_empty]
 
 
 # --- pixels -------------------------------------------------------------------------------------------------------
 
 
-def _decode(archive: Archive, survey: _Survey, writer: StoreWriter, max_pixels: int) -> dict[str, MaskValues]:
-    """Decode scan by scan, and write while nothing is wrong; returns the values of each mask."""
-    masks: dict[str, MaskValues] = {}
-    for pair in survey.pairs:
-        image_CHW = _decode_image(archive, survey, pair.image, max_pixels)
-        mask_HW = _decode_mask(archive, survey, pair.mask, max_pixels)
-        if mask_HW is None:
-            survey.is_incomplete = True
-        else:
-            masks[pair.mask] = values_of(mask_HW)
-        if image_CHW is None or mask_HW is None or survey.has_faults or not masks[pair.mask].is_storable:
-            continue
-        image_CHW = np.repeat(image_CHW, survey.channels // image_CHW.shape[0], axis=0)
-        writer.add(pair.name, patient_of(pair.name), pair.split, image_CHW, mask_HW)
-    return masks
-
-
-def _decode_image(archive: Archive, survey: _Survey, path: str, max_pixels: int) -> NDArray[Any] | None:
+@contextmanager
+def _pool() -> Iterator[Executor]:
+    """Threads: decoding and NumPy leave the interpreter's lock alone for most of their time."""
+    executor = ThreadPoolExecutor(processors(), thread_name_prefix="intake")
     try:
-        return read_image(_open(archive, path, max_pixels), path, max_pixels)
-    except (UnreadableScan, ScanTooLarge) as error:
-        survey.note([Fault("scan_unreadable", path, _reason(error, path))])
-        return None
+        yield executor
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _decode_mask(archive: Archive, survey: _Survey, path: str, max_pixels: int) -> NDArray[Any] | None:
+def _look_at_all(source: Source, surveyed: Survey, max_pixels: int, executor: Executor) -> Iterator[_Looked]:
+    """Decode and measure in parallel, in order, with few scans in memory at a time."""
+    waiting: deque[Future[_Looked]] = deque()
+    for pair in surveyed.readable:
+        waiting.append(executor.submit(_look, source, pair, max_pixels))
+        if len(waiting) > 2 * processors():
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _look(source: Source, pair: Pair, max_pixels: int) -> _Looked:
+    image: ImagePixels | None = None
+    mask: MaskPixels | None = None
+    faults = []
     try:
-        mask = decode_mask(_open(archive, path, max_pixels), path, max_pixels)
+        image = decode_image(opened(source, pair.image, max_pixels), pair.image, max_pixels)
     except (UnreadableScan, ScanTooLarge) as error:
-        survey.note([Fault("scan_unreadable", path, _reason(error, path))])
-        return None
-    if mask.values is None:
-        colours = ["#{:02x}{:02x}{:02x}".format(*colour) for colour in mask.colours]
-        more = ", …" if mask.colour_count > len(colours) else ""
-        found = f"{mask.colour_count}: {', '.join(colours)}{more}"
-        evidence = {"colours": colours, "colour_count": mask.colour_count}
-        survey.note([Fault("masks_coloured", path, found, evidence)])
-    return mask.values
-
-
-def _reason(error: UnreadableScan | ScanTooLarge, path: str) -> str:
-    """The error's message without the file's name, which stands beside it."""
-    return error.message.removeprefix("mask ").removeprefix(path).strip().removeprefix("is ")
-
-
-# --- the outcome --------------------------------------------------------------------------------------------------
-
-
-def _findings(noticed: Sequence[Fault]) -> tuple[Finding, ...]:
-    """One finding per code, in the order of `MESSAGES`, where errors come first."""
-    by_code: dict[str, dict[str, str]] = {}
-    evidence: dict[str, Mapping[str, Any]] = {}
-    for fault in sorted(noticed, key=lambda fault: fault.file):
-        by_code.setdefault(fault.code, {})[fault.file] = fault.found
-        evidence.setdefault(fault.code, fault.evidence)
-    return tuple(
-        finding_about_files(code, _severity(code), by_code[code], **evidence[code])
-        for code in sorted(by_code, key=list(MESSAGES).index)
+        faults.append(_unreadable(pair.image, error))
+    try:
+        mask = decode_mask(opened(source, pair.mask, max_pixels), pair.mask, max_pixels)
+    except (UnreadableScan, ScanTooLarge) as error:
+        faults.append(_unreadable(pair.mask, error))
+    if image is None or mask is None:
+        return _Looked(pair, image, mask, tuple(faults), None)
+    statistics = ScanStatistics(
+        name=pair.name,
+        image=pair.image,
+        mask=pair.mask,
+        patient=patient_of(pair.name),
+        split=pair.split,
+        of_image=measure_image(image.values, image.alpha),
+        of_mask=measure_mask(mask, image.values),
     )
+    return _Looked(pair, image, mask, (), statistics)
 
 
-def _severity(code: str) -> Severity:
-    return Severity.WARNING if code in WARNINGS else Severity.INFO if code in INFOS else Severity.ERROR
+def _unreadable(path: str, error: UnreadableScan | ScanTooLarge) -> Fault:
+    found = reason(error, path)
+    return Fault("values_not_finite" if "not finite" in found else "scan_unreadable", path, found)
 
 
-def _raise_faults(survey: _Survey) -> None:
-    if not survey.has_faults:
-        return
-    findings = _findings(survey.noticed)
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    count = sum(finding.evidence["count"] for finding in errors)
-    first = render(MESSAGES[errors[0].code], errors[0].evidence, "en")
-    raise InvalidDataset(f"{count} {'fault' if count == 1 else 'faults'} in the archive; first: {first}", findings)
+def _stored_mask(mask: MaskPixels, shape: Sequence[int]) -> NDArray[Any]:
+    """The mask as whole numbers that the store can hold, in the image's size."""
+    values_HW = _plain_values(mask)
+    if values_HW.shape == tuple(shape):
+        return values_HW
+    rows, columns = (
+        np.arange(wanted) * length // wanted for wanted, length in zip(shape, values_HW.shape, strict=True)
+    )
+    stretched_HW: NDArray[Any] = values_HW[rows[:, None], columns]
+    return stretched_HW
+
+
+def _plain_values(mask: MaskPixels) -> NDArray[Any]:
+    """The mask's values; 0 and 255 for a coloured mask, where black is 0, and for values beyond the store's range."""
+    if mask.values is None:
+        assert mask.rgb is not None
+        return np.where(mask.rgb.any(axis=2), np.uint8(255), np.uint8(0))
+    if mask.values.min() < 0 or mask.values.max() > np.iinfo(MASK_DTYPE).max:
+        return np.where(mask.values != 0, np.uint8(255), np.uint8(0))
+    return mask.values

@@ -58,17 +58,33 @@ def classes_of(masks: Mapping[str, MaskValues]) -> tuple[tuple[int, ...], list[F
         masks: file -> its values.
 
     Returns:
-        The value of class 0, 1, …, or nothing; and faults, one per file that does not fit.
+        The value of class 0, 1, …, or nothing where the values make no sense together; and faults, one per file,
+        where all masks are empty or none has background.
     """
     values = sorted(set().union(*(mask.lowest for mask in masks.values())))
     if not all(mask.is_storable for mask in masks.values()):
-        return (), _not_classes(masks)
+        return (), []
     if values == [0]:
         return (), [Fault("masks_all_empty", file) for file in masks]
     if 0 not in values and all(mask.count <= MAX_CLASSES for mask in masks.values()):
-        return (), [Fault("masks_all_foreground", file, _listed(mask)) for file, mask in masks.items()]
-    classes = _two_classes(masks, values) or _numbered_classes(values)
-    return classes, [] if classes else _not_classes(masks)
+        return (), [Fault("masks_all_foreground", file, listed(mask)) for file, mask in masks.items()]
+    return _two_classes(masks, values) or _numbered_classes(values), []
+
+
+def spoilers(masks: Mapping[str, MaskValues]) -> list[str]:
+    """The masks that keep the values from making sense together.
+
+    Those with many values; where there are none, all that are not plain class numbers.
+    """
+    many = [file for file, mask in masks.items() if not mask.is_two_valued and _is_high(mask)]
+    return many or [file for file, mask in masks.items() if _is_high(mask)] or list(masks)
+
+
+def listed(mask: MaskValues) -> str:
+    """The values in words: "256: 0, 1, 2, … 255"."""
+    if mask.count <= 4:
+        return f"{mask.count}: {', '.join(str(value) for value in mask.lowest)}"
+    return f"{mask.count}: {', '.join(str(value) for value in mask.lowest[:3])}, … {mask.highest}"
 
 
 def _two_classes(masks: Mapping[str, MaskValues], values: Sequence[int]) -> tuple[int, ...]:
@@ -82,22 +98,5 @@ def _numbered_classes(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(values) if fit else ()
 
 
-def _not_classes(masks: Mapping[str, MaskValues]) -> list[Fault]:
-    """The masks that spoil it: those with many values; where there are none, all that are not plain class numbers."""
-    many = [file for file, mask in masks.items() if not mask.is_two_valued and _is_high(mask)]
-    offenders = many or [file for file, mask in masks.items() if _is_high(mask)] or list(masks)
-    return [
-        Fault("masks_not_binary", file, _listed(masks[file]), {"unique_values": masks[file].count})
-        for file in offenders
-    ]
-
-
 def _is_high(mask: MaskValues) -> bool:
     return mask.count > MAX_CLASSES or mask.lowest[0] < 0 or mask.highest > HIGHEST_CLASS_VALUE
-
-
-def _listed(mask: MaskValues) -> str:
-    """ "256: 0, 1, 2, … 255"."""
-    if mask.count <= 4:
-        return f"{mask.count}: {', '.join(str(value) for value in mask.lowest)}"
-    return f"{mask.count}: {', '.join(str(value) for value in mask.lowest[:3])}, … {mask.highest}"

@@ -78,6 +78,19 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagePixels:
+    """A decoded scan.
+
+    Attributes:
+        values: (C, H, W), C 1 or 3; uint8, uint16 or float32.
+        alpha: "none", "constant" where an alpha channel that carries nothing was dropped, or "varies".
+    """
+
+    values: NDArray[Any]
+    alpha: str
+
+
+@dataclass(frozen=True, slots=True)
 class MaskPixels:
     """A decoded mask, or the colours that make it none.
 
@@ -85,11 +98,13 @@ class MaskPixels:
         values: (H, W), whole numbers, uint8, uint16 or int64; None for a coloured mask.
         colours: some (red, green, blue) of a coloured mask.
         colour_count: how many different ones it has.
+        rgb: uint8 (H, W, 3), the pixels of a coloured mask; None for others.
     """
 
     values: NDArray[Any] | None
     colours: tuple[tuple[int, int, int], ...] = ()
     colour_count: int = 0
+    rgb: NDArray[np.uint8] | None = None
 
 
 def read_header(source: BinaryIO | Path, name: str) -> Header:
@@ -119,9 +134,22 @@ def read_image(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[A
         UnreadableScan: not an image, damaged, too small, of several frames, or with values that are not finite.
         ScanTooLarge: more than `max_pixels`.
     """
+    return decode_image(source, name, max_pixels).values
+
+
+def decode_image(source: BinaryIO | Path, name: str, max_pixels: int) -> ImagePixels:
+    """As `read_image`, but tells what the alpha channel held that is dropped."""
     with _opened(source, name) as image:
         _check(_header(image), name, max_pixels)
-        return _image_array(_upright(image), name)
+        upright = _upright(image)
+        return ImagePixels(_image_array(upright, name), _alpha(upright))
+
+
+def _alpha(image: Image.Image) -> str:
+    if image.mode not in _ALPHA_MODES:
+        return "none"
+    low, high = image.getchannel(image.getbands()[-1]).getextrema()
+    return "constant" if low == high else "varies"
 
 
 def read_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[Any]:
@@ -287,4 +315,4 @@ def _one_channel(colours_HWC: NDArray[Any]) -> MaskPixels:
         return MaskPixels(np.ascontiguousarray(red))
     packed = np.unique(red.astype(np.uint32) << 16 | green.astype(np.uint32) << 8 | blue)
     named = tuple((int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in packed[:8])
-    return MaskPixels(None, named, len(packed))
+    return MaskPixels(None, named, len(packed), colours_HWC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,17 +45,26 @@ class Finding:
     remedy: Remedy | None = None
 
 
+def verdict_of(findings: Iterable[Finding]) -> str:
+    """`errors`, `warnings` or `clean`; infos are clean."""
+    severities = {finding.severity for finding in findings}
+    return "errors" if Severity.ERROR in severities else "warnings" if Severity.WARNING in severities else "clean"
+
+
 MAX_SCANS = 20
 """How many scans a finding names; its evidence holds the full count."""
 
 
-def finding_about_files(code: str, severity: Severity, details: Mapping[str, str], **evidence: Any) -> Finding:
+def finding_about_files(
+    code: str, severity: Severity, details: Mapping[str, str], remedy: Remedy | None = None, **evidence: Any
+) -> Finding:
     """Group one kind of fault over many files into one finding.
 
     Args:
         code: the finding's code.
         severity: its severity.
         details: file name -> what was found there, in words or numbers.
+        remedy: what would help, or None.
         evidence: further evidence.
 
     Returns:
@@ -65,4 +74,4 @@ def finding_about_files(code: str, severity: Severity, details: Mapping[str, str
     first, found = next(iter(named.items()))
     example = f"{first} ({found})" if found else first
     facts = {"count": len(details), "example": example, "files": named, **evidence}
-    return Finding(code, severity, facts, tuple(named))
+    return Finding(code, severity, facts, tuple(named), remedy=remedy)

@@ -1,182 +1,25 @@
-"""The sentences of the findings, in English and Chinese. Placeholders are keys of a finding's evidence."""
+"""The sentences of all findings, in English and Chinese. Placeholders are keys of a finding's evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.messages_dataset import DATASET_MESSAGES, REMEDY_TITLES
+from octa_backend.diagnosis.messages_files import FILE_MESSAGES
+from octa_backend.diagnosis.messages_training import TRAINING_MESSAGES
+from octa_backend.diagnosis.text import Language, Text, render
 
-Language = Literal["en", "zh"]
+MESSAGES: Mapping[str, Text] = {**FILE_MESSAGES, **DATASET_MESSAGES, **TRAINING_MESSAGES}
 
-
-class Text(NamedTuple):
-    """One sentence in both languages."""
-
-    en: str
-    zh: str
-
-
-MESSAGES: Mapping[str, Text] = {
-    "validation_is_training": Text(
-        "There is only one scan, so it is trained and validated on the same one: its Dice says nothing about others.",
-        "只有一个扫描，训练和验证用的是同一个：其 Dice 不能说明在其他扫描上的效果。",
-    ),
-    "few_validation_scans": Text(
-        "Only {val} scans are left for validation ({train} for training); with fewer than {threshold} the choice of "
-        "the best epoch is uncertain. Add scans, or raise val_fraction.",
-        "验证集只有 {val} 个扫描（训练集 {train} 个）；少于 {threshold} 个时，最佳轮次的选择不可靠。"
-        "请增加扫描，或调大 val_fraction。",
-    ),
-    # --- while a training runs ---
-    "stopped_early": Text(
-        "The validation Dice has not risen for {patience} epochs (patience), so the training ended; the best epoch is "
-        "{best_epoch} with {best_val_dice}. It goes on with more epochs or another lr.",
-        "验证 Dice 已连续 {patience} 轮没有提高（patience），训练提前结束；最佳轮次为第 {best_epoch} 轮，"
-        "Dice 为 {best_val_dice}。增加 epochs 或更换 lr 后可继续训练。",
-    ),
-    "time_used_up": Text(
-        "{max_minutes} minutes are over (max_minutes), so the training ended after {epochs} epochs. It goes on with "
-        "more epochs or another lr.",
-        "已用完 {max_minutes} 分钟（max_minutes），训练在第 {epochs} 轮后结束。增加 epochs 或更换 lr 后可继续训练。",
-    ),
-    "out_of_memory": Text(
-        "{scans} scans at once do not fit into the memory of {device}; from now on it computes {halved} at once and "
-        "averages their gradients, so that a step sees as many as before.",
-        "{device} 的内存无法同时容纳 {scans} 个扫描；此后每次只计算 {halved} 个并对梯度取平均，"
-        "每一步所用的扫描数不变。",
-    ),
-    # --- taking in a dataset: what does not fit ---
-    "masks_not_found": Text(
-        "no masks were found beside {count} images, for example {example}; put them into a folder masks/ beside "
-        "images/ under the same names, or beside their images as name_mask.png",
-        "{count} 个图像旁边没有找到掩膜，例如 {example}；请将掩膜以相同文件名放入与 images/ 并列的 masks/ 文件夹，"
-        "或命名为 name_mask.png 与图像放在一起",
-    ),
-    "images_not_found": Text(
-        "no images were found; put PNG, JPEG, TIFF, BMP or GIF files into a folder images/ and their masks under the "
-        "same names into a folder masks/ beside it",
-        "没有找到图像；请将 PNG、JPEG、TIFF、BMP 或 GIF 文件放入 images/ 文件夹，"
-        "并将同名掩膜放入与之并列的 masks/ 文件夹",
-    ),
-    "images_without_mask": Text(
-        "{count} images have no mask, for example {example}; add a mask of the same name or leave the image out",
-        "{count} 个图像没有掩膜，例如 {example}；请添加同名掩膜或去掉该图像",
-    ),
-    "masks_without_image": Text(
-        "{count} masks have no image, for example {example}; add an image of the same name or leave the mask out",
-        "{count} 个掩膜没有图像，例如 {example}；请添加同名图像或去掉该掩膜",
-    ),
-    "pairing_ambiguous": Text(
-        "{count} images cannot be paired with one mask, for example {example}; keep one image and one mask of a name",
-        "{count} 个图像无法与唯一的掩膜配对，例如 {example}；同一名称请只保留一个图像和一个掩膜",
-    ),
-    "duplicate_names": Text(
-        "{count} names are in the archive more than once, for example {example}; pack each file once",
-        "压缩包中有 {count} 个重复的文件名，例如 {example}；每个文件请只打包一次",
-    ),
-    "volumes_not_supported": Text(
-        "{count} files are volumes, for example {example}; volumes are not supported yet: "
-        "send 2-D images as PNG or TIFF",
-        "{count} 个文件是三维体数据，例如 {example}；目前尚不支持体数据，请上传 PNG 或 TIFF 格式的二维图像",
-    ),
-    "format_not_supported": Text(
-        "{count} files are of a kind that is not read, for example {example}; save them as PNG or TIFF",
-        "{count} 个文件的格式无法读取，例如 {example}；请另存为 PNG 或 TIFF",
-    ),
-    "scan_unreadable": Text(
-        "{count} files cannot be read, for example {example}; save and pack them again as PNG or TIFF",
-        "{count} 个文件无法读取，例如 {example}；请重新保存为 PNG 或 TIFF 后再打包",
-    ),
-    "scan_too_large": Text(
-        "{count} images have too many pixels, for example {example}; cut them into parts or make them smaller",
-        "{count} 个图像的像素过多，例如 {example}；请裁剪或缩小图像",
-    ),
-    "scan_too_small": Text(
-        "{count} images are too small, for example {example}; both sides need at least 16 pixels",
-        "{count} 个图像过小，例如 {example}；两边都至少需要 16 像素",
-    ),
-    "scan_has_frames": Text(
-        "{count} files hold several images, for example {example}; send one scan per file",
-        "{count} 个文件包含多帧图像，例如 {example}；每个文件请只包含一幅扫描图像",
-    ),
-    "sizes_differ": Text(
-        "{count} masks differ in size from their images: mask {mask} is {mask_size} but image {image} is {image_size}; "
-        "export both from the same scan",
-        "{count} 个掩膜与其图像尺寸不同：掩膜 {mask} 为 {mask_size}，而图像 {image} 为 {image_size}；"
-        "请从同一扫描导出二者",
-    ),
-    "too_few_scans": Text(
-        "the archive holds one scan, {example}; training needs at least 2, each with its mask",
-        "压缩包只有一个扫描图像 {example}；训练至少需要 2 个，且各有掩膜",
-    ),
-    "splits_not_understood": Text(
-        "the official split cannot be used, {count} entries are at fault, for example {example}; splits.csv needs a "
-        "column stem with the images' names and a column split with train, val or test, once per scan",
-        "无法使用官方划分，{count} 处有误，例如 {example}；splits.csv 需要 stem 列（图像名称）和 split 列"
-        "（train、val 或 test），每个扫描图像一行",
-    ),
-    "splits_without_train": Text(
-        "the official split keeps all {count} scans for validation and test, for example {example}; "
-        "mark some of them as train",
-        "官方划分将全部 {count} 个扫描图像都用于验证和测试，例如 {example}；请将其中一部分标为 train",
-    ),
-    "masks_coloured": Text(
-        "{count} masks are coloured, for example {example}; a mask holds one number per pixel: 0 for background and "
-        "255 (or a class number) for what is to be found",
-        "{count} 个掩膜是彩色的，例如 {example}；掩膜的每个像素应为一个数：0 表示背景，255（或类别编号）表示目标",
-    ),
-    "masks_not_binary": Text(
-        "{count} masks have values that are neither two nor class numbers up to 32, for example {example}; save masks "
-        "as PNG, not JPEG, without smoothing: 0 for background and 255 (or a class number) for what is to be found",
-        "{count} 个掩膜的取值既不是两种，也不是 32 以内的类别编号，例如 {example}；请将掩膜保存为 PNG（不要用 JPEG），"
-        "不做平滑：0 表示背景，255（或类别编号）表示目标",
-    ),
-    "masks_all_empty": Text(
-        "all {count} masks are empty, for example {example}; every pixel is 0, so there is nothing to learn",
-        "全部 {count} 个掩膜都是空的，例如 {example}；所有像素均为 0，没有可学习的内容",
-    ),
-    "masks_all_foreground": Text(
-        "none of the {count} masks has background, for example {example}; background is 0",
-        "全部 {count} 个掩膜都没有背景，例如 {example}；背景的值应为 0",
-    ),
-    # --- taking in a dataset: what is good to know ---
-    "masks_empty_some": Text(
-        "{count} masks are empty, for example {example}; keep them if there is nothing to find in those scans",
-        "{count} 个掩膜是空的，例如 {example}；如果这些扫描图像中确实没有目标，可以保留",
-    ),
-    "splits_rows_unknown": Text(
-        "{count} rows of the official split name no scan of the archive, for example {example}",
-        "官方划分中有 {count} 行不对应压缩包中的任何扫描图像，例如 {example}",
-    ),
-    "scans_without_split": Text(
-        "{count} scans are not in the official split, for example {example}; they are used for training",
-        "{count} 个扫描图像不在官方划分中，例如 {example}；它们将用于训练",
-    ),
-    "files_ignored": Text(
-        "{count} files are neither image nor mask and were ignored, for example {example}",
-        "{count} 个文件既不是图像也不是掩膜，已忽略，例如 {example}",
-    ),
-    "masks_passed_over": Text(
-        "{count} further masks (a second grader's, or a field of view) were ignored, for example {example}",
-        "{count} 个额外的掩膜（第二位标注者或视野掩膜）已忽略，例如 {example}",
-    ),
-    "alpha_dropped": Text(
-        "{count} images have transparency, for example {example}; it was dropped",
-        "{count} 个图像带有透明通道，例如 {example}；透明通道已去除",
-    ),
-    "channels_mixed": Text(
-        "{count} images are grey among coloured ones, for example {example}; all were made RGB",
-        "{count} 个图像是灰度图而其余为彩色，例如 {example}；已全部转换为 RGB",
-    ),
-}
-
-REMEDY_TITLES: Mapping[str, Text] = {}
+_GRAVEST_FIRST = list(Severity)
 
 
-def render(text: Text, evidence: Mapping[str, Any], language: Language) -> str:
-    """Fill the placeholders of one sentence."""
-    return (text.zh if language == "zh" else text.en).format_map(evidence)
+def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, then warnings, then infos; within them in the order of `MESSAGES`."""
+    codes = list(MESSAGES)
+    return tuple(sorted(findings, key=lambda found: (_GRAVEST_FIRST.index(found.severity), codes.index(found.code))))
 
 
 def describe(finding: Finding, language: Language) -> dict[str, Any]:

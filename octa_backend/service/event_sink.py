@@ -84,11 +84,12 @@ class EventSink:
 
 
 NAMES = {"bce": "BCE", "ce": "CE", "dice": "Dice"}
+"""How the log spells components; others stand there as they are named."""
 
 
 def epoch_line(report: EpochFinished, epochs: int) -> str:
     """The line of the log that people read and grep for."""
-    parts = ", ".join(f"{NAMES[name]}: {value:.4f}" for name, value in report.loss_components.items())
+    parts = ", ".join(f"{NAMES.get(name, name)}: {value:.4f}" for name, value in report.loss_components.items())
     return (
         f"Epoch [{report.epoch}/{epochs}] | Train Loss: {report.train_loss:.4f} ({parts}) "
         f"| Val Dice: {report.val_dice:.4f}"

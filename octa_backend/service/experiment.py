@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -10,8 +11,12 @@ from octa_backend.data.splits import Splits, assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.training import split_findings
+from octa_backend.inference.pictures import png
+from octa_backend.storage.files import write_aside
+from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.checkpoint import Checkpoints, load_weights
+from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
@@ -19,6 +24,8 @@ from octa_backend.training.losses import make_loss
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.trainer import Outcome, build_network
+
+AUGMENTATION_FILE = "augmentation.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def design(
     earlier: Plan | None,
     should_stop: ShouldStop = lambda: False,
 ) -> Experiment:
-    """Resolve the plan and divide the scans.
+    """Divide the scans and resolve the plan.
 
     Args:
         store: the dataset.
@@ -68,15 +75,24 @@ def design(
             decide otherwise halfway.
         should_stop: asked while the learning rate is searched for, where it is `auto`.
     """
+    splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
     device = pick_device(wanted_device)
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
     else:
-        plan = make_plan(config, store.manifest, probe(device))
+        plan = make_plan(config, store.manifest, probe(device), lambda: class_pixels(store, splits.train))
         plan = plan.with_rate_of(earlier) if earlier else plan
-    splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
     data = TrainingData(store, splits.train, splits.val, splits.test)
     return Experiment(complete_plan(plan, data, should_stop), data, splits)
+
+
+def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:
+    """Draw what the network will see into a folder, once; nothing where nothing is augmented."""
+    path = folder / AUGMENTATION_FILE
+    if run.plan.config.augmentation == "none" or path.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_aside(path, png(augmentation_sheet(run.data, run.plan)))
 
 
 def score_test_split(run: Experiment, checkpoints: Checkpoints, should_stop: ShouldStop) -> list[Evaluated]:

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from octa_backend.data.intake import prepare
+from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
-from octa_backend.errors import InvalidConfig
+from octa_backend.errors import InvalidConfig, InvalidDataset
 from octa_backend.service import model_service
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.epoch_history import HISTORY_FILE, recorded
-from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
+from octa_backend.service.experiment import (
+    Experiment,
+    Source,
+    design,
+    keep_augmentation_sheet,
+    make_card,
+    score_test_split,
+)
+from octa_backend.service.repair_service import automatic, safe_remedies, write_repaired_copy
+from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
-from octa_backend.storage.files import write_aside
+from octa_backend.storage.files import remove, write_aside
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import Plan
@@ -41,12 +50,14 @@ class LocalTraining:
     run: Experiment
     source: Source
     findings: tuple[Finding, ...]
+    config_changes: dict[str, Any]
     out: Path
     config: TrainConfig
 
     def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
         """Train, score the test split once, and write the model to `out/model`."""
         _keep_plan(self.out, self.config, self.run.plan)
+        keep_augmentation_sheet(self.run, self.out)
         checkpoints = Checkpoints(self.out / "checkpoints")
         emit = recorded(emit, self.out / HISTORY_FILE)
         outcome = fit(self.run.data, self.run.plan, checkpoints=checkpoints, emit=emit, should_stop=should_stop)
@@ -59,7 +70,9 @@ class LocalTraining:
         return LocalResult(folder, outcome, card)
 
 
-def open_training(archive: Path, out: Path, config: TrainConfig, settings: Settings) -> LocalTraining:
+def open_training(
+    archive: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions
+) -> LocalTraining:
     """Check a zip and plan a training on it.
 
     Args:
@@ -67,6 +80,7 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
         out: a folder for everything; if it holds a training of the same zip, that goes on.
         config: what to compute.
         settings: limits and device.
+        options: what to do where the checks find errors.
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
@@ -76,14 +90,31 @@ def open_training(archive: Path, out: Path, config: TrainConfig, settings: Setti
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     out.mkdir(parents=True, exist_ok=True)
     folder, mark = out / "dataset", out / "dataset.sha256"
-    findings: tuple[Finding, ...] = ()
-    if not folder.exists():
-        mark.write_text(digest, "utf-8")
-        findings = prepare(archive, folder, limits(settings)).findings
-    elif mark.read_text("utf-8") != digest:
+    if folder.exists() and mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
+    mark.write_text(digest, "utf-8")
+    findings = () if folder.exists() else _take_in(archive, folder, settings, options)
+    try:
+        config, changes = judge(findings, config, options)
+    except InvalidDataset:
+        remove(folder)
+        raise
     run = design(DatasetStore(folder), config, settings.device, _earlier_plan(out, config))
-    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, out, config)
+    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, changes, out, config)
+
+
+def _take_in(archive: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
+    """Prepare the zip, or its repaired copy where that is wanted and changes something."""
+    findings = prepare(archive, folder, limits(settings)).findings
+    if options.repair != "auto" or not safe_remedies(findings):
+        return findings
+    copy = folder.with_name("repaired.zip")
+    with opened_archive(archive, limits(settings)) as source:
+        examination = examine(source, limits(settings))
+        if not write_repaired_copy(source, examination, automatic, copy, limits(settings)):
+            return findings
+    remove(folder)
+    return prepare(copy, folder, limits(settings)).findings
 
 
 PLAN_FILE = "plan.json"

@@ -19,7 +19,7 @@ from octa_backend.storage.tables import Job, Model
 
 WEIGHTS_FILE = "weights.safetensors"
 CARD_FILE = "card.json"
-RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "pillow")
+RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
 
 
 def write_model(folder: Path, weights: Path, card: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ class PredictService:
             UnreadableScan, ScanTooLarge: the file is no image, or has too many pixels.
         """
         image = read_image(source, name, self._settings.max_scan_pixels)
-        predictor = self._predictor(model.id)
+        predictor = self.predictor(model.id)
 
         from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
 
@@ -79,7 +79,8 @@ class PredictService:
         }
         return Answer(body, mask_png)
 
-    def _predictor(self, model_id: str) -> Predictor:
+    def predictor(self, model_id: str) -> Predictor:
+        """The model in memory, loaded where it is not."""
         with self._lock:
             predictor = self._loaded.pop(model_id, None)
             if predictor is None:

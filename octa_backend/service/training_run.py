@@ -8,7 +8,14 @@ from typing import Any
 from octa_backend.data.store import DatasetStore
 from octa_backend.service import attempt_service, model_service
 from octa_backend.service.event_sink import EventSink
-from octa_backend.service.experiment import Experiment, Source, design, make_card, score_test_split
+from octa_backend.service.experiment import (
+    Experiment,
+    Source,
+    design,
+    keep_augmentation_sheet,
+    make_card,
+    score_test_split,
+)
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -33,6 +40,7 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     checkpoints = Checkpoints(files.checkpoints(job.id))
     sink = EventSink(database, order, config.epochs)
     _begin(order, database, sink, run, checkpoints)
+    keep_augmentation_sheet(run, files.job(job.id))
     outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)
     sink.write()
     tested = score_test_split(run, checkpoints, should_stop) if outcome.finished else []

@@ -45,7 +45,10 @@ class Base(DeclarativeBase):
 
 
 class Dataset(Base):
-    """An uploaded, checked dataset. `id` is the `file_id` of the API, taken from the zip's SHA-256."""
+    """An uploaded, checked dataset. `id` is the `file_id` of the API, taken from the zip's SHA-256.
+
+    A repaired one names the dataset it was made from, and what was changed (`service.repair_service.Repair`).
+    """
 
     __tablename__ = "datasets"
 
@@ -59,6 +62,8 @@ class Dataset(Base):
     foreground_fraction: Mapped[float]
     splits: Mapped[dict[str, Any]]
     findings: Mapped[list[Any]]
+    parent_file_id: Mapped[str | None]
+    repairs: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     size_bytes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
 

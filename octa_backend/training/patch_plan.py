@@ -10,7 +10,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_plan import Decide
 
 FAST_PATCH = {2: 512, 3: 128}
-SLOW_PATCH = {2: 192, 3: 64}
+SLOW_PATCH = {2: 256, 3: 64}
 """Sides in pixels or voxels, by the number of spatial axes."""
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
@@ -30,8 +30,8 @@ def choose_patch_size(spatial_dims: int, fast: bool) -> tuple[int, str]:
         return size, f"scans up to {size} pixels are trained whole on this device"
     form = "square" if spatial_dims == 2 else "cube"
     return size, (
-        f"without fast bf16 an epoch of whole scans takes too long; a new {size}-pixel {form} of each scan per "
-        "epoch learns more in the same time"
+        f"without fast bf16 an epoch of whole scans takes long; a new {size}-pixel {form} of each scan per epoch "
+        "shows enough of it"
     )
 
 

@@ -16,7 +16,8 @@ def test_an_upload_is_answered_with_the_dataset_and_where_it_is(api):
     digest = hashlib.sha256(ZIP).hexdigest()
     assert (found["file_id"], found["sha256"], found["name"]) == (digest[:20], digest, "scans.zip")
     assert (found["scans"], found["channels"], found["classes"], found["spatial_dims"]) == (3, 1, 2, 2)
-    assert (found["splits"], found["findings"], found["size_bytes"]) == ({}, [], len(ZIP))
+    assert (found["splits"], found["repairs"], found["size_bytes"]) == ({}, [], len(ZIP))
+    assert [finding["code"] for finding in found["findings"]] == ["few_scans"]
     assert answer.headers["location"] == f"/datasets/{found['file_id']}"
     assert api.get(answer.headers["location"]).json() == found
 
@@ -31,7 +32,7 @@ def test_the_same_zip_again_is_the_same_dataset(api):
 def test_findings_of_a_dataset_follow_the_language_asked_for(api):
     file_id = api.upload(zip_bytes(dataset() | {"notes.txt": b"x"})).json()["file_id"]
     messages = {
-        language: api.get(f"/datasets/{file_id}", headers={"Accept-Language": language}).json()["findings"][0][
+        language: api.get(f"/datasets/{file_id}", headers={"Accept-Language": language}).json()["findings"][-1][
             "message"
         ]
         for language in ("en", "zh")
@@ -76,10 +77,10 @@ def test_a_dataset_stays_while_a_job_uses_it(api, file_id):
 
 
 def test_faults_come_with_findings_that_name_the_files(api):
-    answer = api.upload(zip_bytes(dataset() | {"masks/2.png": b"no image"}))
+    answer = api.upload(zip_bytes(dataset() | {"masks/2.png": b"no image"}), "/train/start-with-file")
     problem = answer.json()
     assert (answer.status_code, problem["type"]) == (422, "urn:octa:invalid-dataset")
-    [finding] = problem["findings"]
+    [finding] = [one for one in problem["findings"] if one["severity"] == "error"]
     assert (finding["code"], finding["severity"], finding["scans"]) == ("scan_unreadable", "error", ["masks/2.png"])
     assert "masks/2.png" in problem["detail"]
     json.dumps(finding["evidence"])

@@ -124,7 +124,7 @@ def test_findings_of_a_dataset_follow_the_language_asked_for(api):
 
     english, chinese = message("en"), message("zh-CN,zh;q=0.9,en;q=0.8")
     assert "no masks were found" in english
-    assert "没有找到掩膜" in chinese
+    assert "没有找到掩码" in chinese
     assert message("fr, zh;q=0.2, en;q=0.7") == english
     assert message("fr") == english
     assert message("zh;q=oops, en") == english
@@ -133,7 +133,7 @@ def test_findings_of_a_dataset_follow_the_language_asked_for(api):
 def test_the_language_of_the_settings_is_used_where_none_is_asked_for(settings, database):
     with Api(settings.model_copy(update={"language": "zh"})) as api:
         problem = is_problem(api.upload(one_image_without_mask()), 422)
-    assert "没有找到掩膜" in problem["findings"][0]["message"]
+    assert "没有找到掩码" in problem["findings"][0]["message"]
 
 
 def one_image_without_mask() -> bytes:

@@ -36,7 +36,8 @@ def test_a_zip_with_fields_starts_a_job_and_says_where_to_poll_it(api):
     answer = api.upload(ZIP, "/train/start-with-file", epochs="7", lr="0.001", model="unet", pos_weight="")
     assert answer.status_code == 202
     started = answer.json()
-    assert set(started) == {"job_id", "file_id", "state", "progress_url"}
+    assert set(started) == {"job_id", "file_id", "state", "progress_url", "repairs", "config_changes"}
+    assert (started["repairs"], started["config_changes"]) == ([], {})
     assert started["state"] == "queued"
     assert answer.headers["location"] == started["progress_url"] == f"/train/progress/{started['job_id']}"
     config = api.get(f"/train/jobs/{started['job_id']}").json()["config"]
@@ -120,6 +121,15 @@ def test_progress_of_a_running_job_has_the_shape_of_the_contract(api, file_id):
     assert found["latest"]["loss_components"] == {"bce": 0.3, "dice": 0.5}
     assert found["latest"]["gradient_norms"]["encoder_conv1"] == 0.05
     assert found["created_at"].endswith(("Z", "+00:00"))
+
+
+def test_a_job_that_ended_early_and_well_is_wholly_done(api, file_id):
+    job_id = api.start(file_id, epochs=10)
+    api.tick()
+    work(api, job_id, 4)
+    end(api, job_id, JobState.SUCCEEDED)
+    found = progress(api, job_id).json()
+    assert (found["epoch"], found["epochs"], found["percent"]) == (4, 10, 100.0)
 
 
 def test_progress_sends_reports_since_an_epoch(api, file_id):

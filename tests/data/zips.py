@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from octa_backend.data.intake import IntakeLimits, Prepared, prepare
+from octa_backend.data.intake import Prepared, prepare
+from octa_backend.data.limits import IntakeLimits
 
 LIMITS = IntakeLimits(max_files=1000, max_unpacked_bytes=64 * 2**20, max_ratio=200.0, max_scan_pixels=1_000_000)
 SIZE = 24

@@ -80,7 +80,7 @@ def test_findings_about_the_split_have_all_that_their_sentences_need():
 def test_finding_about_files_has_all_that_its_sentence_needs():
     found = finding_about_files("images_without_mask", Severity.ERROR, {"7.png": ""})
     assert describe(found, "en")["message"].startswith("1 images have no mask, for example 7.png;")
-    assert describe(found, "zh")["message"].startswith("1 个图像没有掩膜，例如 7.png；")
+    assert describe(found, "zh")["message"].startswith("1 个图像没有掩码，例如 7.png；")
 
 
 def test_remedy_is_described_with_its_title_and_changes(monkeypatch):

@@ -71,7 +71,7 @@ def test_official_splits_are_counted(database, settings):
 
 def test_findings_are_kept_with_the_dataset(database, settings):
     found = take_in(database, settings, zip_bytes(dataset() | {"notes.txt": b"hello"}))
-    assert [finding_store.from_row(row).code for row in found.findings] == ["files_ignored"]
+    assert [finding_store.from_row(row).code for row in found.findings] == ["few_scans", "files_ignored"]
 
 
 def test_the_same_content_again_is_the_same_dataset_under_its_first_name(database, settings, files):
@@ -112,9 +112,9 @@ def test_a_zip_that_is_none_leaves_nothing(database, settings):
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_zip_with_faults_leaves_nothing(database, settings):
+def test_a_zip_of_which_no_dataset_can_be_made_leaves_nothing(database, settings):
     with pytest.raises(InvalidDataset):
-        take_in(database, settings, zip_bytes(dataset() | {"masks/1.png": b"not a mask"}))
+        take_in(database, settings, zip_bytes(dataset() | {f"masks/{n}.png": b"not a mask" for n in (1, 2)}))
 
 
 @pytest.mark.usefixtures("nothing_left")

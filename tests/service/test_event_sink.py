@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import event, select
 
@@ -144,3 +146,8 @@ def test_an_attempt_that_was_taken_away_writes_nothing_more(database, order, sin
 def test_the_line_of_the_log_reads_as_people_know_it():
     expected = "Epoch [3/10] | Train Loss: 0.4000 (BCE: 0.3000, Dice: 0.5000) | Val Dice: 0.8120"
     assert epoch_line(an_epoch(3, val_dice=0.812), 10) == expected
+
+
+def test_the_line_of_the_log_names_the_components_of_every_loss():
+    epoch = replace(an_epoch(3), loss_components={"focal": 0.3, "dice": 0.5})
+    assert "(focal: 0.3000, Dice: 0.5000)" in epoch_line(epoch, 10)

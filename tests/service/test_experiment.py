@@ -3,10 +3,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from PIL import Image
 
 from octa_backend.data.store import DatasetStore
-from octa_backend.service.experiment import Source, design, make_card, summarise
+from octa_backend.service import experiment
+from octa_backend.service.experiment import Source, design, keep_augmentation_sheet, make_card, summarise
 from octa_backend.training.checkpoint import Best
+from octa_backend.training.class_balance import class_pixels, foreground_weight
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import Evaluated
 from octa_backend.training.metrics import ScanScore
@@ -14,6 +17,7 @@ from octa_backend.training.plan import make_plan
 from octa_backend.training.precision import Hardware
 from octa_backend.training.trainer import Outcome
 from tests.data.zips import dataset, take_in
+from tests.tiny import synthetic_pairs, write_store
 
 HARDWARE = Hardware("cpu", 0.0, False)
 
@@ -49,6 +53,32 @@ def test_a_run_that_is_stopped_while_its_rate_is_searched_for_leaves_it_open(sto
     config = TrainConfig(model="tiny_unet", lr="auto")
     run = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE), lambda: True)
     assert run.plan.config.lr == "auto"
+
+
+def test_weights_that_are_left_open_come_from_the_training_scans_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "probe", lambda device: HARDWARE)
+    store = write_store(tmp_path / "store", synthetic_pairs(4))
+    run = design(store, TrainConfig(pos_weight="auto"), "cpu", None)
+    assert run.plan.config.pos_weight == foreground_weight(class_pixels(store, run.splits.train))
+    assert run.plan.config.pos_weight != foreground_weight(class_pixels(store, range(4)))
+
+
+def test_what_the_network_will_see_is_drawn_once(store, tmp_path):
+    run = design(store, TrainConfig(), "cpu", make_plan(TrainConfig(), store.manifest, HARDWARE))
+    picture = tmp_path / "job" / "augmentation.png"
+    keep_augmentation_sheet(run, picture.parent)
+    with Image.open(picture) as drawn:
+        assert (drawn.format, drawn.mode) == ("PNG", "RGB")
+    picture.write_bytes(b"of the first attempt")
+    keep_augmentation_sheet(run, picture.parent)
+    assert picture.read_bytes() == b"of the first attempt"
+
+
+def test_nothing_is_drawn_where_nothing_is_augmented(store, tmp_path):
+    config = TrainConfig(augmentation="none")
+    run = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE))
+    keep_augmentation_sheet(run, tmp_path / "job")
+    assert not (tmp_path / "job").exists()
 
 
 def test_the_same_seed_divides_the_scans_the_same_way_and_all_are_used(store):

@@ -29,7 +29,7 @@ def reason_for(plan, field):
 
 @pytest.mark.parametrize(
     ("hardware", "precision", "patch_size", "channels_last"),
-    [(SLOW, "fp32", 192, False), (FAST, "bf16", 512, True), (GPU, "bf16", 512, True), (OLD_GPU, "fp32", 512, True)],
+    [(SLOW, "fp32", 256, False), (FAST, "bf16", 512, True), (GPU, "bf16", 512, True), (OLD_GPU, "fp32", 512, True)],
 )
 def test_what_is_auto_is_resolved_for_the_device(hardware, precision, patch_size, channels_last):
     plan = make_plan(TrainConfig(), ONE_SIZE, hardware)
@@ -61,7 +61,7 @@ def test_what_the_user_set_wins_and_needs_no_reason():
 def test_what_is_not_auto_stays():
     config = TrainConfig(epochs=3, lr=0.01, batch_size=2, model="unet", seed=7, pos_weight=2)
     plan = make_plan(config, ONE_SIZE, SLOW)
-    assert plan.config == config.model_copy(update={"precision": "fp32", "patch_size": 192})
+    assert plan.config == config.model_copy(update={"precision": "fp32", "patch_size": 256})
 
 
 def test_several_classes_take_the_softmax_loss_with_a_reason():

@@ -1,0 +1,120 @@
+"""Faults of files: small zips with real encoded images, one fault each."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from planting import Scan, binary
+
+Files = dict[str, bytes]
+Change = Callable[[Files, Scan, np.random.Generator], None]
+
+
+@dataclass(frozen=True)
+class FileFault:
+    """One kind of fault, planted in two scans of a zip; `names` says what the finding names: scans or their files."""
+
+    code: str
+    label: str
+    change: Change
+    names: str = "scan"
+    runs: int = 5
+
+    def write(self, path: Path, scans: Sequence[Scan], rng: np.random.Generator) -> frozenset[str]:
+        """Write the zip; returns the names that the finding should give."""
+        files: Files = {}
+        for scan in scans:
+            files[image_of(scan)] = png(picture(scan))
+            files[mask_of(scan)] = png(Image.fromarray(binary(scan)))
+        chosen = [scans[int(at)] for at in rng.choice(len(scans), min(2, len(scans) - 1), replace=False)]
+        for scan in chosen:
+            self.change(files, scan, rng)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        named: dict[str, Callable[[Scan], str]] = {"scan": lambda s: s.name, "image": image_of, "mask": mask_of}
+        return frozenset(named[self.names](scan) for scan in chosen)
+
+
+def image_of(scan: Scan) -> str:
+    return f"images/{scan.name}.png"
+
+
+def mask_of(scan: Scan) -> str:
+    return f"masks/{scan.name}.png"
+
+
+def picture(scan: Scan) -> Image.Image:
+    return Image.fromarray(scan.image[0] if len(scan.image) == 1 else scan.image.transpose(1, 2, 0))
+
+
+def png(image: Image.Image) -> bytes:
+    return encoded(image, "PNG")
+
+
+def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def cut_image(files: Files, scan: Scan, rng: np.random.Generator) -> None:
+    content = files[image_of(scan)]
+    files[image_of(scan)] = content[: int(len(content) * rng.uniform(0.1, 0.8))]
+
+
+def text_for_mask(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    files[mask_of(scan)] = b"not a picture"
+
+
+def without_mask(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    del files[mask_of(scan)]
+
+
+def without_image(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    del files[image_of(scan)]
+
+
+def enlarged_mask(files: Files, scan: Scan, rng: np.random.Generator) -> None:
+    mask = Image.fromarray(binary(scan))
+    factor = float(rng.choice([0.5, 2]))
+    files[mask_of(scan)] = png(mask.resize([round(factor * side) for side in mask.size], Image.Resampling.NEAREST))
+
+
+def jpeg_mask(files: Files, scan: Scan, rng: np.random.Generator) -> None:
+    """A JPEG under the name of a PNG: formats are told by content."""
+    files[mask_of(scan)] = encoded(Image.fromarray(binary(scan)), "JPEG", quality=int(rng.integers(40, 95)))
+
+
+def red_mask(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    """Foreground in dark red."""
+    red = Image.composite(
+        Image.new("RGB", scan.inside.shape[::-1], "#c02020"),
+        Image.new("RGB", scan.inside.shape[::-1], "#000000"),
+        Image.fromarray(binary(scan)),
+    )
+    files[mask_of(scan)] = png(red)
+
+
+def image_with_alpha(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    image = picture(scan).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    files[image_of(scan)] = png(image)
+
+
+FILE_FAULTS = (
+    FileFault("scan_unreadable", "image cut off", cut_image, "image"),
+    FileFault("scan_unreadable", "mask is text", text_for_mask, "mask"),
+    FileFault("images_without_mask", "mask left out", without_mask, "image"),
+    FileFault("masks_without_image", "image left out", without_image, "mask"),
+    FileFault("sizes_differ", "mask scaled", enlarged_mask, "mask"),
+    FileFault("masks_not_binary", "JPEG", jpeg_mask),
+    FileFault("masks_coloured", "RGB", red_mask),
+    FileFault("alpha_varies", "RGBA", image_with_alpha),
+)

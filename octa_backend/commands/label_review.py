@@ -1,0 +1,48 @@
+"""The part of `octa diagnose` that holds masks against a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from octa_backend.commands.predict import find_model
+from octa_backend.data.examination import Examination, Source
+from octa_backend.data.intake import read_pair
+from octa_backend.data.limits import IntakeLimits
+from octa_backend.diagnosis.messages import ordered
+from octa_backend.inference.label_review import Labelled, LabelReview
+from octa_backend.service.diagnosis_service import judge_labels
+from octa_backend.service.predict_service import load_predictor
+from octa_backend.settings import Settings
+
+
+def review_labels(
+    errors: Console, source: Source, examination: Examination, allowed: IntakeLimits, settings: Settings, model: str
+) -> tuple[Examination, list[LabelReview]]:
+    """Compare the masks with a model's confident predictions; the official test split is left alone.
+
+    Returns:
+        The examination with the finding about labels, if there is one; and the scans, the most suspicious first.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    predictor = load_predictor(find_model(settings, model), settings.device)
+    measured = {scan.name for scan in examination.statistics if scan.split != "test"}
+    pairs = [pair for pair in examination.pairs if pair.name in measured]
+
+    def scans() -> Iterator[Labelled]:
+        for pair in pairs:
+            image_CHW, mask_HW = read_pair(source, pair, allowed)
+            yield pair.name, image_CHW, np.asarray(mask_HW > 0)
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("predicting", total=len(pairs))
+        labels = judge_labels(predictor, scans(), lambda: bar.advance(task))
+    findings = ordered([*examination.findings, *labels.findings])
+    return replace(examination, findings=findings), list(labels.reviews)

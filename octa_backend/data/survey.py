@@ -1,0 +1,127 @@
+"""What names and headers show of an upload before a pixel is decoded: which files are scans, and how large."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from octa_backend.data.examination import Source
+from octa_backend.data.layouts import find_layout
+from octa_backend.data.limits import MIB, IntakeLimits
+from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.scans import Header, fault_of, read_header
+from octa_backend.data.splits import apply_split_table, read_split_table
+from octa_backend.data.store import MASK_DTYPE
+from octa_backend.errors import ScanTooLarge, UnreadableScan
+
+MAX_TABLE_BYTES = 16 * MIB
+# No usual format needs more per pixel; with room for what cameras write around the pixels.
+MAX_FILE_BYTES_PER_PIXEL, MAX_FILE_EXTRA_BYTES = 16, 64 * MIB
+
+
+@dataclass(slots=True)
+class Survey:
+    """The scans by name, the headers of their files, and what was noticed so far.
+
+    Attributes:
+        pairs: as the files' names show them.
+        headers: path -> header, of the files whose header is one of a scan.
+        faults: what does not fit, and what is good to know.
+    """
+
+    pairs: list[Pair]
+    headers: dict[str, Header] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def readable(self) -> list[Pair]:
+        """The pairs that are worth decoding."""
+        return [pair for pair in self.pairs if pair.image in self.headers and pair.mask in self.headers]
+
+    @property
+    def channels(self) -> int:
+        """Of the prepared images: the most that one of them has."""
+        return max((self.headers[pair.image].channels for pair in self.readable), default=1)
+
+    @property
+    def prepared_bytes(self) -> int:
+        """Size of the prepared arrays, at most."""
+        total = 0
+        for pair in self.readable:
+            header = self.headers[pair.image]
+            total += header.decoded_bytes * self.channels // header.channels
+            total += header.width * header.height * MASK_DTYPE.itemsize
+        return total
+
+
+def survey(source: Source, limits: IntakeLimits, executor: Executor) -> Survey:
+    """Pair the files by their names, apply an official split, and read every header."""
+    layout = find_layout(source.members)
+    found = Survey(list(layout.pairs), faults=[*layout.faults, *layout.notes])
+    found.faults += [Fault("duplicate_names", name, f"{n} times") for name, n in source.duplicates.items()]
+    if layout.splits_file:
+        _apply_splits(source, found, layout.splits_file)
+    outcomes = executor.map(lambda path: _read_one_header(source, path, limits.max_scan_pixels), layout.images)
+    for path, outcome in zip(layout.images, outcomes, strict=True):
+        if isinstance(outcome, Fault):
+            found.faults.append(outcome)
+        else:
+            found.headers[path] = outcome
+    if found.pairs and all(pair.split in ("val", "test") for pair in found.pairs):
+        found.faults += [Fault("splits_without_train", pair.image, str(pair.split)) for pair in found.pairs]
+    found.faults += _different_sizes(found)
+    found.faults += _conversions(found)
+    return found
+
+
+def opened(source: Source, path: str, max_pixels: int) -> io.BytesIO:
+    """One file of an upload, in memory.
+
+    Raises:
+        UnreadableScan: it is damaged, or far larger than an image of `max_pixels` can be.
+    """
+    return io.BytesIO(source.read(path, max_pixels * MAX_FILE_BYTES_PER_PIXEL + MAX_FILE_EXTRA_BYTES))
+
+
+def reason(error: UnreadableScan | ScanTooLarge, path: str) -> str:
+    """The error's message without the file's name, which stands beside it."""
+    return error.message.removeprefix("mask ").removeprefix(path).strip().removeprefix("is ")
+
+
+def _apply_splits(source: Source, found: Survey, file: str) -> None:
+    try:
+        rows, faults = read_split_table(source.read(file, MAX_TABLE_BYTES), file)
+    except UnreadableScan as error:
+        found.faults.append(Fault("splits_not_understood", file, reason(error, file)))
+        return
+    if not faults:
+        found.pairs, faults = apply_split_table(found.pairs, rows, file)
+    found.faults += faults
+
+
+def _read_one_header(source: Source, path: str, max_pixels: int) -> Header | Fault:
+    try:
+        header = read_header(opened(source, path, max_pixels), path)
+    except UnreadableScan as error:
+        return Fault("scan_unreadable", path, reason(error, path))
+    if fault := fault_of(header, max_pixels):
+        code, what = fault
+        return Fault(code, path, what)
+    return header
+
+
+def _different_sizes(found: Survey) -> Iterable[Fault]:
+    for pair in found.readable:
+        image, mask = found.headers[pair.image], found.headers[pair.mask]
+        if image.size != mask.size:
+            sizes = {"mask": pair.mask, "mask_size": mask.size, "image": pair.image, "image_size": image.size}
+            yield Fault("sizes_differ", pair.mask, f"{mask.size}, {pair.image} {image.size}", sizes)
+
+
+def _conversions(found: Survey) -> Iterable[Fault]:
+    for pair in found.readable:
+        header = found.headers[pair.image]
+        if header.channels < found.channels:
+            yield Fault("channels_mixed", pair.image, header.mode)

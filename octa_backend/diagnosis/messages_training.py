@@ -1,0 +1,43 @@
+"""The sentences of what is noticed about a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from octa_backend.diagnosis.text import Text
+
+TRAINING_MESSAGES: Mapping[str, Text] = {
+    "labels_suspicious": Text(
+        "{count} masks contradict what the model is sure of in more than {threshold_percent} % of their foreground, "
+        "most of all {worst} ({worst_percent} %); look at them again: they are likely label errors",
+        "{count} 个掩码有超过 {threshold_percent} % 的前景与模型高置信度的预测相矛盾，"
+        "最严重的是 {worst}（{worst_percent} %）；请重新检查，很可能是标注错误",
+    ),
+    "validation_is_training": Text(
+        "There is only one scan, so it is trained and validated on the same one: its Dice says nothing about others.",
+        "只有一个扫描，训练和验证用的是同一个：其 Dice 不能说明在其他扫描上的效果。",
+    ),
+    "few_validation_scans": Text(
+        "Only {val} scans are left for validation ({train} for training); with fewer than {threshold} the choice of "
+        "the best epoch is uncertain. Add scans, or raise val_fraction.",
+        "验证集只有 {val} 个扫描（训练集 {train} 个）；少于 {threshold} 个时，最佳轮次的选择不可靠。"
+        "请增加扫描，或调大 val_fraction。",
+    ),
+    "stopped_early": Text(
+        "The validation Dice has not risen for {patience} epochs (patience), so the training ended; the best epoch is "
+        "{best_epoch} with {best_val_dice}. It goes on with more epochs or another lr.",
+        "验证 Dice 已连续 {patience} 轮没有提高（patience），训练提前结束；最佳轮次为第 {best_epoch} 轮，"
+        "Dice 为 {best_val_dice}。增加 epochs 或更换 lr 后可继续训练。",
+    ),
+    "time_used_up": Text(
+        "{max_minutes} minutes are over (max_minutes), so the training ended after {epochs} epochs. It goes on with "
+        "more epochs or another lr.",
+        "已用完 {max_minutes} 分钟（max_minutes），训练在第 {epochs} 轮后结束。增加 epochs 或更换 lr 后可继续训练。",
+    ),
+    "out_of_memory": Text(
+        "{scans} scans at once do not fit into the memory of {device}; from now on it computes {halved} at once and "
+        "averages their gradients, so that a step sees as many as before.",
+        "{device} 的内存无法同时容纳 {scans} 个扫描；此后每次只计算 {halved} 个并对梯度取平均，"
+        "每一步所用的扫描数不变。",
+    ),
+}

@@ -1,0 +1,215 @@
+"""Remedies: what each changes, scan by scan, decided from statistics before a file is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from octa_backend.data.examination import Examination
+from octa_backend.data.file_findings import MENDABLE
+from octa_backend.data.statistics import ScanStatistics
+from octa_backend.diagnosis.colours import colour_map
+from octa_backend.diagnosis.content import full_masks
+from octa_backend.diagnosis.encoding import all_inverted, can_binarize, inverted_among_others, without_meaning
+from octa_backend.diagnosis.exposure import blank
+from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.leakage import copies, split_of
+from octa_backend.diagnosis.regrouping import regrouped
+from octa_backend.diagnosis.thresholds import thresholds
+
+DATASET_REMEDIES = (
+    "drop_unusable",
+    "drop_duplicates",
+    "map_colours",
+    "binarize_masks",
+    "invert_masks",
+    "resize_masks",
+    "drop_alpha",
+    "regroup_splits",
+)
+"""Remedies that make a new dataset, in the order in which they are applied."""
+
+CONFIG_REMEDIES = ("pos_weight", "model", "loss")
+"""Remedies that change a `TrainConfig`."""
+
+SAFE = (*(code for code in DATASET_REMEDIES if code != "regroup_splits"), *CONFIG_REMEDIES)
+"""Remedies that may be applied unasked. `regroup_splits` changes an official split, so it is none of them."""
+
+SAFE_FOR_ERRORS = ("invert_masks",)
+"""Safe ones that are safe only where their finding is an error: then it is sure."""
+
+SAME_ASPECT = 0.02
+"""Width over height of a mask and its image may differ by this share: rounding, when one of them was scaled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of one scan.
+
+    Attributes:
+        remedy: a code of `DATASET_REMEDIES`.
+        scan: the scan's name; for a file without partner its path.
+        details: JSON-serialisable facts that say exactly what is done:
+            drop_unusable: {"reason": finding code}
+            drop_duplicates: {"same_as": scan name}
+            map_colours: {"colours": {"#rrggbb": mask value, …}}: every pixel takes the value of the nearest colour
+            binarize_masks: {"threshold": t}: values above t (in the mask's own values) become 255, others 0
+            invert_masks: {}: 0 becomes 255, everything else 0
+            resize_masks: {"size": "W×H", "turn": "none" | "transpose" | "rotate_90" | "rotate_270"}: turned, then
+                brought to the image's size by nearest neighbour; "transpose" stands for whichever of the last three
+                fits the image best
+            drop_alpha: {}: the image is saved without its alpha channel
+            regroup_splits: {"split": "train" | "val" | "test", "before": …}
+    """
+
+    remedy: str
+    scan: str
+    details: Mapping[str, Any]
+
+
+def is_safe(finding: Finding) -> bool:
+    """Whether a repair applies the finding's remedy without being asked for it by name."""
+    remedy, severity = finding.remedy, finding.severity
+    if remedy is None or remedy.code not in SAFE or severity is Severity.INFO:
+        return False
+    return severity is Severity.ERROR or remedy.code not in SAFE_FOR_ERRORS
+
+
+def plan_repair(examination: Examination, codes: Collection[str]) -> tuple[Step, ...]:
+    """Decide what remedies change, in the order of `DATASET_REMEDIES`.
+
+    What one remedy leaves out the following ones neither change nor compare with.
+
+    Args:
+        examination: the dataset as it was found.
+        codes: remedies of datasets; those that have nothing to change give no step.
+
+    Raises:
+        ValueError: a code is no remedy of a dataset.
+    """
+    unknown = sorted(set(codes) - set(DATASET_REMEDIES))
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is no remedy of a dataset; there are {', '.join(DATASET_REMEDIES)}")
+    steps: list[Step] = []
+    scans: Sequence[ScanStatistics] = examination.statistics
+    for code in DATASET_REMEDIES:
+        if code not in codes:
+            continue
+        planned = _drop_unusable(examination) if code == "drop_unusable" else _PLANS[code](scans, examination)
+        steps += planned
+        if code in ("drop_unusable", "drop_duplicates"):
+            dropped = {step.scan for step in planned}
+            scans = [scan for scan in scans if scan.name not in dropped]
+    return tuple(steps)
+
+
+def config_changes(findings: Iterable[Finding]) -> dict[str, Any]:
+    """What the findings' remedies change in a `TrainConfig`; the gravest finding has the last word."""
+    changes: dict[str, Any] = {}
+    gravest_last = list(Severity)[::-1]
+    for finding in sorted(findings, key=lambda finding: gravest_last.index(finding.severity)):
+        if finding.remedy is not None and finding.remedy.code in CONFIG_REMEDIES:
+            changes |= finding.remedy.changes
+    return changes
+
+
+# --- what is left out ---------------------------------------------------------------------------------------------
+
+
+def _drop_unusable(examination: Examination) -> list[Step]:
+    """Files that cannot be read or have no partner, and scans from which nothing can be learnt; each once."""
+    scan_of = {path: pair.name for pair in examination.pairs for path in (pair.image, pair.mask)}
+    scans, reasons = examination.statistics, dict[str, str]()
+    for fault in examination.faults:
+        if MENDABLE.get(fault.code) == "drop_unusable":
+            reasons.setdefault(scan_of.get(fault.file, fault.file), fault.code)
+    judged = {
+        "scans_blank": blank(scans),
+        "masks_full": full_masks(scans, examination.mask_values),
+        "sizes_differ": [scan for scan in scans if _has_other_size(scan) and _turn(scan) is None],
+    }
+    for code, found in judged.items():
+        for scan in found:
+            reasons.setdefault(scan.name, code)
+    return [Step("drop_unusable", name, {"reason": reason}) for name, reason in reasons.items()]
+
+
+def _drop_duplicates(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
+    return [
+        Step("drop_duplicates", scan.name, {"same_as": those.scans[0].name})
+        for those in copies(scans)
+        for scan in those.scans[1:]
+    ]
+
+
+# --- what is changed ----------------------------------------------------------------------------------------------
+
+
+def _map_colours(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
+    coloured = [scan for scan in scans if scan.of_mask.colours]
+    colours = colour_map([scan.of_mask for scan in coloured])
+    return [Step("map_colours", scan.name, {"colours": colours}) for scan in coloured if colours]
+
+
+def _binarize_masks(scans: Sequence[ScanStatistics], examination: Examination) -> list[Step]:
+    """The masks without meaning, and those of two values that are unlike the 255 which the others will have."""
+    if not without_meaning(scans, examination.mask_values) or not can_binarize(scans):
+        return []
+    found = thresholds([scan for scan in scans if not scan.of_mask.colours])
+    return [Step("binarize_masks", name, {"threshold": threshold}) for name, threshold in found.items()]
+
+
+def _invert_masks(scans: Sequence[ScanStatistics], examination: Examination) -> list[Step]:
+    values = examination.mask_values
+    return [
+        Step("invert_masks", scan.name, {})
+        for scan in inverted_among_others(scans, values) or all_inverted(scans, values)
+    ]
+
+
+def _resize_masks(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
+    steps = []
+    for scan in scans:
+        if _has_other_size(scan) and (turn := _turn(scan)):
+            height, width = scan.of_image.shape
+            steps.append(Step("resize_masks", scan.name, {"size": f"{width}×{height}", "turn": turn}))
+    return steps
+
+
+def _has_other_size(scan: ScanStatistics) -> bool:
+    return scan.of_image.shape != scan.of_mask.shape
+
+
+def _turn(scan: ScanStatistics) -> str | None:
+    """What explains that mask and image differ in size: a common scale, a quarter turn, or nothing."""
+    height, width = scan.of_image.shape
+    mask_height, mask_width = scan.of_mask.shape
+    for turn, rows, columns in (("none", mask_height, mask_width), ("transpose", mask_width, mask_height)):
+        if abs(columns * height / (rows * width) - 1) <= SAME_ASPECT:
+            return turn
+    return None
+
+
+def _drop_alpha(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
+    return [Step("drop_alpha", scan.name, {}) for scan in scans if scan.of_image.alpha != "none"]
+
+
+def _regroup_splits(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
+    moves = regrouped(scans)
+    return [
+        Step("regroup_splits", scan.name, {"split": moves[scan.name], "before": split_of(scan)})
+        for scan in scans
+        if scan.name in moves
+    ]
+
+
+_PLANS: Mapping[str, Callable[[Sequence[ScanStatistics], Examination], list[Step]]] = {
+    "drop_duplicates": _drop_duplicates,
+    "map_colours": _map_colours,
+    "binarize_masks": _binarize_masks,
+    "invert_masks": _invert_masks,
+    "resize_masks": _resize_masks,
+    "drop_alpha": _drop_alpha,
+    "regroup_splits": _regroup_splits,
+}

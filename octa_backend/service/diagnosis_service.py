@@ -1,0 +1,66 @@
+"""What is to be seen of a dataset beyond its row: the contact sheet, and its masks against a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from octa_backend.data.normalise import to_unit
+from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.labels import label_findings
+from octa_backend.diagnosis.messages import ordered
+from octa_backend.service.dataset_service import findings_of
+from octa_backend.storage.files import Files
+from octa_backend.storage.tables import Dataset
+
+if TYPE_CHECKING:  # torch is imported with the first picture, not with the server
+    from octa_backend.inference.label_review import Labelled, LabelReview
+    from octa_backend.inference.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class LabelDiagnosis:
+    """Scans by how much their masks contradict a model, the most suspicious first; and what that means."""
+
+    reviews: Sequence[LabelReview]
+    findings: Sequence[Finding]
+
+
+def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
+    """PNG with image, mask and overlay of up to `rows` scans, those that the findings name first."""
+    from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
+
+    store = DatasetStore(files.dataset(dataset.id))
+    order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
+    pairs = [(to_unit(store.image(index)), store.mask(index)) for index in order]
+    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes))
+
+
+def worst_first(names: Sequence[str], findings: Sequence[Finding]) -> list[int]:
+    """Indices of scans, those named by the gravest findings first, then the others in order."""
+    rank: dict[str, int] = {}
+    for position, finding in enumerate(ordered(findings)):
+        for scan in finding.scans:
+            rank.setdefault(scan, position)
+    return sorted(range(len(names)), key=lambda index: (rank.get(names[index], len(findings)), index))
+
+
+def review_labels(files: Files, dataset: Dataset, predictor: Predictor) -> LabelDiagnosis:
+    """Compare a dataset's masks with a model's confident predictions; the official test split is left alone."""
+    store = DatasetStore(files.dataset(dataset.id))
+    entries = enumerate(store.manifest.scans)
+    return judge_labels(
+        predictor, ((scan.name, store.image(at), store.mask(at) > 0) for at, scan in entries if scan.split != "test")
+    )
+
+
+def judge_labels(
+    predictor: Predictor, scans: Iterable[Labelled], progress: Callable[[], None] = lambda: None
+) -> LabelDiagnosis:
+    """Compare masks with a model's confident predictions."""
+    from octa_backend.inference.label_review import review  # noqa: PLC0415 - imports torch
+
+    reviews = review(predictor, scans, progress)
+    return LabelDiagnosis(reviews, label_findings({found.scan: found.disagreement for found in reviews}))

@@ -1,0 +1,141 @@
+"""The start of a training: is the dataset fit for it, shall it be repaired first, and what was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from octa_backend.data.file_findings import summary
+from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.remedies import CONFIG_REMEDIES, config_changes
+from octa_backend.errors import InvalidDataset
+from octa_backend.service import dataset_service, train_service
+from octa_backend.service.dataset_service import Candidate, checked, keep
+from octa_backend.service.repair_service import automatic, origin, repaired, safe_remedies
+from octa_backend.settings import Settings
+from octa_backend.storage.database import Database
+from octa_backend.storage.tables import Dataset, Job
+from octa_backend.storage.uploads import Upload
+from octa_backend.training.config import TrainConfig
+
+
+class StartOptions(BaseModel):
+    """What to do where the checks find errors in the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    repair: Literal["none", "auto"] = "none"
+    """`auto` applies the safe remedies that the findings propose, and trains on the repaired dataset."""
+
+    force: bool = False
+    """Train although there are errors: what can be read is used as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A queued job, and what was changed before.
+
+    Attributes:
+        repairs: the changes of the dataset, by remedy.
+        config_changes: fields of the configuration that remedies set.
+    """
+
+    job: Job
+    repairs: Sequence[dict[str, Any]]
+    config_changes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    dataset: Dataset
+    config: TrainConfig
+    config_changes: dict[str, Any] = field(default_factory=dict)
+
+
+def start_with_upload(
+    database: Database, settings: Settings, upload: Upload, config: TrainConfig, options: StartOptions
+) -> Started:
+    """Check an upload and queue a training on it.
+
+    Raises:
+        InvalidDataset: it has errors that neither a repair nor the configuration answers; nothing was kept.
+        and as `dataset_service.take_in`.
+    """
+    with checked(database, settings, upload) as candidate:
+        return _start(database, settings, candidate, config, options)
+
+
+def start_with_dataset(
+    database: Database, settings: Settings, file_id: str, config: TrainConfig, options: StartOptions
+) -> Started:
+    """Queue a training on a dataset.
+
+    Raises:
+        DatasetNotFound: no dataset has this id.
+        InvalidDataset: it has errors that neither a repair nor the configuration answers.
+    """
+    with database.reading() as session:
+        dataset = dataset_service.get(session, file_id)
+    return _start(database, settings, dataset_service.as_candidate(settings, dataset), config, options)
+
+
+def _start(
+    database: Database, settings: Settings, candidate: Candidate, config: TrainConfig, options: StartOptions
+) -> Started:
+    admitted = _admit(database, settings, candidate, config, options)
+    with database.writing() as session:
+        job = train_service.start(session, admitted.dataset.id, admitted.config)
+    repairs = admitted.dataset.repairs if options.repair == "auto" else []
+    return Started(job, repairs, admitted.config_changes)
+
+
+def _admit(
+    database: Database, settings: Settings, candidate: Candidate, config: TrainConfig, options: StartOptions
+) -> _Admitted:
+    """Keep a candidate that may be trained on; or its repaired copy beside it."""
+    if options.repair == "auto" and safe_remedies(candidate.findings):
+        with repaired(settings, candidate.upload.path, candidate.upload.name, automatic) as made:
+            if made is not None:
+                upload, steps = made
+                with checked(database, settings, upload) as better:
+                    config, changes = judge(better.findings, config, options)
+                    parent = keep(database, settings, candidate)
+                    dataset = keep(database, settings, better, origin(parent.id, steps))
+                    return _Admitted(dataset, config, changes)
+    config, changes = judge(candidate.findings, config, options)
+    return _Admitted(keep(database, settings, candidate), config, changes)
+
+
+def judge(
+    findings: Sequence[Finding], config: TrainConfig, options: StartOptions
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """The configuration with the changes that remedies make where the user set nothing.
+
+    Raises:
+        InvalidDataset: an error is left, and it was not forced.
+    """
+    changes = {}
+    if options.repair == "auto":
+        proposed = config_changes([found for found in findings if found.severity is not Severity.INFO])
+        changes = {name: value for name, value in proposed.items() if name not in config.model_fields_set}
+        config = config.model_copy(update=changes)
+    left = [found for found in findings if found.severity is Severity.ERROR and not _answers(config, found)]
+    if left and not options.force:
+        raise InvalidDataset(
+            f"{summary(left)}; send repair=auto to have safe remedies applied, or force=true to train all the same",
+            findings,
+        )
+    return config, changes
+
+
+def _answers(config: TrainConfig, finding: Finding) -> bool:
+    """Whether the configuration does already what the finding's remedy would."""
+    remedy = finding.remedy
+    return (
+        remedy is not None
+        and remedy.code in CONFIG_REMEDIES
+        and all(getattr(config, name) != TrainConfig.model_fields[name].default for name in remedy.changes)
+    )
