@@ -167,6 +167,20 @@ def test_a_training_that_is_begun_with_other_options_gets_a_plan_of_its_own(octa
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_training_goes_on_with_what_the_remedies_set_unless_it_is_set_by_hand(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", "--device", "cpu")
+    octa(*common, "--epochs", 1, "--repair")
+    first = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))
+    assert first["config_changes"] == {"model": "unet"}  # few scans
+    again = octa(*common, "--epochs", 2)
+    assert again.exit_code == 0, (again.output, again.exception)
+    kept = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))
+    assert kept["plan"]["config"] == {**first["plan"]["config"], "epochs": 2}
+    other = octa(*common, "--epochs", 2, "--model", "tiny_unet")
+    refused(other, "does not fit the network")
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_training_that_ends_early_says_so(octa, scans):
     common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu")
     result = octa(*common, "--epochs", 50, "--max-minutes", 0.0001)

@@ -56,7 +56,7 @@ class LocalTraining:
 
     def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
         """Train, score the test split once, and write the model to `out/model`."""
-        _keep_plan(self.out, self.config, self.run.plan)
+        self._keep_plan()
         keep_augmentation_sheet(self.run, self.out)
         checkpoints = Checkpoints(self.out / "checkpoints")
         emit = recorded(emit, self.out / HISTORY_FILE)
@@ -68,6 +68,15 @@ class LocalTraining:
         folder = self.out / f"model-e{outcome.best.epoch}"
         model_service.write_model(folder, checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)
+
+    def _keep_plan(self) -> None:
+        """Note what the training is begun with, so that it goes on with the same."""
+        content = {
+            "config": self.config.model_dump(mode="json"),
+            "config_changes": self.config_changes,
+            "plan": self.run.plan.model_dump(mode="json"),
+        }
+        write_aside(self.out / PLAN_FILE, json.dumps(content).encode())
 
 
 def open_training(
@@ -93,13 +102,17 @@ def open_training(
     if folder.exists() and mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
     mark.write_text(digest, "utf-8")
+    kept = _kept(out) if folder.exists() else None
     findings = () if folder.exists() else _take_in(archive, folder, settings, options)
     try:
         config, changes = judge(findings, config, options)
     except InvalidDataset:
         remove(folder)
         raise
-    run = design(DatasetStore(folder), config, settings.device, _earlier_plan(out, config))
+    if kept is not None:
+        changes = {name: to for name, to in kept["config_changes"].items() if name not in config.model_fields_set}
+        config = config.model_copy(update=changes)
+    run = design(DatasetStore(folder), config, settings.device, _earlier_plan(kept, config))
     return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, changes, out, config)
 
 
@@ -122,17 +135,16 @@ CHANGEABLE = ("epochs", "lr", "patience", "max_minutes", "val_freq", "save_freq"
 """Fields that a run may go on with changed under the plan it was begun with."""
 
 
-def _keep_plan(out: Path, config: TrainConfig, plan: Plan) -> None:
-    content = {"config": config.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
-    write_aside(out / PLAN_FILE, json.dumps(content).encode())
-
-
-def _earlier_plan(out: Path, config: TrainConfig) -> Plan | None:
-    """The plan that the training in `out` was begun with, unless the configuration is now another one."""
+def _kept(out: Path) -> dict[str, Any] | None:
+    """What the training in `out` was begun with; None if it was not begun."""
     path = out / PLAN_FILE
-    if not path.exists():
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def _earlier_plan(kept: dict[str, Any] | None, config: TrainConfig) -> Plan | None:
+    """The plan that the training was begun with, unless the configuration is now another one."""
+    if kept is None:
         return None
-    kept = json.loads(path.read_text("utf-8"))
     changes = {name: getattr(config, name) for name in CHANGEABLE}
     same = TrainConfig.model_validate(kept["config"]).model_copy(update=changes) == config
     return Plan.model_validate(kept["plan"]) if same else None
