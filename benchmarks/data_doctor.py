@@ -216,10 +216,9 @@ def table(found: Sequence[tuple[str, str, dict[str, Score]]], names: Sequence[st
         for score in scores.values():
             total.add(score)
         cells = " | ".join(f"{scores[name].recall}" for name in names)
-        others = ", ".join(f"`{other}` {count}" for other, count in total.others.most_common())
-        lines.append(
-            f"| `{code}` | {label} | {cells} | **{total.recall}** ({total.planted}) | {total.false} | {others or 'none'} |"
-        )
+        others = ", ".join(f"`{other}` {count}" for other, count in total.others.most_common()) or "none"
+        figures = f"**{total.recall}** ({total.planted}) | {total.false} | {others}"
+        lines.append(f"| `{code}` | {label} | {cells} | {figures} |")
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,11 @@ def findings_about_files(faults: Sequence[Fault]) -> list[Finding]:
     for fault in sorted(faults, key=lambda fault: fault.file):
         by_code.setdefault(fault.code, {})[fault.file] = fault.found
         evidence.setdefault(fault.code, fault.evidence)
+    if "sizes_differ" in by_code:
+        why = Counter(fault.evidence["explained_by"] for fault in faults if fault.code == "sizes_differ")
+        evidence["sizes_differ"] = {**evidence["sizes_differ"], "explained_by": dict(why)}
     return [
-        finding_about_files(code, _severity(code), by_code[code], _remedy(code), **evidence[code])
+        finding_about_files(code, _severity(code), by_code[code], _remedy(code, evidence[code]), **evidence[code])
         for code in sorted(by_code, key=list(MESSAGES).index)
     ]
 
@@ -66,5 +70,7 @@ def _severity(code: str) -> Severity:
     return Severity.WARNING if code in WARNINGS else Severity.INFO if code in INFOS else Severity.ERROR
 
 
-def _remedy(code: str) -> Remedy | None:
+def _remedy(code: str, evidence: Mapping[str, Any]) -> Remedy | None:
+    if code == "sizes_differ" and set(evidence["explained_by"]) == {"nothing"}:
+        return Remedy("drop_unusable")
     return Remedy(MENDABLE[code]) if code in MENDABLE else None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -191,9 +191,9 @@ def _exposure(levels: Levels, is_8_bit: bool) -> tuple[float, float, float, floa
 
 def _digest(pixels: NDArray[Any]) -> str:
     """Of shape, kind and content; 128 bits."""
-    found = blake2b(f"{pixels.shape} {pixels.dtype.str}".encode(), digest_size=16)
+    found = sha256(f"{pixels.shape} {pixels.dtype.str}".encode())
     found.update(np.ascontiguousarray(pixels).data)
-    return found.hexdigest()
+    return found.hexdigest()[:32]
 
 
 def _detail(grey_HW: NDArray[np.uint8]) -> float:

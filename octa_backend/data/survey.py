@@ -12,11 +12,13 @@ from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB, IntakeLimits
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import Header, fault_of, read_header
+from octa_backend.data.sizes import turn_between
 from octa_backend.data.splits import apply_split_table, read_split_table
 from octa_backend.data.store import MASK_DTYPE
 from octa_backend.errors import ScanTooLarge, UnreadableScan
 
 MAX_TABLE_BYTES = 16 * MIB
+_EXPLANATIONS = {"none": "scale", "transpose": "turn", None: "nothing"}
 # No usual format needs more per pixel; with room for what cameras write around the pixels.
 MAX_FILE_BYTES_PER_PIXEL, MAX_FILE_EXTRA_BYTES = 16, 64 * MIB
 
@@ -117,6 +119,8 @@ def _different_sizes(found: Survey) -> Iterable[Fault]:
         image, mask = found.headers[pair.image], found.headers[pair.mask]
         if image.size != mask.size:
             sizes = {"mask": pair.mask, "mask_size": mask.size, "image": pair.image, "image_size": image.size}
+            turn = turn_between((image.height, image.width), (mask.height, mask.width))
+            sizes["explained_by"] = _EXPLANATIONS[turn]
             yield Fault("sizes_differ", pair.mask, f"{mask.size}, {pair.image} {image.size}", sizes)
 
 

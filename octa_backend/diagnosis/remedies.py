@@ -8,6 +8,7 @@ from typing import Any
 
 from octa_backend.data.examination import Examination
 from octa_backend.data.file_findings import MENDABLE
+from octa_backend.data.sizes import turn_between
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.diagnosis.colours import colour_map
 from octa_backend.diagnosis.content import full_masks
@@ -38,9 +39,6 @@ SAFE = (*(code for code in DATASET_REMEDIES if code != "regroup_splits"), *CONFI
 
 SAFE_FOR_ERRORS = ("invert_masks",)
 """Safe ones that are safe only where their finding is an error: then it is sure."""
-
-SAME_ASPECT = 0.02
-"""Width over height of a mask and its image may differ by this share: rounding, when one of them was scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,8 @@ def is_safe(finding: Finding) -> bool:
     remedy, severity = finding.remedy, finding.severity
     if remedy is None or remedy.code not in SAFE or severity is Severity.INFO:
         return False
+    if finding.code == "masks_not_binary" and finding.evidence.get("kind") == "grey":
+        return False  # pictures in place of masks can be cut at a threshold, but hardly to what was meant
     return severity is Severity.ERROR or remedy.code not in SAFE_FOR_ERRORS
 
 
@@ -127,7 +127,11 @@ def _drop_unusable(examination: Examination) -> list[Step]:
     judged = {
         "scans_blank": blank(scans),
         "masks_full": full_masks(scans, examination.mask_values),
-        "sizes_differ": [scan for scan in scans if _has_other_size(scan) and _turn(scan) is None],
+        "sizes_differ": [
+            scan
+            for scan in scans
+            if _has_other_size(scan) and turn_between(scan.of_image.shape, scan.of_mask.shape) is None
+        ],
     }
     for code, found in judged.items():
         for scan in found:
@@ -182,13 +186,7 @@ def _has_other_size(scan: ScanStatistics) -> bool:
 
 
 def _turn(scan: ScanStatistics) -> str | None:
-    """What explains that mask and image differ in size: a common scale, a quarter turn, or nothing."""
-    height, width = scan.of_image.shape
-    mask_height, mask_width = scan.of_mask.shape
-    for turn, rows, columns in (("none", mask_height, mask_width), ("transpose", mask_width, mask_height)):
-        if abs(columns * height / (rows * width) - 1) <= SAME_ASPECT:
-            return turn
-    return None
+    return turn_between(scan.of_image.shape, scan.of_mask.shape)
 
 
 def _drop_alpha(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:

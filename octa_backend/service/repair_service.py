@@ -129,6 +129,8 @@ def origin(file_id: str, steps: Sequence[Step]) -> Origin:
 def safe_remedies(findings: Sequence[Finding]) -> list[str]:
     """The remedies of a dataset that errors and warnings propose, and that may be applied unasked."""
     wanted = {finding.remedy.code for finding in findings if finding.remedy is not None and is_safe(finding)}
+    if "resize_masks" in wanted:
+        wanted.add("drop_unusable")  # masks whose size nothing explains
     return [code for code in DATASET_REMEDIES if code in wanted]
 
 

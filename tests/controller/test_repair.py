@@ -151,6 +151,25 @@ def test_repair_auto_on_a_kept_dataset_does_the_same(api, faulty):
     assert api.get(f"/datasets/{started['file_id']}").json()["parent_file_id"] == faulty
 
 
+def test_repair_auto_stretches_masks_of_another_scale_and_drops_those_that_nothing_explains(api):
+    def resized(number, image, mask):
+        sizes = {1: (2 * SIZE, 2 * SIZE), 2: (SIZE, SIZE // 2)}
+        return image, np.asarray(
+            Image.fromarray(mask).resize(sizes.get(number, (SIZE, SIZE)), Image.Resampling.NEAREST)
+        )
+
+    started = api.upload(zipped(resized), "/train/start-with-file", epochs="1", repair="auto").json()
+    changed = {repair["remedy"]: [step["scan"] for step in repair["steps"]] for repair in started["repairs"]}
+    assert changed == {"drop_unusable": ["2"], "resize_masks": ["1"]}
+
+
+def test_pictures_in_place_of_masks_are_not_repaired_unasked(api):
+    swapped = zipped(lambda number, image, mask: (image, image))
+    answer = api.upload(swapped, "/train/start-with-file", epochs="1", repair="auto")
+    assert answer.status_code == 422
+    assert "masks_not_binary" in codes(answer.json()["findings"])
+
+
 def test_repair_auto_sets_only_what_the_user_left_open(api):
     """Six scans are few: the smaller network is proposed, but a network that was asked for stays."""
     left_open = api.upload(GOOD, "/train/start-with-file", epochs="1", repair="auto").json()

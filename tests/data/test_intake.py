@@ -284,6 +284,18 @@ def test_sizes_that_differ_are_told_in_words(tmp_path):
     assert "mask masks/2.png is 28×30 but image images/2.png is 24×24" in message
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "explained_by", "remedy"),
+    [(48, 48, "scale", "resize_masks"), (30, 24, "nothing", "drop_unusable")],
+)
+def test_it_is_told_whether_a_scale_explains_another_size(tmp_path, height, width, explained_by, remedy):
+    finding = errors_in(tmp_path, dataset() | {"masks/2.png": encoded(square(height=height, width=width))})[
+        "sizes_differ"
+    ]
+    assert finding.evidence["explained_by"] == {explained_by: 1}
+    assert finding.remedy.code == remedy
+
+
 def test_the_sizes_that_are_told_are_those_of_the_example(tmp_path):
     files = {"train/a.png": encoded(grey()), "train/a_mask.png": encoded(square(height=30))}
     files |= {"test/b.png": encoded(grey()), "test/b_mask.png": encoded(square(height=40))}

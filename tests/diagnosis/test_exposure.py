@@ -67,6 +67,10 @@ def test_a_scan_is_told_once(change):
     assert list(codes(with_image(change)).values()) == [["s02"]]
 
 
+def test_dark_scans_are_not_told_to_have_few_grey_levels_too():
+    assert codes(with_image(lambda image: image // 25)) == {"scans_dark": ["s02"]}
+
+
 def test_what_was_found_is_told_beside_what_is_usual():
     (found,) = examine_exposure(with_image(lambda image: image // 10))
     assert found.evidence["files"]["s02"].endswith("%")

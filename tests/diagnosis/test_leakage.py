@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from octa_backend.diagnosis import leakage
 from octa_backend.diagnosis.findings import Remedy, Severity
 from octa_backend.diagnosis.leakage import copies, examine_leakage
 from tests.diagnosis.scans import by_code, drawn, measured, sound
@@ -101,6 +102,13 @@ def test_a_second_drawing_of_the_same_vessels_is_no_other_mask():
     image, mask = drawn(2)
     thicker = np.maximum(mask, np.roll(mask, 1, 1))
     assert "duplicates_two_masks" not in found_in([*sound(5), measured("z", image, thicker)])
+
+
+def test_masks_of_shifted_copies_are_not_compared(monkeypatch):
+    monkeypatch.setattr(leakage, "DIFFERENT_MASKS", 0.1)
+    image, mask = drawn(2)
+    moved = measured("z", np.roll(image, (2, 2), (0, 1)), np.roll(mask, (2, 2), (0, 1)))
+    assert set(found_in([*sound(5), moved])) == {"duplicates_within_split"}
 
 
 def test_a_mirrored_copy_with_its_mask_has_one_mask():
