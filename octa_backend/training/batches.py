@@ -109,7 +109,9 @@ def _standardised(image_BC: Tensor, levels: Sequence[Levels]) -> Tensor:
 def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Cut a patch; what the scan lacks in size is mirrored in. The patch is in 0..1."""
     mask, shape = data.store.mask(index), plan.patch_shape
-    start = patch_start(mask, shape, plan.config.foreground_oversampling, generator)
+    share = plan.config.foreground_oversampling
+    assert share != "auto", "the plan resolves it"
+    start = patch_start(mask, shape, share, generator)
     places = tuple(slice(first, first + wanted) for first, wanted in zip(start, shape, strict=True))
     limits, levels = data.measured(index, plan.config.normalisation)
     cut = levels.stretch(to_unit(data.store.image(index)[:, *places], limits))

@@ -146,8 +146,8 @@ class TrainConfig(BaseModel):
     patch_size: Annotated[int, Field(ge=32, le=4096)] | Auto = "auto"
     """Side in pixels of the square (or cube) cut from larger scans for training, 32 to 4096, or `auto`."""
 
-    foreground_oversampling: float = Field(default=0.33, ge=0, le=1)
-    """Share of the patches cut around a foreground pixel, 0 to 1; only for scans larger than a patch."""
+    foreground_oversampling: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
+    """Share of the patches cut around a foreground pixel, 0 to 1, or `auto`; only for scans larger than a patch."""
 
     val_fraction: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the training scans kept for validation where the dataset names none, above 0, at most 0.5."""

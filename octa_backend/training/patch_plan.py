@@ -14,6 +14,10 @@ SLOW_PATCH = {2: 256, 3: 64}
 """Sides in pixels or voxels, by the number of spatial axes."""
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
+OVERSAMPLING = 0.33
+"""Share of the patches that nnU-Net cuts around foreground (F. Isensee et al., 2021)."""
+SPARSE_FOREGROUND = 0.05
+"""With less foreground a patch may well show none; vessels (7 to 15 %) are everywhere."""
 SCANS_PER_PATCH = 4
 """A patch may stand for so many times its own area per epoch; larger scans give several patches."""
 
@@ -47,11 +51,25 @@ def patches_per_scan(manifest: Manifest, shape: Sequence[int]) -> int:
     return max(1, round(area / (SCANS_PER_PATCH * math.prod(shape))))
 
 
+def choose_oversampling(manifest: Manifest, shape: Sequence[int]) -> tuple[float, str]:
+    """The share of patches cut around foreground where it is left open, and why."""
+    if not is_cut(manifest, shape):
+        return 0.0, "no scan is larger than a patch"
+    fraction = manifest.foreground_fraction
+    if fraction < SPARSE_FOREGROUND:
+        return OVERSAMPLING, f"only {fraction:.1%} of the pixels are foreground, so many patches would show none"
+    return 0.0, f"{fraction:.1%} of the pixels are foreground, so patches cut anywhere show enough of it"
+
+
+def is_cut(manifest: Manifest, shape: Sequence[int]) -> bool:
+    """Whether a scan is larger than a patch."""
+    return any(side > wanted for scan in manifest.scans for side, wanted in zip(scan.shape, shape, strict=True))
+
+
 def name_idle_options(config: TrainConfig, manifest: Manifest, shape: Sequence[int], decide: Decide) -> None:
     """Say which options of patches and augmentation were changed that have no effect on these scans."""
-    larger = any(side > wanted for scan in manifest.scans for side, wanted in zip(scan.shape, shape, strict=True))
     value = config.foreground_oversampling
-    if not larger and value != TrainConfig.model_fields["foreground_oversampling"].default:
+    if value != "auto" and not is_cut(manifest, shape):
         decide("foreground_oversampling", value, "this has no effect: no scan is larger than a patch")
     overrides = config.augmentation_overrides
     if overrides and "flip_z_probability" in overrides and manifest.spatial_dims == 2:

@@ -129,6 +129,9 @@ def make_plan(
     shape = patch_plan.patch_shape(manifest, resolved.patch_size)
     patches = patch_plan.patches_per_scan(manifest, shape)
     patch_plan.name_idle_options(config, manifest, shape, decide)
+    if config.foreground_oversampling == "auto":
+        share = decide("foreground_oversampling", *patch_plan.choose_oversampling(manifest, shape))
+        resolved = resolved.model_copy(update={"foreground_oversampling": share})
     channels_last = half or hardware.channels_last
     layout = f"with {resolved.precision}" if half else "measured on this device"
     decide("channels_last", channels_last, f"the faster memory layout {layout}")

@@ -64,8 +64,6 @@ def test_misspelt_field_is_refused_by_name(field):
         ("plateau_patience", 0),
         ("normalisation", "minmax"),
         ("augmentation", "heavy"),
-        ("foreground_oversampling", -0.1),
-        ("foreground_oversampling", 1.1),
         ("val_fraction", 0),
         ("val_fraction", 0.51),
         ("ema_decay", 1),
@@ -92,6 +90,8 @@ def test_value_out_of_range_is_refused_with_its_field(field, value):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("foreground_oversampling", -0.1),
+        ("foreground_oversampling", 1.1),
         ("lr", 0),
         ("lr", -1),
         ("lr", 1.01),

@@ -11,9 +11,9 @@ SLOW = Hardware("cpu", bf16_speedup=0.4, channels_last=False)
 GPU = Hardware("cuda:0", bf16_speedup=2.0, channels_last=True)
 
 
-def plan(*shapes, hardware=SLOW, **options):
+def plan(*shapes, hardware=SLOW, fraction=0.1, **options):
     entries = tuple(ScanEntry(f"s{i}", None, None, shape, "uint8", 0, 0) for i, shape in enumerate(shapes))
-    manifest = Manifest(len(shapes[0]), 1, 2, (0, 1), 0.1, entries)
+    manifest = Manifest(len(shapes[0]), 1, 2, (0, 1), fraction, entries)
     return make_plan(TrainConfig(**options), manifest, hardware)
 
 
@@ -49,8 +49,21 @@ def test_large_volumes_give_several_patches():
 
 def test_oversampling_that_was_asked_for_but_has_no_effect_is_named():
     assert "no scan is larger" in reasons(plan((64, 64), foreground_oversampling=0.5), "foreground_oversampling")[0]
-    assert not reasons(plan((64, 64)), "foreground_oversampling")
     assert not reasons(plan((64, 64), patch_size=48, foreground_oversampling=0.5), "foreground_oversampling")
+
+
+@pytest.mark.parametrize(
+    ("fraction", "patch_size", "share", "reason"),
+    [
+        (0.107, 48, 0.0, "10.7% of the pixels are foreground, so patches cut anywhere show enough of it"),
+        (0.049, 48, 0.33, "only 4.9% of the pixels are foreground, so many patches would show none"),
+        (0.049, 64, 0.0, "no scan is larger than a patch"),
+    ],
+)
+def test_patches_are_cut_around_foreground_only_where_it_is_scarce(fraction, patch_size, share, reason):
+    found = plan((64, 64), fraction=fraction, patch_size=patch_size)
+    assert found.config.foreground_oversampling == share
+    assert reasons(found, "foreground_oversampling") == [reason]
 
 
 def test_mirrored_slices_of_scans_without_slices_are_named():

@@ -61,7 +61,9 @@ def test_what_the_user_set_wins_and_needs_no_reason():
 def test_what_is_not_auto_stays():
     config = TrainConfig(epochs=3, lr=0.01, batch_size=2, model="unet", seed=7, pos_weight=2)
     plan = make_plan(config, ONE_SIZE, SLOW)
-    assert plan.config == config.model_copy(update={"precision": "fp32", "patch_size": 256})
+    assert plan.config == config.model_copy(
+        update={"precision": "fp32", "patch_size": 256, "foreground_oversampling": 0.0}
+    )
 
 
 def test_several_classes_take_the_softmax_loss_with_a_reason():
