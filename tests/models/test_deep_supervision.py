@@ -7,21 +7,9 @@ from octa_backend.errors import InvalidConfig
 from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights, save_weights
 from tests.models.forms import SUPERVISED, small
-from tests.tiny import one_thread
 
 LEVELS = {"unet_transformer": 3, "unet": 3, "tiny_unet": 2, "dynunet": 3}
 pytestmark = pytest.mark.timeout(600)  # the first network of MONAI waits for its import
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("name", SUPERVISED)

@@ -13,20 +13,8 @@ from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights, save_weights
 from octa_backend.training.events import GRADIENT_GROUPS
 from tests.models.forms import ALL, HEAVY, VOLUMETRIC, each, small
-from tests.tiny import one_thread
 
 pytestmark = pytest.mark.timeout(600)  # the first network of MONAI waits for its import
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 def count(name, spatial_dims):

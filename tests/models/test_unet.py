@@ -12,20 +12,8 @@ from octa_backend.models.unet import (
     UNet_Transformer,
 )
 from octa_backend.training.events import GRADIENT_GROUPS
-from tests.tiny import one_thread
 
 GROUPS = ("encoder_conv1", "encoder_last", "decoder_first", "decoder_output")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    with one_thread():
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 def parameters(network_class, **options):
