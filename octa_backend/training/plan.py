@@ -116,11 +116,8 @@ def make_plan(
 
     chosen = resolve_loss(config, manifest, count_pixels, decide)
     _name_idle_options(config, decide)
-    if config.precision == "fp16" and not hardware.device.startswith("cuda"):
-        raise InvalidConfig(f"precision=fp16 needs a CUDA device; on {hardware.device} use bf16, fp32 or auto")
-    if config.precision == "auto":
-        chosen["precision"] = decide("precision", *_choose_precision(hardware))
-    half = chosen.get("precision", config.precision) in ("bf16", "fp16")
+    chosen["precision"] = _resolve_precision(config, hardware, decide)
+    half = chosen["precision"] in ("bf16", "fp16")
     if config.patch_size == "auto":
         fast = half or hardware.device.startswith("cuda")
         chosen["patch_size"] = decide("patch_size", *patch_plan.choose_patch_size(manifest.spatial_dims, fast))
@@ -147,6 +144,16 @@ def make_plan(
         ),
         reasons=tuple(reasons),
     )
+
+
+def _resolve_precision(config: TrainConfig, hardware: Hardware, decide: Decide) -> str:
+    """The arithmetic that was asked for, if the device has it; else the faster one, as measured."""
+    if config.precision == "fp16" and not hardware.device.startswith("cuda"):
+        raise InvalidConfig(f"precision=fp16 needs a CUDA device; on {hardware.device} use bf16, fp32 or auto")
+    if config.precision != "auto":
+        return config.precision
+    found: str = decide("precision", *_choose_precision(hardware))
+    return found
 
 
 def _name_idle_options(config: TrainConfig, decide: Decide) -> None:
