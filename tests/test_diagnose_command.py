@@ -14,8 +14,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
-from octa_backend.commands.diagnose import SHEET_ROWS, SHEET_SIDE, Wishes, diagnose
+from octa_backend.commands.diagnose import SHEET_ROWS, Wishes, diagnose
 from octa_backend.data.synthetic import make_scan, write_zip
+from octa_backend.inference.pictures import SHEET_SIDE
 from octa_backend.settings import Settings
 from tests.data.zips import encoded, zip_of
 

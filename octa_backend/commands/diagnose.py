@@ -22,7 +22,6 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.folder import Folder
 from octa_backend.data.intake import examine, opened_archive, read_pair
 from octa_backend.data.limits import IntakeLimits
-from octa_backend.data.normalise import to_unit
 from octa_backend.data.pairing import Pair
 from octa_backend.diagnosis.dataset import CHECKS, LABEL_CHECK
 from octa_backend.diagnosis.messages import describe
@@ -48,8 +47,6 @@ if TYPE_CHECKING:  # torch is imported with --model only
     from octa_backend.inference.label_review import LabelReview
 
 SHEET_ROWS = 24
-SHEET_SIDE = 512
-"""Scans of more pixels a side are thinned out before they are drawn, so that a sheet of large ones fits memory."""
 
 STYLES: Mapping[Mark, str] = {Mark.PASSED: "green", Mark.INFO: "cyan", Mark.WARNING: "yellow", Mark.ERROR: "red"}
 
@@ -222,7 +219,7 @@ def _sheet(
         if len(rows) == SHEET_ROWS:
             break
         try:
-            rows[pair.name] = _drawable(*read_pair(source, pair, allowed))
+            rows[pair.name] = pictures.sheet_row(*read_pair(source, pair, allowed))
         except (UnreadableScan, ScanTooLarge):
             continue  # its finding says so
     if not rows:
@@ -240,11 +237,6 @@ def worst_first(examination: Examination) -> list[Pair]:
     by_name = {name: pair for pair in examination.pairs for name in (pair.name, pair.image, pair.mask)}
     named = [by_name[name] for finding in examination.findings for name in finding.scans if name in by_name]
     return list(dict.fromkeys([*named, *examination.pairs]))
-
-
-def _drawable(image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    step = -(-max(mask_HW.shape) // SHEET_SIDE)
-    return to_unit(image_CHW[:, ::step, ::step]), np.ascontiguousarray(mask_HW[::step, ::step])
 
 
 # --- repair -------------------------------------------------------------------------------------------------------

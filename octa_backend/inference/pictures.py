@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +13,15 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from torchvision.utils import draw_segmentation_masks, make_grid
 
+from octa_backend.data.normalise import to_unit
+
 COLOURS = ("#ff3b30", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#ff2d55")
 """Overlay colour of class 1, 2, …; they begin again after the last."""
 
 ALPHA = 0.5
 TILE = 256  # pixels of one picture in a contact sheet
+SHEET_SIDE = 512
+"""Scans of more pixels a side are thinned out before they are drawn, so that a sheet of large ones fits memory."""
 
 
 def mask_picture(mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
@@ -69,6 +74,12 @@ def overview(
     for image, mask in pairs:
         tiles += [_fit(_rgb(image)), _fit(_overlay(_rgb(image), torch.from_numpy(mask), classes))]
     return _hwc(make_grid(tiles, nrow=2 * columns, padding=4, pad_value=255))
+
+
+def sheet_row(image: NDArray[Any], mask: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """A scan (C, H, W) as decoded and its mask (H, W), small enough and scaled for `contact_sheet`."""
+    step = -(-max(mask.shape) // SHEET_SIDE)
+    return to_unit(image[:, ::step, ::step]), np.ascontiguousarray(mask[::step, ::step])
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from octa_backend.data.normalise import to_unit
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.labels import label_findings
@@ -34,7 +33,7 @@ def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
 
     store = DatasetStore(files.dataset(dataset.id))
     order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
-    pairs = [(to_unit(store.image(index)), store.mask(index)) for index in order]
+    pairs = [pictures.sheet_row(store.image(index), store.mask(index)) for index in order]
     return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes))
 
 

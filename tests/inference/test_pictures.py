@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, overview, png
+from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, overview, png, sheet_row
 
 GREY = np.full((1, 4, 6), 0.4, np.float32)  # 102 of 255
 
@@ -110,3 +110,9 @@ def test_overview_shows_each_scan_beside_itself_with_its_mask():
         tinted = [(level + part) / 2 for part in rgb(COLOURS[0])]
         assert picture[above + 64, left + 260 + 128].tolist() == pytest.approx(tinted, abs=1)
         assert picture[above + 192, left + 260 + 128].tolist() == [level] * 3
+
+
+def test_large_scans_are_thinned_out_for_a_sheet():
+    image, mask = sheet_row(np.full((1, 1300, 800), 255, np.uint8), np.ones((1300, 800), np.uint8))
+    assert (image.shape, mask.shape) == ((1, 434, 267), (434, 267))  # every third pixel
+    assert image.max() == 1
