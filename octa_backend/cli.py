@@ -1,4 +1,4 @@
-"""`octa`: serve, train, predict, evaluate, diagnose, jobs, synth, demo. Parse, one call, show."""
+"""`octa`: serve, train, plan, predict, evaluate, diagnose, jobs, synth, demo. Parse, one call, show."""
 
 from __future__ import annotations
 
@@ -85,6 +85,27 @@ def train(
     try:
         command = train_command.find_lr if find_lr else train_command.train
         command(console, data, out, config, _settings(device=device), options)
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command()
+@with_config_options
+def plan(
+    config: dict[str, Any],
+    data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Apply the safe remedies that the checks propose.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Plan although the checks find errors.")] = False,
+) -> None:
+    """Show what a training on a zip would compute and why, and what it takes; trains nothing and keeps nothing."""
+    from octa_backend.commands import plan as plan_command  # noqa: PLC0415 - imports torch
+    from octa_backend.service.start_service import StartOptions  # noqa: PLC0415
+
+    options = StartOptions(repair="auto" if repair else "none", force=force)
+    try:
+        plan_command.show_plan(console, data, config, _settings(device=device), options, as_json=as_json)
     except OctaError as error:
         _fail(error)
 

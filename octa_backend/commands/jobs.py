@@ -55,8 +55,8 @@ def table(rows: list[Row]) -> Table:
         shown.add_row(
             row["job_id"],
             row["state"],
-            row["model"],
-            f"{row['epoch']}/{row['epochs']}",
+            row["model"] or "–",
+            f"{row['epoch']}/{row['epochs'] or '–'}",
             f"{best['val_dice']:.4f}" if best else "–",
             f"{test['dice']:.4f}" if test else "–",
             row["model_id"] or "–",

@@ -123,7 +123,7 @@ class _Bar:
         plan = training.run.plan
         self._language: Language = language
         self._console = console
-        self._epochs = plan.config.epochs
+        self._epochs = plan.epochs
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),

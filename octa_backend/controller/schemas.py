@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import finding_store
-from octa_backend.service.train_service import Progress
+from octa_backend.service.train_service import Progress, planned
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -131,11 +131,12 @@ class JobFacts(Answer):
     state: str = Field(examples=["running"])
     cancel_requested: bool
     attempt: int
-    model: str = Field(examples=["unet_transformer"])
+    model: str | None = Field(examples=["unet_transformer"])
+    """Null until the plan has chosen it, where it was left open; so are `device`, `precision` and `epochs`."""
     device: str | None = Field(examples=["cpu"])
     precision: str | None = Field(examples=["bf16"])
     epoch: int = Field(examples=[8])
-    epochs: int = Field(examples=[50])
+    epochs: int | None = Field(examples=[50])
     percent: float = Field(examples=[16.0])
     best: BestOut | None
     test: dict[str, Any] | None
@@ -171,7 +172,7 @@ class ProgressOut(JobFacts):
 
 
 def _job_columns(job: Job) -> dict[str, Any]:
-    epochs = job.config["epochs"]
+    epochs = planned(job, "epochs")
     plan = job.plan or {"device": None, "config": {"precision": None}}
     best = job.best_epoch is not None and {"epoch": job.best_epoch, "val_dice": job.best_val_dice}
     names = ("file_id", "parent_job_id", "state", "cancel_requested", "attempt", "epoch", "test", "model_id", "error")
@@ -179,20 +180,21 @@ def _job_columns(job: Job) -> dict[str, Any]:
     return {
         **{name: getattr(job, name) for name in (*names, *times)},
         "job_id": job.id,
-        "model": job.config["model"],
+        "model": planned(job, "model"),
         "device": plan["device"],
         "precision": plan["config"]["precision"],
         "epochs": epochs,
-        "percent": 100.0 if job.state == JobState.SUCCEEDED else round(100 * job.epoch / epochs, 2),
+        "percent": 100.0 if job.state == JobState.SUCCEEDED else round(100 * job.epoch / epochs, 2) if epochs else 0.0,
         "best": best or None,
     }
 
 
 def _eta_seconds(job: Job, latest: EpochReport | None) -> float | None:
     """Seconds until the last epoch, from the latest one's time; None while that is not known."""
-    if job.state != "running" or latest is None:
+    epochs = planned(job, "epochs")
+    if job.state != "running" or latest is None or epochs is None:
         return None
-    remaining: int = job.config["epochs"] - latest.epoch
+    remaining: int = epochs - latest.epoch
     return round(remaining * latest.seconds, 1)
 
 

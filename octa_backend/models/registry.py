@@ -121,6 +121,11 @@ def check_form(name: str, spatial_dims: int = 2, deep_supervision: bool = False)
         raise InvalidConfig(f"the network {name!r} has no deep supervision; switch it off, or choose one of: {able}")
 
 
+def out_channels(classes: int) -> int:
+    """Channels of the logits: one for binary masks, else one per class, with background."""
+    return 1 if classes == 2 else classes
+
+
 def build(
     name: str, in_channels: int, out_channels: int, spatial_dims: int = 2, deep_supervision: bool = False
 ) -> nn.Module:

@@ -46,7 +46,7 @@ class EvaluatedModel:
         """
         layout = memory_format(self.plan.channels_last, len(self.plan.patch_shape))
         unit_C = match_channels(to_unit(image), self.plan.channels)
-        x_1C = torch.from_numpy(normalise(unit_C, self.plan.config.normalisation))[None].to(self.plan.device)
+        x_1C = torch.from_numpy(normalise(unit_C, self.plan.normalisation))[None].to(self.plan.device)
         with autocast(self.plan.device, self.plan.config.precision):
             logits = predict_logits(self.network, x_1C.contiguous(memory_format=layout))
         found: NDArray[np.float32] = class_probabilities(logits)[0].float().cpu().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -20,6 +20,7 @@ from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
+from octa_backend.training.grey_levels import measure_greys
 from octa_backend.training.losses import make_loss
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
@@ -68,22 +69,39 @@ def design(
     """Divide the scans and resolve the plan.
 
     Args:
+        store, config, wanted_device, earlier: as in `sketch`.
+        should_stop: asked while the learning rate is searched for, where it is `auto`.
+    """
+    run = sketch(store, config, wanted_device, earlier)
+    return replace(run, plan=complete_plan(run.plan, run.data, should_stop))
+
+
+def sketch(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier: Plan | None) -> Experiment:
+    """Divide the scans and resolve what no trial is needed for.
+
+    Args:
         store: the dataset.
         config: as the user gave it.
         wanted_device: the `device` setting.
         earlier: the plan of an earlier attempt; it is kept on the same device, because a new measurement could
-            decide otherwise halfway.
-        should_stop: asked while the learning rate is searched for, where it is `auto`.
+            decide otherwise halfway. On another device what it found for the data is kept.
     """
     splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
     device = pick_device(wanted_device)
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
     else:
-        plan = make_plan(config, store.manifest, probe(device), lambda: class_pixels(store, splits.train))
-        plan = plan.with_rate_of(earlier) if earlier else plan
+        plan = make_plan(
+            config.model_copy(update=earlier.found_for(config)) if earlier else config,
+            store.manifest,
+            probe(device),
+            lambda: class_pixels(store, splits.train),
+            splits=splits,
+            measure_greys=lambda: measure_greys(store, splits.train),
+        )
+        plan = plan.with_reasons_of(earlier, config) if earlier else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)
-    return Experiment(complete_plan(plan, data, should_stop), data, splits)
+    return Experiment(plan, data, splits)
 
 
 def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:

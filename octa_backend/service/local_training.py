@@ -103,7 +103,7 @@ def open_training(
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
     mark.write_text(digest, "utf-8")
     kept = _kept(out) if folder.exists() else None
-    findings = () if folder.exists() else _take_in(archive, folder, settings, options)
+    findings = () if folder.exists() else take_in(archive, folder, settings, options)
     try:
         config, changes = judge(findings, config, options)
     except InvalidDataset:
@@ -116,7 +116,7 @@ def open_training(
     return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, changes, out, config)
 
 
-def _take_in(archive: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
+def take_in(archive: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
     """Prepare the zip, or its repaired copy where that is wanted and changes something."""
     findings = prepare(archive, folder, limits(settings)).findings
     if options.repair != "auto" or not safe_remedies(findings):

@@ -84,6 +84,14 @@ def list_jobs(session: Session, state: JobState | None, limit: int, cursor: str 
     return Page.cut(rows, limit, lambda job: cursor_of(job.created_at.isoformat(), job.id))
 
 
+def planned(job: Job, field: str) -> Any:
+    """A field of the job's configuration; where it was left open, what the plan found, and None until there is one."""
+    given = job.config[field]
+    if given != "auto" or job.plan is None:
+        return None if given == "auto" else given
+    return job.plan["config"][field]
+
+
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
     """The job's attempts, in order."""
     return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
@@ -198,11 +206,9 @@ def resume(session: Session, job_id: str, changes: dict[str, Any]) -> Job:
     if not JobState(job.state).is_final:
         raise IllegalJobState(f"job {job_id} is {job.state}; only a job that is over can be resumed")
     config = read_config({**job.config, **changes})
-    nothing_left = config.epochs == job.epoch and job.state == JobState.SUCCEEDED
-    if config.epochs < job.epoch or nothing_left:
-        raise IllegalJobState(
-            f"job {job_id} has finished epoch {job.epoch} of {config.epochs}; resume it with more epochs"
-        )
+    epochs = planned(job, "epochs") if config.epochs == "auto" else config.epochs
+    if epochs is not None and (epochs < job.epoch or (epochs == job.epoch and job.state == JobState.SUCCEEDED)):
+        raise IllegalJobState(f"job {job_id} has finished epoch {job.epoch} of {epochs}; resume it with more epochs")
     job.config = config.model_dump(mode="json")
     job.cancel_requested, job.crashes, job.error, job.log_tail = False, 0, None, []
     job.move_to(JobState.QUEUED)

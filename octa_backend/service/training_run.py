@@ -38,7 +38,7 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     earlier = Plan.model_validate(job.plan) if job.plan else None
     run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop)
     checkpoints = Checkpoints(files.checkpoints(job.id))
-    sink = EventSink(database, order, config.epochs)
+    sink = EventSink(database, order, run.plan.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
     outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)

@@ -1,4 +1,4 @@
-"""How many scans to compute at once: tried on a GPU, a rule on a CPU."""
+"""How many scans to compute at once on a GPU: tried."""
 
 from __future__ import annotations
 
@@ -17,19 +17,14 @@ MOST = 16
 LEAST_STEPS = 10
 """Steps that an epoch keeps, where the dataset has so many scans."""
 
-ON_CPU = 2
-"""What trainings on CPUs were measured with (docs/training.md)."""
-
 
 def choose_batch_size(plan: Plan, samples: int) -> tuple[int, str]:
     """A batch size and the reason for it.
 
     Args:
-        plan: with all but the batch size and the learning rate resolved.
+        plan: for a GPU, with all resolved but the batch size, the epochs and the learning rate.
         samples: training patches per epoch.
     """
-    if not plan.device.startswith("cuda"):
-        return ON_CPU, f"on a CPU batches of {ON_CPU} are what was measured"
     limit = max(1, min(MOST, samples // (LEAST_STEPS * plan.config.accumulation_steps)))
     found = largest_that_fits(lambda count: fits(plan, count), limit)
     torch.cuda.reset_peak_memory_stats(plan.device)
@@ -52,7 +47,7 @@ def fits(plan: Plan, count: int) -> bool:
 
     The network is a fresh one, on empty scans: the memory that a step takes depends on the shapes alone.
     """
-    trial = plan.decided("batch_size", count, "tried").decided("lr", 1e-4, "tried")
+    trial = plan.decided("batch_size", count, "tried").decided("lr", 1e-4, "tried").with_epochs()
     try:
         _one_step(trial)
     except torch.OutOfMemoryError:

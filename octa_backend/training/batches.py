@@ -66,7 +66,7 @@ class Patches(NamedTuple):
 
 def steps_per_epoch(train: Sequence[int], plan: Plan) -> int:
     """Optimizer steps of an epoch; the last one may see fewer scans."""
-    return -(-len(train) * plan.patches_per_scan // plan.scans_per_step)
+    return plan.steps(len(train))
 
 
 def training_batches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -80,7 +80,7 @@ def training_batches(data: TrainingData, plan: Plan, generator: torch.Generator)
     """
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     for patches in augmented_patches(data, plan, generator):
-        levels = [data.measured(scan, plan.config.normalisation).levels for scan in patches.scans]
+        levels = [data.measured(scan, plan.normalisation).levels for scan in patches.scans]
         yield _standardised(patches.image, levels).contiguous(memory_format=layout), patches.mask
 
 
@@ -113,7 +113,7 @@ def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.G
     assert share != "auto", "the plan resolves it"
     start = patch_start(mask, shape, share, generator)
     places = tuple(slice(first, first + wanted) for first, wanted in zip(start, shape, strict=True))
-    limits, levels = data.measured(index, plan.config.normalisation)
+    limits, levels = data.measured(index, plan.normalisation)
     cut = levels.stretch(to_unit(data.store.image(index)[:, *places], limits))
     mask_cut = mask[places]
     missing = [(0, wanted - length) for length, wanted in zip(mask_cut.shape, shape, strict=True)]

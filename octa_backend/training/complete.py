@@ -12,7 +12,7 @@ from octa_backend.training.trainer import build_network
 
 
 def complete_plan(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> Plan:
-    """Resolve what is still `auto` after `make_plan`; a plan with nothing open comes back as it is.
+    """Resolve what is still `auto` after `make_plan`, and size it up; a complete plan comes back as it is.
 
     Args:
         plan: from `make_plan`, or of an earlier attempt.
@@ -20,19 +20,19 @@ def complete_plan(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> Pl
         should_stop: asked between the steps of the range test. Once it says so, `lr` is left open: the run that
             follows is asked the same before its first batch.
     """
-    plan = with_batch_size(plan, data)
+    plan = settled(plan, data)
     if plan.config.lr != "auto":
         return plan
     found = find_learning_rate(plan, data, should_stop)
     return plan if found is None else plan.decided("lr", *_choose_rate(found))
 
 
-def with_batch_size(plan: Plan, data: TrainingData) -> Plan:
-    """Resolve the batch size alone."""
-    if plan.config.batch_size != "auto":
-        return plan
-    samples = len(data.train) * plan.patches_per_scan
-    return plan.decided("batch_size", *choose_batch_size(plan, samples))
+def settled(plan: Plan, data: TrainingData) -> Plan:
+    """Resolve all but the learning rate, whose range test trains."""
+    if plan.config.batch_size == "auto":
+        samples = len(data.train) * plan.patches_per_scan
+        plan = plan.decided("batch_size", *choose_batch_size(plan, samples)).with_epochs()
+    return plan if plan.estimate else plan.with_estimate()
 
 
 def find_learning_rate(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> RangeTest | None:

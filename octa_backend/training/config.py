@@ -14,10 +14,13 @@ from octa_backend.training.loss_options import ClassWeights, Denominator, LossNa
 
 Auto = Literal["auto"]
 
+OPEN_AUGMENTATION: tuple[PresetName, ...] = ("standard", "strong")
+"""What `augmentation` becomes where it is `auto`."""
+
 
 def _known_network(name: str) -> str:
     try:
-        return registry.check_name(name)
+        return name if name == "auto" else registry.check_name(name)
     except UnknownNetwork as error:
         raise ValueError(error.message) from error
 
@@ -27,28 +30,29 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    epochs: int = Field(default=50, ge=1, le=10_000)
-    """How often every training scan is seen, 1 to 10000."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    """How often every training scan is seen, 1 to 10000; `auto`: 50, or as many as give enough optimizer steps."""
 
     lr: Annotated[float, Field(gt=0, le=1)] | Auto = 1e-3
     """Learning rate at the start (the peak of `onecycle`), above 0, at most 1; `auto` finds it by a range test."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1024)] | Auto = 2
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
     """Scans (or patches) computed at once, 1 to 1024; `auto`: what a GPU's memory holds, up to 16, and 2 on a CPU."""
 
     accumulation_steps: int = Field(default=1, ge=1, le=1024)
     """Batches whose gradients are averaged into one step, 1 to 1024."""
 
     model: Annotated[str, AfterValidator(_known_network)] = Field(
-        default="unet_transformer",
-        description="The network: `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
+        default="auto",
+        description="The network: `auto` (`unet_transformer`, but `unet` for fewer than 50 training scans and "
+        "`dynunet` for volumes), `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
         "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M), `segresnet` (6.3 M), "
         "`swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
     )
 
-    loss: LossName = Field(
-        default="dice_bce",
-        description="What is minimised: `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
+    loss: Literal["auto", LossName] = Field(
+        default="auto",
+        description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
         "`weighted_ce`, `unet_weight_map`, `dice`, `generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, "
         "`focal_tversky`, `cldice`, `boundary`.",
     )
@@ -59,8 +63,8 @@ class TrainConfig(BaseModel):
     dice_weight: float = Field(default=0.5, ge=0, le=100)
     """Weight of the Dice loss (1 - soft Dice) in `dice_bce`, `dice_ce`, `focal_dice` and `boundary`, 0 to 100."""
 
-    pos_weight: Annotated[float, Field(gt=0, le=10_000)] | Auto | None = None
-    """Weight of foreground pixels in `bce`, above 0; null is 1; `auto`: background over foreground, 0.01 to 100."""
+    pos_weight: Annotated[float, Field(gt=0, le=10_000)] | Auto | None = "auto"
+    """Weight of foreground pixels in `bce`, above 0; null is 1; `auto`: by the foreground's share, at most 100."""
 
     class_weights: ClassWeights = "auto"
     """Weight per class from the background on, as `1,5,5`, 0 to 10000, or `auto`: inverse frequency, 0.01 to 100."""
@@ -101,8 +105,8 @@ class TrainConfig(BaseModel):
     boundary_weight: float = Field(default=0.01, ge=0, le=100)
     """Weight in `boundary` of the boundary loss, which is in pixels, 0 to 100."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """`adam`, `adamw` with decoupled weight decay, or `sgd` with `momentum`."""
+    optimizer: Literal["auto", "adam", "adamw", "sgd"] = "auto"
+    """`adam`, `adamw` with decoupled weight decay, `sgd` with `momentum`; `auto`: `adam`, `adamw` to decay weights."""
 
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of `sgd`, 0 to below 1."""
@@ -116,8 +120,8 @@ class TrainConfig(BaseModel):
     gradient_clipping: float = Field(default=0.0, ge=0, le=1e6)
     """Largest L2 norm of all gradients together; longer ones are scaled down to it. 0 switches it off."""
 
-    scheduler: Literal["onecycle", "step", "plateau", "cosine", "exponential", "poly", "constant"] = "onecycle"
-    """How the learning rate moves: `onecycle`, `step`, `plateau`, `cosine`, `exponential`, `poly` or `constant`."""
+    scheduler: Literal["auto", "onecycle", "step", "plateau", "cosine", "exponential", "poly", "constant"] = "auto"
+    """How `lr` moves: `onecycle`, `step`, `plateau`, `cosine`, `exponential`, `poly`, `constant`, or `auto`."""
 
     warmup_epochs: int = Field(default=0, ge=0, le=1000)
     """Epochs of a linear rise to `lr` before the schedule, below `epochs`; `onecycle` has it in place of its own."""
@@ -134,11 +138,11 @@ class TrainConfig(BaseModel):
     plateau_patience: int = Field(default=5, ge=1, le=1000)
     """Epochs without a better validation Dice until `plateau` lowers the learning rate, 1 to 1000."""
 
-    normalisation: Normalisation = "unit"
-    """Intensities: `unit` is 0 to 1, `zscore` mean 0 and deviation 1, `percentile` the 1st to the 99th to 0 to 1."""
+    normalisation: Literal["auto", Normalisation] = "unit"
+    """Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1; `auto` measures."""
 
-    augmentation: PresetName = "standard"
-    """How much scans are changed at random: `none`, `light`, `standard` or `strong`."""
+    augmentation: Literal["auto", PresetName] = "standard"
+    """How much scans are changed at random: `none`, `light`, `standard`, `strong`; `auto`: `strong` below 50 scans."""
 
     augmentation_overrides: Overrides = None
     """Numbers in place of the preset's, as JSON or as `gamma_probability=0.3,gamma_max=2`; null changes none."""
@@ -182,18 +186,21 @@ class TrainConfig(BaseModel):
     @property
     def augmentation_options(self) -> Augmentation:
         """The preset with its overrides: every probability and range."""
+        assert self.augmentation != "auto", "the plan resolves it"
         return resolve(self.augmentation, self.augmentation_overrides)
 
     @field_validator("augmentation_overrides")
     @classmethod
     def _overrides_fit_the_preset(cls, overrides: Overrides, info: ValidationInfo) -> Overrides:
         if "augmentation" in info.data:  # else it is at fault itself
-            resolve(info.data["augmentation"], overrides)
+            named = info.data["augmentation"]
+            for preset in OPEN_AUGMENTATION if named == "auto" else (named,):
+                resolve(preset, overrides)
         return overrides
 
     @model_validator(mode="after")
     def _rises_before_the_end(self) -> Self:
-        if self.warmup_epochs >= self.epochs:
+        if self.epochs != "auto" and self.warmup_epochs >= self.epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs} must be below epochs={self.epochs}, or lr is never reached"
             )
@@ -207,5 +214,5 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _some_loss_counts(self) -> Self:
-        check_weights(self.loss, self.__dict__)
+        check_weights("dice_bce" if self.loss == "auto" else self.loss, self.__dict__)
         return self

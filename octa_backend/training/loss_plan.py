@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from octa_backend.data.store import Manifest
+from octa_backend.diagnosis.content import SCARCE_FOREGROUND, TOO_SCARCE_FOREGROUND
 from octa_backend.errors import InvalidConfig
 from octa_backend.training.class_balance import BOUNDS, foreground_weight, inverse_frequencies
 from octa_backend.training.config import TrainConfig
@@ -34,12 +35,11 @@ def resolve_loss(
         InvalidConfig: `class_weights` does not fit the classes, or the masks are needed and not at hand.
     """
     chosen: dict[str, Any] = {}
-    loss = _fitting_loss(config, manifest.classes, decide)
-    if loss != config.loss:
-        chosen["loss"] = loss
+    loss = chosen["loss"] = (
+        decide("loss", *_choose_loss(manifest)) if config.loss == "auto" else _fitting_loss(config, manifest, decide)
+    )
     if "pos_weight" in USES[loss] and config.pos_weight == "auto":
-        pixels = _pixels(manifest, count_pixels)
-        chosen["pos_weight"] = decide("pos_weight", foreground_weight(pixels), _balance(pixels))
+        chosen["pos_weight"] = decide("pos_weight", *_choose_pos_weight(manifest, count_pixels))
     if "class_weights" in USES[loss]:
         if config.class_weights == "auto":
             pixels = _pixels(manifest, count_pixels)
@@ -54,8 +54,41 @@ def resolve_loss(
     return chosen
 
 
-def _fitting_loss(config: TrainConfig, classes: int, decide: Decide) -> LossName:
+def _choose_loss(manifest: Manifest) -> tuple[LossName, str]:
+    """The default loss, or its partner for several classes."""
+    if manifest.classes > 2:
+        return "dice_ce", f"the default for several classes: {manifest.classes} classes need a softmax"
+    fraction = manifest.foreground_fraction
+    return "dice_bce", (
+        f"the default, for binary masks: its Dice part looks at the {fraction:.2%} of foreground alone, however few "
+        "pixels that are"
+    )
+
+
+def _choose_pos_weight(manifest: Manifest, count_pixels: CountPixels | None) -> tuple[float | None, str]:
+    """Background over foreground where the checks of the data call foreground scarce; else no weight.
+
+    Nor where it is so scarce that they call it an error: at 0.25 % of foreground, weights of 20 and 100 lowered the
+    Dice (docs/training.md).
+    """
+    fraction = manifest.foreground_fraction
+    if fraction < TOO_SCARCE_FOREGROUND:
+        return None, (
+            f"none, although only {fraction:.2%} of the pixels are foreground: below {TOO_SCARCE_FOREGROUND:.1%} the "
+            "weight that evens this out costs more precision than it brings recall"
+        )
+    if fraction >= SCARCE_FOREGROUND:
+        return None, (
+            f"none: {fraction:.2%} of the pixels are foreground, which is not scarce (below {SCARCE_FOREGROUND:.0%})"
+        )
+    pixels = _pixels(manifest, count_pixels)
+    return foreground_weight(pixels), _balance(pixels)
+
+
+def _fitting_loss(config: TrainConfig, manifest: Manifest, decide: Decide) -> LossName:
     """The loss itself, or its partner where it is for the other kind of masks."""
+    assert config.loss != "auto", "it was given"
+    classes = manifest.classes
     weighs = "; bce_weight weighs its cross-entropy" if "bce_weight" in USES[config.loss] else ""
     for binary, several in PARTNERS.items():
         if config.loss == binary and classes > 2:

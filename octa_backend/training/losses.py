@@ -179,6 +179,7 @@ RECIPES: Mapping[LossName, Callable[[TrainConfig], Recipe]] = {
 
 def make_loss(config: TrainConfig) -> Loss:
     """The loss that a resolved config names."""
+    assert config.loss != "auto", "make_plan resolves it"
     if config.loss == "dice_bce":
         return DiceBCELoss(config.bce_weight, config.dice_weight, _pos_weight(config), config.dice_denominator)
     if config.loss == "dice_ce":

@@ -1,4 +1,4 @@
-"""Peak memory of a run, on whichever system and device."""
+"""The memory of a device, and the peak of a run, on whichever system."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def peak_mib(device: str) -> float:
 
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kib / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def total_mib(device: torch.device) -> float:
+    """All the memory that a device has, MiB: of the GPU, or of this machine. What others use of it changes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / 2**20
+    return float(psutil.virtual_memory().total / 2**20)

@@ -24,6 +24,7 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> Optimizer:
     """
     groups = parameter_groups(network, config.weight_decay)
     lr = 0.0 if config.lr == "auto" else config.lr  # still open only where a run was stopped before it began
+    assert config.optimizer != "auto", "make_plan resolves it"
     match config.optimizer:
         case "adam":
             return Adam(groups, lr=lr, fused=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from octa_backend.data.store import Manifest
 from octa_backend.training.config import TrainConfig
@@ -12,6 +12,8 @@ from octa_backend.training.loss_plan import Decide
 FAST_PATCH = {2: 512, 3: 128}
 SLOW_PATCH = {2: 256, 3: 64}
 """Sides in pixels or voxels, by the number of spatial axes."""
+LEAST_OPEN_PATCH = {2: 64, 3: 32}
+"""Where memory is short; a smaller patch would show too little of what surrounds a structure."""
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
 OVERSAMPLING = 0.33
@@ -22,14 +24,19 @@ SCANS_PER_PATCH = 4
 """A patch may stand for so many times its own area per epoch; larger scans give several patches."""
 
 
-def choose_patch_size(spatial_dims: int, fast: bool) -> tuple[int, str]:
+def choose_patch_size(spatial_dims: int, fast: bool, fits: Callable[[int], bool]) -> tuple[int, str]:
     """The side of a patch where it is left open, and why.
 
     Args:
         spatial_dims: 2 or 3.
         fast: whether the device is a GPU or computes quickly in half precision.
+        fits: whether the device's memory holds a training on patches of this side.
     """
-    size = (FAST_PATCH if fast else SLOW_PATCH)[spatial_dims]
+    wanted = size = (FAST_PATCH if fast else SLOW_PATCH)[spatial_dims]
+    while not fits(size) and size > LEAST_OPEN_PATCH[spatial_dims]:
+        size //= 2
+    if size < wanted:
+        return size, f"a training on patches of {2 * size} pixels would not fit into the memory of this device"
     if fast:
         return size, f"scans up to {size} pixels are trained whole on this device"
     form = "square" if spatial_dims == 2 else "cube"

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from octa_backend.errors import DeviceUnavailable
+from octa_backend.training.memory import total_mib
 
 WORTH_IT = 1.2  # bf16 must be this many times faster than fp32, or it is not worth its rounding
 LAYOUT_WORTH_IT = 1.1  # as above, for channels in the innermost dimension
@@ -26,11 +27,18 @@ class Hardware:
         device: as torch names it, for example `cpu` or `cuda:0`.
         bf16_speedup: how many times faster a bf16 training step is than an fp32 one; 0 where bf16 does not run.
         channels_last: whether fp32 convolutions train faster with channels in the innermost dimension.
+        memory_mib: all that it has; None: not known, and taken as enough.
     """
 
     device: str
     bf16_speedup: float
     channels_last: bool
+    memory_mib: float | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device.startswith("cuda")
 
     @property
     def bf16_pays(self) -> bool:
@@ -55,10 +63,15 @@ def pick_device(wanted: str) -> torch.device:
     return device
 
 
+def is_half(precision: str) -> bool:
+    """Whether a network computes in `bf16` or `fp16`."""
+    return precision in ("bf16", "fp16")
+
+
 def autocast(device: str, precision: str) -> torch.autocast:
     """The context in which a network computes in `fp32`, `bf16` or `fp16`."""
     half = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(torch.device(device).type, half, enabled=precision in ("bf16", "fp16"))
+    return torch.autocast(torch.device(device).type, half, enabled=is_half(precision))
 
 
 def gradient_scaler(device: str, precision: str) -> torch.amp.GradScaler:
@@ -79,16 +92,18 @@ def memory_format(channels_last: bool, spatial_dims: int) -> torch.memory_format
 @functools.cache
 def probe(device: torch.device) -> Hardware:
     """Measure one small convolution's training step in each arithmetic and layout; takes about a second."""
+    memory = total_mib(device)
     if device.type == "cuda":
-        return Hardware(str(device), 2.0 if torch.cuda.is_bf16_supported(including_emulation=False) else 0.0, True)
+        bf16_speedup = 2.0 if torch.cuda.is_bf16_supported(including_emulation=False) else 0.0
+        return Hardware(str(device), bf16_speedup, True, memory)
     plain = _step_seconds(device, bf16=False, layout=torch.contiguous_format)
     last = _step_seconds(device, bf16=False, layout=torch.channels_last)
     fp32 = min(plain, last)
     try:
         bf16 = _step_seconds(device, bf16=True, layout=torch.channels_last, give_up=HOPELESS * fp32)
     except RuntimeError:  # the processor has no bf16 kernels
-        return Hardware(str(device), 0.0, last * LAYOUT_WORTH_IT < plain)
-    return Hardware(str(device), round(fp32 / bf16, 2), last * LAYOUT_WORTH_IT < plain)
+        return Hardware(str(device), 0.0, last * LAYOUT_WORTH_IT < plain, memory)
+    return Hardware(str(device), round(fp32 / bf16, 2), last * LAYOUT_WORTH_IT < plain, memory)
 
 
 def _step_seconds(device: torch.device, *, bf16: bool, layout: torch.memory_format, give_up: float = math.inf) -> float:

@@ -41,6 +41,7 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
         and N. Topin, 2018 (arXiv:1708.07120).
     """
     assert config.lr != "auto", "complete_plan resolves it"
+    assert config.epochs != "auto", "complete_plan resolves it"
     warm_up = config.warmup_epochs * steps
     taken = (epoch - 1) * steps + step - 1
     if taken < warm_up:
@@ -50,6 +51,7 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
 
 
 def _factor(config: TrainConfig, epoch: int, done: float) -> float:
+    assert config.scheduler != "auto", "make_plan resolves it"
     match config.scheduler:
         case "step":
             return config.gamma ** ((epoch - 1) // config.step_size)

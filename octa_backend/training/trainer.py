@@ -152,7 +152,7 @@ def fit(data: TrainingData, plan: Plan, *, checkpoints: Checkpoints, emit: Emit,
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
         run = _start(data, plan, checkpoints, emit, should_stop)
         first_epoch = _go_on(run)
-        for epoch in range(first_epoch, plan.config.epochs + 1):
+        for epoch in range(first_epoch, plan.epochs + 1):
             ended = run.limits.out_of_patience(epoch - 1, run.best)
             outcome = _end_early(run, ended) if ended else _one_epoch(run, epoch)
             if outcome is not None:
@@ -219,7 +219,7 @@ def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
 
 
 def _is_due(epoch: int, every: int, plan: Plan) -> bool:
-    return epoch % every == 0 or epoch == plan.config.epochs
+    return epoch % every == 0 or epoch == plan.epochs
 
 
 def _train(run: _Run) -> list[Step] | Outcome:

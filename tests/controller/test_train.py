@@ -6,6 +6,7 @@ from octa_backend.diagnosis.training import split_findings
 from octa_backend.service import attempt_service, finding_store
 from octa_backend.service.supervisor import Supervisor
 from octa_backend.storage.tables import Job, JobFinding, JobState
+from octa_backend.training.config import TrainConfig
 from tests.data.zips import dataset
 from tests.fakes import Api, add_epochs, wait_for, zip_bytes
 
@@ -65,7 +66,22 @@ def test_a_configuration_may_come_as_a_form_or_as_json(api, file_id, given):
 
 def test_without_a_configuration_the_defaults_are_taken(api, file_id):
     answer = api.post(f"/train/start-with-file/{file_id}")
-    assert api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]["epochs"] == 50
+    job = api.get(f"/train/jobs/{answer.json()['job_id']}").json()
+    assert job["config"] == TrainConfig().model_dump(mode="json")
+
+
+def test_what_was_left_open_is_unknown_until_there_is_a_plan(api, file_id):
+    job_id = api.post(f"/train/start-with-file/{file_id}").json()["job_id"]
+    progress = api.get(f"/train/progress/{job_id}").json()
+    assert [progress[name] for name in ("model", "epochs", "precision", "device", "eta_seconds")] == [None] * 5
+    assert progress["percent"] == 0
+
+
+def test_schema_offers_auto_for_what_the_plan_can_decide(api):
+    properties = api.get("/openapi.json").json()["paths"]["/train/start-with-file/{file_id}"]["post"]["requestBody"]
+    fields = properties["content"]["application/json"]["schema"]["properties"]
+    for name in ("epochs", "loss", "optimizer", "scheduler", "augmentation", "normalisation", "pos_weight", "lr"):
+        assert "auto" in str(fields[name]), name
 
 
 def test_a_configuration_of_another_kind_is_refused(api, file_id):

@@ -237,6 +237,36 @@ def test_a_job_with_nothing_left_to_do_is_not_resumed(database, epochs):
         resume(database, job_id, epochs=epochs)
 
 
+def with_open_epochs(database, planned, finished=0):
+    """A failed job that left its epochs open; `planned` of them stand in its plan, or it has none."""
+    job_id = ended(database, JobState.FAILED, epochs="auto", finished=finished)
+    with database.writing() as session:
+        session.get_one(Job, job_id).plan = planned and {"config": {"epochs": planned}}
+    return job_id
+
+
+@pytest.mark.parametrize(("planned", "shown"), [(None, None), (125, 125)])
+def test_a_field_that_was_left_open_is_the_plans_once_there_is_one(database, planned, shown):
+    job_id = with_open_epochs(database, planned)
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        assert train_service.planned(job, "epochs") == shown
+        assert train_service.planned(job, "lr") == 0.001
+
+
+@pytest.mark.parametrize(("planned", "finished"), [(None, 0), (125, 7)])
+def test_a_job_that_left_its_epochs_open_goes_on_to_those_of_its_plan(database, planned, finished):
+    job_id = with_open_epochs(database, planned, finished)
+    with database.writing() as session:
+        assert train_service.resume(session, job_id, {}).config["epochs"] == "auto"
+
+
+def test_a_job_is_not_resumed_with_fewer_epochs_than_it_has_finished_of_its_plan(database):
+    job_id = with_open_epochs(database, planned=6, finished=7)
+    with pytest.raises(IllegalJobState, match="finished epoch 7 of 6"), database.writing() as session:
+        train_service.resume(session, job_id, {})
+
+
 @pytest.mark.parametrize("changes", [{"epochs": 0}, {"lr": 2.0}, {"lr": -1.0}])
 def test_a_resume_with_a_value_out_of_range_is_refused_and_changes_nothing(database, changes):
     job_id = ended(database, JobState.FAILED, finished=1)

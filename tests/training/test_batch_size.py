@@ -39,12 +39,6 @@ def test_trial_tells_whether_a_step_fits_into_the_memory(data, count, expected):
     assert fits(a_plan(data, model="hungry", batch_size="auto", lr="auto"), count) is expected
 
 
-def test_on_a_cpu_it_is_a_rule(data):
-    size, reason = choose_batch_size(a_plan(data, batch_size="auto"), samples=1000)
-    assert size == 2
-    assert "CPU" in reason
-
-
 @pytest.mark.parametrize(
     ("samples", "accumulation_steps", "expected"), [(1000, 1, 16), (85, 1, 8), (85, 2, 4), (39, 1, 2), (5, 1, 1)]
 )

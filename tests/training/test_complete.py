@@ -33,8 +33,9 @@ def with_losses(monkeypatch, losses):
     monkeypatch.setattr(complete, "range_test", lambda *_: found)
 
 
-def test_plan_with_nothing_open_comes_back_as_it_is(data):
-    plan = a_plan(data, model="normless")
+def test_plan_is_sized_up_once_it_is_complete(data):
+    plan = complete_plan(a_plan(data, model="normless"), data, never)
+    assert plan.estimate.parameters == 10 * 4 + 2 * 37 * 4 + 37  # of four 3x3 convolutions with biases
     assert complete_plan(plan, data, never) is plan
 
 

@@ -23,9 +23,6 @@ def test_misspelt_field_is_refused_by_name(field):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("epochs", 0),
-        ("epochs", 10_001),
-        ("epochs", 2.5),
         ("accumulation_steps", 0),
         ("accumulation_steps", 1025),
         ("loss", "mse"),
@@ -92,6 +89,9 @@ def test_value_out_of_range_is_refused_with_its_field(field, value):
     [
         ("foreground_oversampling", -0.1),
         ("foreground_oversampling", 1.1),
+        ("epochs", 0),
+        ("epochs", 10_001),
+        ("epochs", 2.5),
         ("lr", 0),
         ("lr", -1),
         ("lr", 1.01),
@@ -126,7 +126,9 @@ def test_patch_size_out_of_range_is_refused_with_its_field(value):
         ("batch_size", "auto"),
         ("momentum", 0),
         ("gradient_clipping", 0),
-        ("warmup_epochs", 49),
+        ("warmup_epochs", 1000),
+        *((name, "auto") for name in ("epochs", "model", "loss", "optimizer", "scheduler")),
+        *((name, "auto") for name in ("augmentation", "normalisation")),
         ("patience", 0),
         ("max_minutes", 0),
         ("deterministic", True),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from octa_backend.data.store import Manifest, ScanEntry
+from octa_backend.diagnosis.content import SCARCE_FOREGROUND, TOO_SCARCE_FOREGROUND
 from octa_backend.errors import InvalidConfig
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_options import OPTIONS, USES
@@ -12,9 +13,9 @@ from octa_backend.training.precision import Hardware
 CPU = Hardware("cpu", bf16_speedup=0.0, channels_last=False)
 
 
-def plan(classes=2, pixels=None, **options):
+def plan(classes=2, pixels=None, foreground=0.1, **options):
     entries = tuple(ScanEntry(f"s{i}", None, None, (64, 64), "uint8", 0, 0) for i in range(2))
-    manifest = Manifest(2, 1, classes, tuple(range(classes)), 0.1, entries)
+    manifest = Manifest(2, 1, classes, tuple(range(classes)), foreground, entries)
     return make_plan(TrainConfig(**options), manifest, CPU, None if pixels is None else lambda: pixels)
 
 
@@ -52,13 +53,38 @@ def test_loss_for_both_kinds_of_masks_stays(loss, classes):
 # --- weights that are left to the data ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["dice_bce", "bce"])
-def test_pos_weight_auto_is_background_over_foreground_of_the_training_scans(loss):
-    found = plan(pixels=(80, 20), loss=loss, pos_weight="auto")
-    assert found.config.pos_weight == 4.0
+@pytest.mark.parametrize("loss", ["auto", "dice_bce", "bce"])
+@pytest.mark.parametrize("foreground", [TOO_SCARCE_FOREGROUND, 0.999 * SCARCE_FOREGROUND])
+def test_scarce_foreground_is_weighed_by_background_over_foreground_of_the_training_scans(loss, foreground):
+    found = plan(pixels=(980, 20), loss=loss, foreground=foreground)
+    assert found.config.pos_weight == 49.0
     (reason,) = reasons(found, "pos_weight")
-    assert reason.value == 4.0
-    assert "20.00% are foreground" in reason.reason
+    assert reason.value == 49.0
+    assert "2.00% are foreground" in reason.reason
+
+
+@pytest.mark.parametrize(
+    ("foreground", "said"), [(SCARCE_FOREGROUND, "not scarce"), (0.999 * TOO_SCARCE_FOREGROUND, "only 0.50%")]
+)
+def test_foreground_that_is_ordinary_or_too_scarce_for_it_has_no_weight_and_it_is_said_why(foreground, said):
+    entries = (ScanEntry("s0", None, None, (64, 64), "uint8", 0, 0),)
+    found = make_plan(TrainConfig(), Manifest(2, 1, 2, (0, 1), foreground, entries), CPU, count_nothing)
+    assert (found.config.loss, found.config.pos_weight) == ("dice_bce", None)
+    (reason,) = reasons(found, "pos_weight")
+    assert said in reason.reason
+
+
+def test_given_pos_weight_wins_over_the_data():
+    found = plan(foreground=0.01, pos_weight=3)
+    assert (found.config.pos_weight, reasons(found, "pos_weight")) == (3, [])
+    assert plan(foreground=0.01, pos_weight=None).config.pos_weight is None
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(2, "dice_bce"), (3, "dice_ce")])
+def test_loss_that_is_left_open_is_the_one_for_the_classes(classes, expected):
+    found = plan(classes)
+    assert found.config.loss == expected
+    assert [reason.value for reason in reasons(found, "loss")] == [expected]
 
 
 @pytest.mark.parametrize("loss", ["weighted_ce", "unet_weight_map"])
@@ -71,7 +97,7 @@ def test_class_weights_auto_are_inverse_frequencies_of_the_training_scans(loss):
 
 
 def test_without_masks_at_hand_binary_ones_are_weighed_by_the_manifests_mean():
-    assert plan(pos_weight="auto").config.pos_weight == pytest.approx(9, rel=1e-2)
+    assert plan(foreground=0.01).config.pos_weight == pytest.approx(99, rel=1e-2)
     assert plan(loss="weighted_ce").config.class_weights == pytest.approx((1 / 1.8, 5), rel=1e-2)
     with pytest.raises(InvalidConfig, match="give a weight for each class"):
         plan(classes=3, loss="weighted_ce")
@@ -97,9 +123,9 @@ def test_other_number_of_weights_than_classes_is_refused_with_both_numbers(loss,
 
 
 def test_resolved_weights_are_kept_on_resuming():
-    first = plan(pixels=(80, 20), loss="dice_bce", pos_weight="auto")
-    resumed = first.with_config(TrainConfig(epochs=90, loss="dice_bce", pos_weight="auto"))
-    assert (resumed.config.epochs, resumed.config.pos_weight) == (90, 4.0)
+    first = plan(pixels=(980, 20), foreground=0.01, loss="dice_bce")
+    resumed = first.with_config(TrainConfig(epochs=90, loss="dice_bce"))
+    assert (resumed.config.epochs, resumed.config.pos_weight) == (90, 49.0)
     first = plan(pixels=(80, 20), loss="weighted_ce")
     assert first.with_config(TrainConfig(loss="weighted_ce")).config.class_weights == first.config.class_weights
 

@@ -151,7 +151,7 @@ def test_class_masks_of_another_shape_are_refused_with_both_shapes(shape):
 
 
 def test_config_decides_which_loss_with_which_weights():
-    loss = make_loss(TrainConfig(bce_weight=0.3, dice_weight=0.7, pos_weight=4))
+    loss = make_loss(TrainConfig(loss="dice_bce", bce_weight=0.3, dice_weight=0.7, pos_weight=4))
     assert isinstance(loss, DiceBCELoss)
     assert (loss.weights, loss.pos_weight) == ({"bce": 0.3, "dice": 0.7}, 4)
     loss = make_loss(TrainConfig(loss="dice_ce", bce_weight=0.3, dice_weight=0.7))
@@ -178,7 +178,8 @@ every_loss = pytest.mark.parametrize(("loss", "classes"), CASES)
 
 
 def a_loss(name, classes, **options):
-    return make_loss(TrainConfig(**{"loss": name, "class_weights": (1.0, 2.0, 3.0)[:classes], **options}))
+    resolved = {"loss": name, "class_weights": (1.0, 2.0, 3.0)[:classes], "pos_weight": None}
+    return make_loss(TrainConfig(**{**resolved, **options}))
 
 
 def channels(classes):

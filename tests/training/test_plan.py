@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from octa_backend.data.splits import Splits
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.errors import InvalidConfig
 from octa_backend.training.config import TrainConfig
@@ -20,6 +23,7 @@ def manifest(*shapes, classes=2, channels=1):
 
 
 ONE_SIZE = manifest((304, 304))
+ORDINARY = manifest(*[(304, 304)] * 100)
 
 
 def reason_for(plan, field):
@@ -62,8 +66,79 @@ def test_what_is_not_auto_stays():
     config = TrainConfig(epochs=3, lr=0.01, batch_size=2, model="unet", seed=7, pos_weight=2)
     plan = make_plan(config, ONE_SIZE, SLOW)
     assert plan.config == config.model_copy(
-        update={"precision": "fp32", "patch_size": 256, "foreground_oversampling": 0.0}
+        update={
+            "precision": "fp32",
+            "patch_size": 256,
+            "foreground_oversampling": 0.0,
+            "loss": "dice_bce",
+            "optimizer": "adam",
+            "scheduler": "onecycle",
+        }
     )
+
+
+@pytest.mark.parametrize("hardware", [SLOW, FAST])
+def test_ordinary_dataset_takes_what_the_defaults_were_measured_with(hardware):
+    """Forty scans or more on a CPU: what a run computes is what every table of docs/training.md was made with."""
+    config = make_plan(TrainConfig(), ORDINARY, hardware).config
+    measured = {
+        "model": "unet_transformer",
+        "loss": "dice_bce",
+        "pos_weight": None,
+        "epochs": 50,
+        "lr": 1e-3,
+        "batch_size": 2,
+        "optimizer": "adam",
+        "scheduler": "onecycle",
+        "augmentation": "standard",
+        "normalisation": "unit",
+        "foreground_oversampling": 0.0,
+    }
+    assert {name: getattr(config, name) for name in measured} == measured
+
+
+@pytest.mark.parametrize("hardware", [SLOW, FAST, GPU])
+def test_every_field_that_was_open_has_one_reason_with_its_value(hardware):
+    opened = {"lr": 0.01, "augmentation": "auto", "batch_size": "auto"}
+    config = TrainConfig(**opened)
+    plan = make_plan(config, ORDINARY, hardware)
+    on_trial = {"batch_size", "epochs"} if hardware is GPU else set()
+    idle = {"class_weights"}  # the loss does not look at them
+    for field in {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} - on_trial - idle:
+        assert reason_for(plan, field).value == getattr(plan.config, field)
+        assert reason_for(plan, field).value != "auto"
+
+
+def test_on_a_gpu_batch_size_and_epochs_wait_for_a_trial():
+    plan = make_plan(TrainConfig(), ORDINARY, GPU)
+    assert (plan.config.batch_size, plan.config.epochs) == ("auto", "auto")
+    assert plan.decided("batch_size", 8, "tried").with_epochs().epochs == 114  # 11 steps an epoch of 85 scans
+
+
+def test_fingerprint_says_how_the_scans_are_divided_and_how_large_they_are():
+    facts = make_plan(TrainConfig(), manifest((64, 64), (32, 32), (64, 96), (64, 80)), SLOW).fingerprint
+    assert (facts.scans, facts.training_scans, facts.validation_scans, facts.test_scans) == (4, 3, 1, 0)
+    assert (facts.smallest, facts.median, facts.largest) == ((32, 32), (64, 80), (64, 96))
+    assert (facts.channels, facts.classes, facts.foreground_fraction) == (1, 2, 0.1)
+
+
+def test_plan_looks_at_the_scans_as_they_were_divided():
+    splits = Splits(train=(0, 1), val=(2,), test=(), grouped_by_patient=False)
+    plan = make_plan(TrainConfig(), ORDINARY, SLOW, splits=splits)
+    assert plan.fingerprint.training_scans == 2
+    assert plan.config.model == "unet"
+
+
+@pytest.mark.parametrize(("memory_mib", "expected"), [(None, 256), (8000, 256), (1000, 128), (10, 64)])
+def test_patches_shrink_where_the_memory_of_the_device_is_short(memory_mib, expected):
+    plan = make_plan(TrainConfig(model="tiny_unet", batch_size=8), ORDINARY, replace(SLOW, memory_mib=memory_mib))
+    assert plan.config.patch_size == expected
+    assert ("would not fit" in reason_for(plan, "patch_size").reason) is (expected < 256)
+
+
+def test_named_patch_stays_however_short_the_memory_is():
+    config = TrainConfig(model="tiny_unet", patch_size=256)
+    assert make_plan(config, ORDINARY, replace(SLOW, memory_mib=1)).config.patch_size == 256
 
 
 def test_several_classes_take_the_softmax_loss_with_a_reason():
@@ -75,7 +150,7 @@ def test_several_classes_take_the_softmax_loss_with_a_reason():
 def test_binary_masks_keep_the_sigmoid_and_one_channel():
     plan = make_plan(TrainConfig(), ONE_SIZE, SLOW)
     assert (plan.config.loss, plan.classes, plan.out_channels) == ("dice_bce", 2, 1)
-    assert "loss" not in {reason.field for reason in plan.reasons}
+    assert "binary masks" in reason_for(plan, "loss").reason
 
 
 def test_channels_are_those_of_the_scans():
@@ -176,12 +251,35 @@ def test_resuming_keeps_the_rate_and_the_batch_size_that_were_found():
     assert plan.with_config(config.model_copy(update={"lr": 0.5})).config.lr == 0.5
 
 
-def test_plan_for_another_device_takes_the_rate_that_an_earlier_attempt_found():
-    found = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW).decided("lr", 0.02, "found")
-    assert make_plan(TrainConfig(lr="auto"), ONE_SIZE, GPU).with_rate_of(found).config.lr == 0.02
-    assert make_plan(TrainConfig(lr=0.3), ONE_SIZE, GPU).with_rate_of(found).config.lr == 0.3
-    still_open = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW)
-    assert make_plan(TrainConfig(lr="auto"), ONE_SIZE, GPU).with_rate_of(still_open).config.lr == "auto"
+def test_on_another_device_a_run_keeps_what_was_found_for_its_data():
+    config = TrainConfig(lr="auto")
+    earlier = make_plan(config, ONE_SIZE, SLOW).decided("lr", 0.02, "found").decided("epochs", 77, "found")
+    kept = earlier.found_for(config)
+    assert {name: kept[name] for name in ("lr", "epochs", "model")} == {"lr": 0.02, "epochs": 77, "model": "unet"}
+    assert not {"precision", "patch_size", "batch_size", "foreground_oversampling"} & set(kept)
+    moved = make_plan(config.model_copy(update=kept), ORDINARY, GPU).with_reasons_of(earlier, config)
+    assert (moved.config.lr, moved.config.epochs, moved.config.model) == (0.02, 77, "unet")
+    assert reason_for(moved, "lr").reason == "found"
+    assert reason_for(moved, "patch_size").value == 512
+
+
+def test_what_an_earlier_attempt_left_open_or_was_given_is_not_kept():
+    earlier = make_plan(TrainConfig(lr="auto"), ONE_SIZE, SLOW)
+    assert "lr" not in earlier.found_for(TrainConfig(lr="auto"))
+    assert "lr" not in earlier.decided("lr", 0.02, "found").found_for(TrainConfig(lr=0.3))
+
+
+def test_reason_for_what_was_changed_on_resuming_is_gone():
+    plan = make_plan(TrainConfig(), ORDINARY, SLOW)
+    resumed = plan.with_config(TrainConfig(epochs=9))
+    assert "epochs" not in {reason.field for reason in resumed.reasons}
+    assert len(resumed.reasons) == len(plan.reasons) - 1
+
+
+def test_plan_of_an_earlier_version_is_still_read():
+    old = make_plan(TrainConfig(), ORDINARY, SLOW).model_dump(mode="json")
+    del old["fingerprint"], old["estimate"]
+    assert Plan.model_validate(old).fingerprint is None
 
 
 def test_plan_survives_the_way_through_json():

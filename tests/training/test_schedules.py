@@ -132,14 +132,14 @@ def test_schedule_puts_the_factor_of_a_plateau_on_the_rate():
 
 
 def test_other_schedules_do_not_look_at_the_dice():
-    schedule = Schedule(TrainConfig(scheduler="constant", lr=0.01, plateau_patience=1))
+    schedule = Schedule(TrainConfig(scheduler="constant", lr=0.01, plateau_patience=1, epochs=5))
     schedule.see(1, 0.5)
     schedule.see(2, 0.5)
     assert schedule.rate(3, 1, 1) == 0.01
 
 
 def test_plateau_goes_on_from_its_state():
-    config = TrainConfig(scheduler="plateau", lr=0.01, gamma=0.5, plateau_patience=2)
+    config = TrainConfig(scheduler="plateau", lr=0.01, gamma=0.5, plateau_patience=2, epochs=9)
     one, other = Schedule(config), Schedule(config)
     for epoch, dice in enumerate((0.5, 0.5, 0.5, 0.5), start=1):
         one.see(epoch, dice)

@@ -1,0 +1,24 @@
+"""Options that were changed although the optimizer or the schedule does not look at them."""
+
+from __future__ import annotations
+
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.loss_plan import Decide
+
+BELONGS_TO = {
+    "momentum": ("optimizer", ("sgd",)),
+    "nesterov": ("optimizer", ("sgd",)),
+    "step_size": ("scheduler", ("step",)),
+    "gamma": ("scheduler", ("step", "plateau", "exponential")),
+    "power": ("scheduler", ("poly",)),
+    "plateau_patience": ("scheduler", ("plateau",)),
+}
+"""Options that only some optimizers or schedules look at: the field that names them, and which they are."""
+
+
+def name_idle_options(config: TrainConfig, decide: Decide) -> None:
+    """Say which they are; optimizer and schedule are resolved."""
+    for name, (field, users) in BELONGS_TO.items():
+        value, named = getattr(config, name), getattr(config, field)
+        if named not in users and value != TrainConfig.model_fields[name].default:
+            decide(name, value, f"this has no effect on {field}={named}; it belongs to {', '.join(users)}")

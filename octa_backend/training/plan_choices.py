@@ -1,0 +1,131 @@
+"""What a plan takes for a field that was left open: the value, and why. The losses' are in `loss_plan`."""
+
+from __future__ import annotations
+
+import math
+
+from octa_backend.data.normalise import Normalisation
+from octa_backend.diagnosis.content import FEW_SCANS
+from octa_backend.errors import InvalidConfig
+from octa_backend.training.augmentation_options import PresetName
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
+from octa_backend.training.precision import Hardware
+
+BATCH_ON_CPU = 2
+"""What trainings on CPUs were measured with (docs/training.md)."""
+
+USUAL_EPOCHS, FEWEST_EPOCHS, MOST_EPOCHS = 50, 10, 200
+FEWEST_STEPS = USUAL_EPOCHS * FEW_SCANS // BATCH_ON_CPU
+"""Steps that `USUAL_EPOCHS` of `FEW_SCANS` scans in batches of two have: fewer leave a network half trained."""
+MOST_STEPS = 20 * FEWEST_STEPS
+"""More take days on a CPU, and a large dataset shows enough in fewer epochs."""
+
+DARK_WHITE = 0.5
+"""Where the brightest hundredth of a scan begins below it, a few bright pixels have half of the range to themselves."""
+UNLIKE_MEANS = 0.15
+"""With a larger spread of their means, scans of the same tissue look unlike to the first convolution."""
+
+
+def choose_model(facts: Fingerprint) -> tuple[str, str]:
+    """The default network, unless the data speak against it."""
+    if facts.spatial_dims == 3:
+        return "dynunet", "the scans are volumes, for which this network has a form; the default one has none"
+    if facts.training_scans < FEW_SCANS:
+        return "unet", (
+            f"only {facts.training_scans} scans train, and below {FEW_SCANS} the smaller network (8.5 instead of 31.4 "
+            "million parameters) generalises better than the default, unet_transformer"
+        )
+    return "unet_transformer", f"the default; {facts.training_scans} training scans are enough for it"
+
+
+def choose_optimizer(config: TrainConfig) -> tuple[str, str]:
+    """`adam`, unless weights shall decay."""
+    if config.weight_decay:
+        return "adamw", f"with weight_decay={config.weight_decay:g}; adam would scale the decay by its moments"
+    return "adam", "the one that the defaults were measured with; no weight decay asks for adamw"
+
+
+def choose_scheduler(optimizer: str) -> tuple[str, str]:
+    """`onecycle`, unless the optimizer has a partner of its own.
+
+    Source: F. Isensee et al., nnU-Net, Nature Methods 18, 2021 (sgd with `poly`).
+    """
+    if optimizer == "sgd":
+        return "poly", "sgd and a polynomial fall are nnU-Net's pair"
+    return "onecycle", f"a rise and a fall over all epochs, what {optimizer} with the default lr was measured with"
+
+
+def choose_augmentation(facts: Fingerprint) -> tuple[PresetName, str]:
+    """`standard`, unless there are so few scans that variety must come from elsewhere."""
+    if facts.training_scans < FEW_SCANS:
+        return "strong", f"only {facts.training_scans} scans train, so variety must come from augmentation"
+    return "standard", f"{facts.training_scans} training scans bring variety of their own"
+
+
+def choose_normalisation(measure_greys: MeasureGreys | None) -> tuple[Normalisation, str]:
+    """`unit`, unless the greys of the scans lie badly in 0..1.
+
+    Raises:
+        InvalidConfig: the scans are not at hand.
+    """
+    if measure_greys is None:
+        raise InvalidConfig(
+            "normalisation=auto needs the scans, which are not at hand; give unit, zscore or percentile"
+        )
+    greys = measure_greys()
+    if greys.white < DARK_WHITE:
+        return "percentile", (
+            f"99% of a scan's pixels lie below {greys.white:.2f} of the full range, so a few bright ones darken all"
+        )
+    if greys.spread > UNLIKE_MEANS:
+        return "zscore", (
+            f"the scans' mean greys spread by {greys.spread:.2f} of the full range, as from devices that differ"
+        )
+    return "unit", f"scans use the range up to {greys.white:.2f}, and their means spread by {greys.spread:.2f} only"
+
+
+def choose_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
+    """As many as give a run enough steps, but not more than it needs.
+
+    Args:
+        steps: optimizer steps of an epoch.
+        warmup_epochs: of the config; at least as many epochs follow them.
+    """
+    epochs, reason = _enough_epochs(steps)
+    if epochs > warmup_epochs:
+        return epochs, reason
+    return 2 * warmup_epochs, f"twice warmup_epochs={warmup_epochs}, so that half of the run follows the rise"
+
+
+def _enough_epochs(steps: int) -> tuple[int, str]:
+    usual = USUAL_EPOCHS * steps
+    if usual < FEWEST_STEPS:
+        epochs = min(MOST_EPOCHS, math.ceil(FEWEST_STEPS / steps))
+        bound = f", at most {MOST_EPOCHS} epochs" if epochs == MOST_EPOCHS else ""
+        return epochs, (
+            f"an epoch has {_steps(steps)}, and {USUAL_EPOCHS} epochs would train too little: as many as make "
+            f"{FEWEST_STEPS} steps{bound}"
+        )
+    if usual > MOST_STEPS:
+        epochs = max(FEWEST_EPOCHS, MOST_STEPS // steps)
+        bound = f", at least {FEWEST_EPOCHS} epochs" if epochs == FEWEST_EPOCHS else ""
+        return epochs, f"an epoch has {_steps(steps)}: as many epochs as make {MOST_STEPS} steps{bound}"
+    return USUAL_EPOCHS, f"an epoch has {_steps(steps)}, {usual} in all, within {FEWEST_STEPS} to {MOST_STEPS}"
+
+
+def _steps(steps: int) -> str:
+    return f"{steps} step{'s' if steps > 1 else ''}"
+
+
+def choose_batch_size_on_cpu() -> tuple[int, str]:
+    """A GPU's is found by trial; see `batch_size`."""
+    return BATCH_ON_CPU, f"on a CPU batches of {BATCH_ON_CPU} are what was measured"
+
+
+def choose_precision(hardware: Hardware) -> tuple[str, str]:
+    """The faster arithmetic, as measured."""
+    if hardware.on_gpu:
+        return ("bf16", "this GPU computes in bf16") if hardware.bf16_pays else ("fp32", "this GPU has no bf16")
+    figure = f"a bf16 step is {hardware.bf16_speedup:g} times as fast as an fp32 step here, as measured"
+    return ("bf16" if hardware.bf16_pays else "fp32"), figure

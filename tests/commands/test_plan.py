@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from octa_backend.cli import app
+from octa_backend.data.synthetic import write_zip
+from octa_backend.service import experiment, plan_preview
+from octa_backend.training.config import TrainConfig
+from tests.tiny import SLOW_CPU, one_thread
+
+
+@pytest.fixture
+def octa(tmp_path, monkeypatch):
+    """Run `octa plan` on four synthetic scans."""
+    for module in (experiment, plan_preview):
+        monkeypatch.setattr(module, "probe", lambda device: SLOW_CPU)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    write_zip(tmp_path / "scans.zip", 4, size=32, seed=1)
+
+    def run(*arguments):
+        with one_thread():
+            return CliRunner().invoke(app, ["plan", "scans.zip", "--device", "cpu", *arguments])
+
+    return run
+
+
+def test_plan_is_shown_as_tables_and_nothing_is_left_behind(octa, tmp_path):
+    result = octa("--model", "tiny_unet", "--epochs", "7")
+    assert result.exit_code == 0, (result.output, result.exception)
+    for phrase in ("4 (3 train, 1 validate, 0 test)", "32×32", "tiny_unet", "as you set it", "0.07 M", "MiB"):
+        assert phrase in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["scans.zip"]
+
+
+def test_plan_as_json_holds_fingerprint_fields_estimate_and_plan(octa):
+    found = json.loads(octa("--model", "tiny_unet", "--json").output)
+    assert set(found) == {"fingerprint", "fields", "estimate", "plan", "findings"}
+    assert found["fingerprint"]["training_scans"] == 3
+    assert {"field", "value", "why"} == set(found["fields"][0])
+    assert set(found["estimate"]) == {"parameters", "memory_mib", "steps_per_epoch", "seconds_per_epoch"}
+    assert found["plan"]["config"]["epochs"] == 200
+
+
+def test_every_field_of_the_configuration_is_an_option(octa):
+    output = octa("--help").output
+    for name in TrainConfig.model_fields:
+        assert f"--{name.replace('_', '-')}" in output
+
+
+def test_misspelt_value_is_refused_in_words(octa):
+    result = octa("--model", "resnet")
+    assert result.exit_code == 2
+    assert "no network is called 'resnet'" in " ".join(result.output.split())

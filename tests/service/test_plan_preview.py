@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+
+import pytest
+
+from octa_backend.data.synthetic import write_zip
+from octa_backend.errors import InvalidDataset
+from octa_backend.service import experiment, plan_preview
+from octa_backend.service.plan_preview import SHOWN, preview
+from octa_backend.service.start_service import StartOptions
+from octa_backend.settings import Settings
+from octa_backend.training.config import TrainConfig
+from tests.data.zips import dataset, zip_of
+from tests.tiny import SLOW_CPU, one_thread
+
+
+@pytest.fixture
+def zip_file(tmp_path, monkeypatch):
+    """Four synthetic scans on a device whose speed is not measured; temporary folders are made in `tmp`."""
+    for module in (experiment, plan_preview):
+        monkeypatch.setattr(module, "probe", lambda device: SLOW_CPU)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    write_zip(tmp_path / "scans.zip", 4, size=32, seed=1)
+    return tmp_path / "scans.zip"
+
+
+def previewed(zip_file, **options):
+    config = TrainConfig(**{"model": "tiny_unet", **options})
+    with one_thread():
+        return preview(zip_file, config, Settings(device="cpu"), StartOptions())
+
+
+def why(found, name):
+    (field,) = [field for field in found.fields if field.field == name]
+    return field.value, field.why
+
+
+def test_plan_is_complete_and_measured_and_nothing_is_kept(zip_file, tmp_path):
+    found = previewed(zip_file)
+    assert found.plan.epochs == 200
+    assert found.steps == found.plan.steps(3) == 2
+    assert found.plan.estimate.parameters > 60_000
+    assert found.epoch_seconds > 0
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["scans.zip"]
+
+
+def test_every_field_says_why_it_is_so(zip_file):
+    found = previewed(zip_file, lr=0.01)
+    assert [field.field for field in found.fields][: len(SHOWN)] == list(SHOWN)
+    assert why(found, "model") == ("tiny_unet", "as you set it")
+    assert why(found, "lr") == (0.01, "as you set it")
+    assert why(found, "augmentation") == ("standard", "the default")
+    assert "steps" in why(found, "epochs")[1]
+    assert all(field.why and field.value != "auto" for field in found.fields)
+
+
+def test_rate_that_a_range_test_would_find_stays_open_and_it_is_said(zip_file):
+    value, reason = why(previewed(zip_file, lr="auto"), "lr")
+    assert value == "auto"
+    assert "range test" in reason
+
+
+def test_findings_of_data_and_division_come_along(zip_file):
+    assert {"few_scans", "few_validation_scans"} <= {finding.code for finding in previewed(zip_file).findings}
+
+
+def test_step_that_the_memory_would_not_hold_is_not_tried(zip_file, monkeypatch):
+    monkeypatch.setattr(plan_preview, "probe", lambda device: replace(SLOW_CPU, memory_mib=1))
+    assert previewed(zip_file).epoch_seconds is None
+
+
+def test_remedy_that_sets_a_field_is_its_reason(zip_file):
+    with one_thread():
+        found = preview(zip_file, TrainConfig(epochs=1), Settings(device="cpu"), StartOptions(repair="auto"))
+    assert why(found, "model") == ("unet", "set by a remedy")
+
+
+def test_data_with_errors_are_refused_as_for_a_training(tmp_path):
+    archive = zip_of(tmp_path / "bad.zip", {name: data for name, data in dataset().items() if "mask" not in name})
+    with pytest.raises(InvalidDataset):
+        preview(archive, TrainConfig(), Settings(device="cpu"), StartOptions())
