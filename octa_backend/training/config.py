@@ -152,6 +152,9 @@ class TrainConfig(BaseModel):
     val_fraction: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the training scans kept for validation where the dataset names none, above 0, at most 0.5."""
 
+    folds: int = Field(default=0, ge=0, le=20)
+    """Cross-validation: so many trainings, each validated on another part, 2 to 20; 0 is a single training."""
+
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and published; 0 switches it off."""
 
@@ -190,6 +193,13 @@ class TrainConfig(BaseModel):
         if "augmentation" in info.data:  # else it is at fault itself
             resolve(info.data["augmentation"], overrides)
         return overrides
+
+    @field_validator("folds")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("a cross-validation has 2 to 20 folds; 0 is a single training")
+        return folds
 
     @model_validator(mode="after")
     def _rises_before_the_end(self) -> Self:
