@@ -29,8 +29,8 @@ def assign_folds(entries: Sequence[ScanEntry], foreground: Sequence[float], fold
     """Divide all scans but those of the official test split into folds, of which each validates once.
 
     Official training and validation scans are taken together. Patients stay whole, by the rule of `assign_splits`.
-    The groups are sorted by their foreground and dealt out in rounds of one per fold, the groups of a round at random,
-    but the larger ones to the folds that have fewer scans so far.
+    The largest groups are dealt out first, equal ones by their foreground, each to a fold with the fewest scans so far,
+    at random among those: groups of like foreground come into different folds.
 
     Args:
         entries: the scans of a dataset.
@@ -49,14 +49,15 @@ def assign_folds(entries: Sequence[ScanEntry], foreground: Sequence[float], fold
     groups = by_patient(pool, entries)
     generator = np.random.default_rng(seed)
     chance = generator.permutation(len(groups))
-    order = sorted(range(len(groups)), key=lambda at: (fmean(foreground[i] for i in groups[at]), chance[at]))
+    order = sorted(
+        range(len(groups)), key=lambda at: (-len(groups[at]), fmean(foreground[i] for i in groups[at]), chance[at])
+    )
     dealt: list[list[int]] = [[] for _ in range(folds)]
-    for first in range(0, len(order), folds):
-        dealt_now = sorted(order[first : first + folds], key=lambda at: (-len(groups[at]), chance[at]))
-        luck = generator.permutation(folds)
-        emptiest = sorted(range(folds), key=lambda fold: (len(dealt[fold]), luck[fold]))
-        for at, fold in zip(dealt_now, emptiest, strict=False):
-            dealt[fold] += groups[at]
+    for number, at in enumerate(order):
+        if number % folds == 0:
+            luck = generator.permutation(folds)
+        emptiest = min(range(folds), key=lambda fold: (len(dealt[fold]), luck[fold]))
+        dealt[emptiest] += groups[at]
     test = tuple(index for index, entry in enumerate(entries) if entry.split == "test")
     grouped = len(groups) < len(pool)
     return [

@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from octa_backend.service.fold_service import computes, is_parent, ready_to_conclude
+from octa_backend.service.fold_service import began, computes, is_fold, is_parent, ready_to_conclude
 from octa_backend.service.process import ProcessMark
 from octa_backend.storage.tables import Attempt, Job, JobState, now
 
@@ -49,6 +49,8 @@ def _claim(session: Session, jobs_per_device: int, *which: ColumnElement[bool]) 
         return None
     session.refresh(job)
     job.started_at = job.started_at or now()
+    if is_fold(job):
+        began(session, job)
     attempt = Attempt(job_id=job.id, number=job.attempt)
     session.add(attempt)
     session.flush()

@@ -26,6 +26,11 @@ def is_parent(job: Job) -> bool:
     return job.fold == CROSS_VALIDATION
 
 
+def is_fold(job: Job) -> bool:
+    """Whether the job is one fold of a cross-validation."""
+    return job.fold is not None and job.fold != CROSS_VALIDATION
+
+
 def computes(job: type[Job]) -> ColumnElement[bool]:
     """Jobs that are trainings, and not parents of trainings."""
     return or_(job.fold.is_(None), job.fold != CROSS_VALIDATION)
@@ -65,7 +70,7 @@ def refuse_fold(job: Job, what: str) -> None:
     Raises:
         IllegalJobState: the job is a fold.
     """
-    if job.fold is not None and not is_parent(job):
+    if is_fold(job):
         raise IllegalJobState(
             f"job {job.id} is fold {job.fold} of cross-validation {job.parent_job_id}; {what} that one"
         )
@@ -85,14 +90,11 @@ def any_open(session: Session) -> bool:
 def settle(session: Session, parent: Job) -> None:
     """Bring a cross-validation up to date with its children.
 
-    It runs as soon as one of them does. When one has failed for good, or a cancel was asked for, the others are asked
+    When one has failed for good, or a cancel was asked for, the others are asked
     to stop; when none works any more, the parent fails, naming the fold, or is cancelled.
     """
     folds = folds_of(session, parent.id)
     _count(parent, folds)
-    if parent.state == JobState.QUEUED and any(fold.state != JobState.QUEUED for fold in folds):
-        parent.started_at = parent.started_at or now()
-        parent.move_to(JobState.RUNNING)
     broken = next((fold for fold in folds if fold.state == JobState.FAILED), None)
     if broken is None and not parent.cancel_requested:
         return
@@ -125,17 +127,25 @@ def stop(job: Job) -> None:
         job.touch()
 
 
+def began(session: Session, fold: Job) -> None:
+    """A fold is worked on: its cross-validation runs."""
+    parent = session.get_one(Job, fold.parent_job_id)
+    if parent.state == JobState.QUEUED:
+        parent.started_at = parent.started_at or now()
+        parent.move_to(JobState.RUNNING)
+
+
 def _is_concluding(session: Session, parent: Job) -> bool:
     current = select(Attempt.id).where(Attempt.job_id == parent.id, Attempt.ended_at.is_(None))
     return session.scalar(current) is not None
 
 
 def ready_to_conclude() -> ColumnElement[bool]:
-    """Running cross-validations whose folds have all succeeded, and on which no process works."""
+    """Cross-validations whose folds have all succeeded, and on which no process works."""
     fold = aliased(Job)
     unfinished = exists().where(fold.parent_job_id == Job.id, fold.fold > 0, fold.state != JobState.SUCCEEDED)
     worked_on = exists().where(Attempt.job_id == Job.id, Attempt.ended_at.is_(None))
-    waits = (Job.fold == CROSS_VALIDATION) & (Job.state == JobState.RUNNING) & ~Job.cancel_requested
+    waits = (Job.fold == CROSS_VALIDATION) & Job.state.in_(UNFINISHED) & ~Job.cancel_requested
     return waits & ~unfinished & ~worked_on
 
 

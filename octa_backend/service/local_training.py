@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from octa_backend.data.folds import check_folds
 from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
@@ -143,7 +144,7 @@ def open_dataset(
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
-        InvalidConfig: the folder holds a training of another zip.
+        InvalidConfig: the folder holds a training of another zip, or there are fewer patients, or scans, than folds.
     """
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -162,7 +163,10 @@ def open_dataset(
     if kept is not None:
         changes = {name: to for name, to in kept["config_changes"].items() if name not in config.model_fields_set}
         config = config.model_copy(update=changes)
-    return LocalDataset(Source(digest[:20], archive.name, digest), findings, config, changes, out, settings.device)
+    opened = LocalDataset(Source(digest[:20], archive.name, digest), findings, config, changes, out, settings.device)
+    if config.folds:
+        check_folds(opened.store.manifest.scans, config.folds)
+    return opened
 
 
 def open_training(
