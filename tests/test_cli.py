@@ -171,10 +171,10 @@ def test_folds_are_trained_one_after_another_and_answer_together(octa, scans, tm
 
 
 @pytest.mark.usefixtures("quick")
-def test_more_folds_than_scans_are_refused(octa, scans):
-    refused(
-        octa("train", scans, "--out", "run", "--device", "cpu", "--folds", 9), "folds=9, but the dataset has 4 scans"
-    )
+def test_more_folds_than_patients_are_refused(octa, scans):
+    result = octa("train", scans, "--out", "run", "--device", "cpu", "--folds", 9)
+    refused(result, "folds=9, but the dataset has 2 patients")
+    assert "fold 1" not in result.output
 
 
 @pytest.mark.usefixtures("quick")
