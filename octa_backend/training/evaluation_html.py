@@ -153,7 +153,8 @@ def _curves(history: Sequence[Mapping[str, float | None]]) -> str:
 def _training(training: RunFacts) -> list[str]:
     """What the run cost, and what the plan decided."""
     cost = {
-        "epochs": f"{training.epochs}, {training.best_epoch}",
+        "epochs": str(training.epochs),
+        "best_epoch": str(training.best_epoch),
         "seconds_per_epoch": f"{training.seconds_per_epoch:.3g} s",
         "seconds_per_batch": f"{training.seconds_per_batch:.3g} s",
         "scans_per_second": f"{training.scans_per_second:.3g}",

@@ -70,7 +70,8 @@ SUBJECT: Mapping[str, Words] = {
 }
 
 COST: Mapping[str, Words] = {
-    "epochs": Words("epochs, the best one", "轮次数，最佳轮次"),
+    "epochs": Words("epochs", "轮次数"),
+    "best_epoch": Words("best epoch, which was scored", "最佳轮次（用于评估）"),
     "seconds_per_epoch": Words("time per epoch with validation", "每轮时间（含验证）"),
     "seconds_per_batch": Words("time per batch", "每批时间"),
     "scans_per_second": Words("training samples per second", "每秒训练样本数"),

@@ -16,13 +16,13 @@ body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-ser
        margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .zh { opacity: .65; font-weight: normal; font-size: .88em; margin-left: .45em; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide td { white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 thead th { vertical-align: bottom; } thead .zh { display: block; margin: 0; }
-.facts td { text-align: left; overflow-wrap: anywhere; }
-.facts td:first-child { min-width: 7rem; }
+.facts td { text-align: left; } .facts td:last-child { overflow-wrap: anywhere; min-width: 10rem; }
+.facts td:not(:first-child, :last-child) { overflow-wrap: anywhere; min-width: 3.5rem; }
 .note { border-left: 4px solid #e07b00; padding: .3rem .8rem; margin: .5rem 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; } .charts svg { width: 24rem; max-width: 100%; }
 svg text { font-size: 11px; fill: currentColor; } svg text.title { font-size: 13px; font-weight: 600; }
