@@ -90,8 +90,8 @@ def any_open(session: Session) -> bool:
 def settle(session: Session, parent: Job) -> None:
     """Bring a cross-validation up to date with its children.
 
-    When one has failed for good, or a cancel was asked for, the others are asked
-    to stop; when none works any more, the parent fails, naming the fold, or is cancelled.
+    When one has failed for good, or a cancel was asked for, the others are asked to stop; when none works any more, the
+    parent fails, naming the fold, or is cancelled.
     """
     folds = folds_of(session, parent.id)
     _count(parent, folds)
@@ -99,7 +99,8 @@ def settle(session: Session, parent: Job) -> None:
     if broken is None and not parent.cancel_requested:
         return
     for fold in folds:
-        stop(fold)
+        if not fold.cancel_requested:  # one that waits although it was asked will publish its best epoch
+            stop(fold)
     if any(fold.state in UNFINISHED for fold in folds) or _is_concluding(session, parent):
         return
     if broken is not None and not parent.cancel_requested:

@@ -63,7 +63,7 @@ class Reporting:
     folder: Path
 
     def make(self, checkpoints: Checkpoints, should_stop: ShouldStop) -> Scored | None:
-        """Score the best checkpoint and write both files; None if asked to stop.
+        """Score the best checkpoint and write both files; None if asked to stop: the run is then not at its end.
 
         A report of the same model after the same number of epochs is not made again: an attempt that died between
         report and end does not look at the test split twice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class LocalTraining:
             history = read_history(self.out / HISTORY_FILE)
             reporting = Reporting(self.run, self.source, folder.name, outcome.best, history, self.out)
             scored = reporting.make(checkpoints, should_stop)
+            outcome = replace(outcome, finished=scored is not None)
             tested = scored.test if scored else ()
         card = make_card(self.run, self.source, outcome, tested)
         model_service.write_model(folder, checkpoints.best_weights(), {"model_id": folder.name, **card})

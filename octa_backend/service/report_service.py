@@ -36,10 +36,12 @@ def read(session: Session, files: Files, job_id: str, name: str) -> bytes:
 
     Raises:
         JobNotFound: no job has this id.
-        NoReportYet: the job is not at its end, or came to none.
+        NoReportYet: the job is not at its end, did not come to it, or did so before reports were made.
     """
     job = train_service.get(session, job_id)
     path = files.job(job_id) / name
     if not (files.job(job_id) / REPORT_JSON).exists():
-        raise NoReportYet(f"job {job_id} is {job.state}; the report is made when it has succeeded")
+        raise NoReportYet(
+            f"job {job_id} is {job.state} and has no report; it is made at the end of a job, before it succeeds"
+        )
     return path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
@@ -58,6 +59,7 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
             history = stored_history(session, job.id)
         reporting = Reporting(run, source, model_id(job.id, outcome.best), outcome.best, history, files.job(job.id))
         scored = reporting.make(checkpoints, should_stop)
+        outcome = replace(outcome, finished=scored is not None)
         tested = scored.test if scored else ()
     card = make_card(run, source, outcome, tested)
     if card["test"]:

@@ -10,7 +10,8 @@ def test_a_job_without_a_report_says_when_there_will_be_one(api, file_id, name):
     job_id = api.start(file_id)
     answer = api.get(f"/train/jobs/{job_id}/{name}")
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:octa:no-report-yet")
-    assert answer.json()["detail"] == f"job {job_id} is queued; the report is made when it has succeeded"
+    expected = f"job {job_id} is queued and has no report; it is made at the end of a job, before it succeeds"
+    assert answer.json()["detail"] == expected
     unknown = api.get(f"/train/jobs/nope/{name}")
     assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:octa:job-not-found")
 

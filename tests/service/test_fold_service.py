@@ -163,6 +163,20 @@ def test_cancelling_a_running_cross_validation_waits_for_the_running_fold(databa
     assert len(launcher.jobs) == 1
 
 
+def test_a_fold_whose_worker_dies_after_the_cancel_is_tried_again_to_publish(database, supervisor, launcher, parent):
+    supervisor.tick()
+    first = folds(database, parent)[0]
+    with database.writing() as session:
+        add_epochs(session, session.get_one(Job, first.id), 2)
+    act(database, "request_cancel", parent)
+    launcher.die(first.id, -9)
+    supervisor.tick()
+    assert launcher.jobs == [first.id, first.id]
+    end(database, first.id, JobState.CANCELLED)
+    supervisor.tick()
+    assert job(database, parent).state == "cancelled"
+
+
 def test_a_cross_validation_is_not_cancelled_under_the_process_that_concludes_it(
     database, supervisor, launcher, parent
 ):

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from octa_backend.service import attempt_service, evaluation_run, experiment, training_run
+from octa_backend.service import attempt_service, evaluation_run, experiment, train_service, training_run
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
@@ -27,16 +27,16 @@ class Trained:
             dataset = a_dataset(session, scans=4)
             write_store(self.files.dataset(dataset.id), synthetic_pairs(4), splits=splits)
             a_job(session).config = config.model_dump(mode="json")
-        return self._attempt(stop)
+        return self.attempt(stop)
 
     def again(self):
         """The job's attempt died; the next one."""
         with self.database.writing() as session:
             [attempt] = attempt_service.open_attempts(session)
             attempt_service.crashed(session, attempt.id, "died", 3, [])
-        return self._attempt(lambda: False)
+        return self.attempt(lambda: False)
 
-    def _attempt(self, stop):
+    def attempt(self, stop):
         with self.database.writing() as session:
             attempt = attempt_service.claim_next(session, 1)
         order = WorkerOrder.of(self.settings, attempt.job_id, attempt.id)
@@ -100,11 +100,23 @@ def test_without_a_test_split_the_validation_scans_are_reported_and_it_says_so(t
     assert report["summary"]["dice"]["mean"] == pytest.approx(job.best_val_dice)
 
 
-def test_a_run_that_is_stopped_leaves_no_report(trained, files, monkeypatch):
+def test_a_run_that_is_stopped_leaves_no_report(trained, files):
     answers = iter([False, False])
     job = trained(stop=lambda: next(answers, True))
     assert job.state == JobState.CANCELLED
     assert read_report(files.job(job.id)) is None
+
+
+def test_a_run_that_is_stopped_while_it_is_scored_is_not_at_its_end(trained, files, database, monkeypatch):
+    scoring = []
+    monkeypatch.setattr(evaluation_run, "measure_scan", partial(_noting, scoring))
+    job = trained(stop=lambda: bool(scoring))
+    assert (job.state, job.epoch) == (JobState.CANCELLED, 1)
+    assert read_report(files.job(job.id)) is None
+    with database.writing() as session:
+        train_service.resume(session, job.id, {})
+    assert trained.attempt(lambda: False).state == JobState.SUCCEEDED
+    assert read_report(files.job(job.id)) is not None
 
 
 def test_the_test_split_is_looked_at_once_whatever_happens_after_the_report(trained, files, monkeypatch):
