@@ -169,6 +169,10 @@ def test_folds_are_trained_one_after_another_and_answer_together(octa, scans, tm
     evaluated = octa("evaluate", ensemble, scans, "--out", "scores", "--data-dir", "none")
     assert evaluated.exit_code == 0, (evaluated.output, evaluated.exception)
 
+    single = octa(*common[:-2])
+    assert single.exit_code == 0, (single.output, single.exception)
+    assert json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["kind"] == "evaluation"
+
 
 @pytest.mark.usefixtures("quick")
 def test_more_folds_than_patients_are_refused(octa, scans):

@@ -82,7 +82,7 @@ class Reporting:
 
     def _kept(self) -> dict[str, Any] | None:
         content = read_report(self.folder)
-        if content is None or content["subject"]["model"] != self.model:
+        if content is None or content["kind"] != "evaluation" or content["subject"]["model"] != self.model:
             return None
         return content if len(content["history"]) == len(self.history) else None
 

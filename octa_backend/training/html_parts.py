@@ -30,6 +30,7 @@ svg text { font-size: 11px; fill: currentColor; } svg text.title { font-size: 13
 figure { margin: 1rem 0; } figure img { width: 60rem; max-width: 100%; image-rendering: pixelated;
                                   border: 1px solid var(--line); }
 .swatch { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
+@media (max-width: 40rem) { th, td { padding: .25rem .35rem; } .wide td .zh { display: block; margin: 0; } }
 """.strip()
 
 
