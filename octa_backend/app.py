@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from octa_backend import errors
 from octa_backend.controller import (
     dataset_controller,
+    model_controller,
     predict_controller,
     problems,
     system_controller,
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     app.include_router(system_controller.open_router)
     refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
-    for controller in (dataset_controller, train_controller, predict_controller, system_controller):
+    for controller in (dataset_controller, train_controller, predict_controller, model_controller, system_controller):
         app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
     _describe_problems(app)
     if settings.api_keys:

@@ -107,6 +107,10 @@ class IllegalJobState(OctaError):
     """The job's state does not allow this."""
 
 
+class NoReportYet(OctaError):
+    """The job has no report yet."""
+
+
 class TrainingDiverged(OctaError):
     """The loss is no longer a finite number."""
 
@@ -128,6 +132,10 @@ class ModelNotFound(OctaError):
 
 class NoModelYet(OctaError):
     """There is no trained model yet."""
+
+
+class ModelInUse(OctaError):
+    """An ensemble needs this model."""
 
 
 # --- lists and access -----------------------------------------------------------------------------------------------

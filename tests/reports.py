@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from octa_backend.training.evaluation_report import ScanResult, Subject, make_report
+from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, ScanMetrics
 
 
@@ -38,6 +39,21 @@ def epoch(number: int, **changes) -> dict:
     """An epoch of a training's history."""
     numbers = {"train_loss": 1 / number, "val_loss": 1.5 / number, "val_dice": 1 - 1 / number, "lr": 0.001}
     return {"epoch": number, **numbers, **changes}
+
+
+def run_facts() -> RunFacts:
+    """How a training of twelve epochs was computed."""
+    return RunFacts(
+        config={"batch_size": 2, "pos_weight": None},
+        reasons=({"field": "lr", "value": 0.01, "reason": "found by <trial>"},),
+        patch_shape=(64, 64),
+        epochs=12,
+        best_epoch=9,
+        seconds_per_epoch=7.5,
+        seconds_per_batch=0.25,
+        scans_per_second=8.0,
+        peak_memory_mb=1024.0,
+    )
 
 
 def report(*scans: ScanResult, **changes):

@@ -133,6 +133,55 @@ def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, sca
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_finished_training_leaves_its_report(octa, scans, tmp_path):
+    result = octa("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--epochs", 1)
+    assert result.exit_code == 0, (result.output, result.exception)
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert (report["subject"]["model"], report["subject"]["split"]) == ("model-e1", "val")
+    assert "no_test_split" in report["notes"]
+    assert len(report["history"]) == 1
+    assert "<svg" in (tmp_path / "run" / "report.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("quick")
+def test_folds_are_trained_one_after_another_and_answer_together(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--epochs", 1, "--folds", 2)
+    first = octa(*common)
+    assert first.exit_code == 0, (first.output, first.exception)
+    for phrase in ("fold 1 of 2", "fold 2 of 2", "out-of-fold Dice", "over the folds", "ensemble"):
+        assert phrase in first.output
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert [len(fold) for fold in (report["folds"], report["out_of_fold"]["scans"])] == [2, 4]
+    [ensemble] = (tmp_path / "run").glob("ensemble-*")
+    members = json.loads((ensemble / "card.json").read_text("utf-8"))["members"]
+    assert [member["folder"] for member in members] == [f"fold-{n}-of-2/model-e1" for n in (1, 2)]
+
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("report.html")}
+    assert len(written) == 3
+    again = octa(*common)
+    assert again.exit_code == 0, (again.output, again.exception)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+    (tmp_path / "eye.png").write_bytes(encoded(grey(3, height=40, width=33)))
+    predicted = octa("predict", ensemble, "eye.png", "--out", "found", "--data-dir", "none")
+    assert predicted.exit_code == 0, (predicted.output, predicted.exception)
+    assert (tmp_path / "found" / "eye_mask.png").exists()
+    evaluated = octa("evaluate", ensemble, scans, "--out", "scores", "--data-dir", "none")
+    assert evaluated.exit_code == 0, (evaluated.output, evaluated.exception)
+
+    single = octa(*common[:-2])
+    assert single.exit_code == 0, (single.output, single.exception)
+    assert json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))["kind"] == "evaluation"
+
+
+@pytest.mark.usefixtures("quick")
+def test_more_folds_than_patients_are_refused(octa, scans):
+    result = octa("train", scans, "--out", "run", "--device", "cpu", "--folds", 9)
+    refused(result, "folds=9, but the dataset has 2 patients")
+    assert "fold 1" not in result.output
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_learning_rate_is_searched_for_without_training(octa, scans, tmp_path):
     result = octa("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--find-lr")
     assert result.exit_code == 0, (result.output, result.exception)

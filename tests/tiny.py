@@ -134,12 +134,15 @@ def tiny_networks() -> Iterator[None]:
         yield
 
 
-def write_store(folder: Path, pairs, mask_values=(0, 1)) -> DatasetStore:
-    """Prepare a dataset from images (C, H, W) and masks (H, W); scans are named s0, s1, …"""
+def write_store(folder: Path, pairs, mask_values=(0, 1), splits=()) -> DatasetStore:
+    """Prepare a dataset from images (C, H, W) and masks (H, W); scans are named s0, s1, …
+
+    The first of them are in `splits`, the others in none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with StoreWriter(folder) as writer:
         for number, (image, mask) in enumerate(pairs):
-            writer.add(f"s{number}", None, None, image, mask)
+            writer.add(f"s{number}", None, splits[number] if number < len(splits) else None, image, mask)
         writer.finish(mask_values)
     return DatasetStore(folder)
 

@@ -30,9 +30,10 @@ from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, E
 from octa_backend.settings import DATABASE_FILE, Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import write_aside
-from octa_backend.training.evaluation_html import shown, to_html
+from octa_backend.training.evaluation_html import to_html
 from octa_backend.training.evaluation_report import CURVES, EvaluationReport
 from octa_backend.training.evaluation_words import METRIC_NAMES, NOTES, SENTENCES
+from octa_backend.training.html_parts import shown
 from octa_backend.training.scan_metrics import DISTANCES
 
 MOST_EPOCHS = 10_000  # as many as a training can have

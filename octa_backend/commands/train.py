@@ -9,13 +9,22 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
-from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.service.local_training import (
+    LocalDataset,
+    LocalResult,
+    LocalTraining,
+    conclude,
+    open_dataset,
+    open_training,
+)
 from octa_backend.service.process import CUBLAS_SETTINGS
+from octa_backend.service.report_service import REPORT_HTML
 from octa_backend.service.start_service import StartOptions
 from octa_backend.service.train_service import read_config
 from octa_backend.settings import Settings
@@ -36,13 +45,44 @@ def train(
     config = read_config(values)
     if config.deterministic:
         os.environ.update({**CUBLAS_SETTINGS, **os.environ})
-    with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings, options)
+    with console.status("checking the zip"):
+        dataset = open_dataset(archive, out, config, settings, options)
+    if dataset.config.folds:
+        _train_folds(console, dataset, settings)
+    else:
+        _conclude(console, _train_one(console, dataset, settings, _StopOnInterrupt(console)))
+
+
+def _train_one(
+    console: Console, dataset: LocalDataset, settings: Settings, stop: _StopOnInterrupt, fold: int | None = None
+) -> LocalResult:
+    with console.status("measuring the device"):
+        training = dataset.training(fold)
     _introduce(console, training, settings)
-    stop = _StopOnInterrupt(console)
     with _Bar(console, training, settings.language) as bar:
-        result = training.train(bar, stop)
-    _conclude(console, result)
+        return training.train(bar, stop)
+
+
+def _train_folds(console: Console, dataset: LocalDataset, settings: Settings) -> None:
+    """One fold after the other, then the ensemble; a fold that is done is not trained again."""
+    stop, folds = _StopOnInterrupt(console), dataset.config.folds
+    for fold in range(1, folds + 1):
+        console.rule(f"fold {fold} of {folds}")
+        if not _train_one(console, dataset, settings, stop, fold).outcome.finished:
+            console.print(f"stopped in fold {fold} of {folds}; run again to go on")
+            return
+    with console.status("scoring the ensemble") as status:
+        found = conclude(dataset, lambda scan: status.update(f"scoring the ensemble: {escape(scan)}"))
+    out_of_fold, over_folds = found.report["out_of_fold"]["summary"]["dice"], found.report["dice_over_folds"]
+    table = Table(title="cross-validation", title_justify="left", show_header=False)
+    interval = "{low:.4f} … {high:.4f}".format(**out_of_fold["interval"])
+    shown = f"{out_of_fold['mean']:.4f}, 95 % interval {interval}, {out_of_fold['scans']} scans"
+    table.add_row("out-of-fold Dice", shown)
+    table.add_row("over the folds", "{mean:.4f} ± {std:.4f}, {low:.4f} to {high:.4f}".format(**over_folds))
+    _add_test(table, found.card)
+    table.add_row("ensemble", str(found.model))
+    table.add_row("report", str(dataset.out / REPORT_HTML))
+    console.print(table)
 
 
 def find_lr(
@@ -85,11 +125,17 @@ def _conclude(console: Console, result: LocalResult) -> None:
     table.add_row("ended", _ending(result.outcome))
     table.add_row("best epoch", str(result.outcome.best.epoch))
     table.add_row("validation Dice", f"{result.outcome.best.val_dice:.4f}")
-    test = result.card["test"]
+    _add_test(table, result.card)
+    table.add_row("model", str(result.model))
+    if result.outcome.finished:
+        table.add_row("report", str(result.model.parent / REPORT_HTML))
+    console.print(table)
+
+
+def _add_test(table: Table, card: dict[str, Any]) -> None:
+    test = card["test"]
     if test:
         table.add_row("test Dice", f"{test['dice']:.4f} ± {test['dice_std']:.4f} over {test['scans']} scans")
-    table.add_row("model", str(result.model))
-    console.print(table)
 
 
 def _ending(outcome: Outcome) -> str:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import finding_store
-from octa_backend.service.train_service import Progress, planned
-from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState
+from octa_backend.service.fold_service import is_parent
+from octa_backend.service.train_service import Progress
+from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState, Model
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -122,12 +123,34 @@ class BestOut(Answer):
     val_dice: float
 
 
+class FoldOut(Answer):
+    """One fold of a cross-validation: a job of its own."""
+
+    job_id: str
+    fold: int = Field(examples=[1])
+    state: str = Field(examples=["running"])
+    epoch: int
+    epochs: int
+    percent: float
+    best: BestOut | None
+    model_id: str | None
+    error: str | None
+
+    @classmethod
+    def of(cls, job: Job) -> FoldOut:
+        """From a row."""
+        columns = _job_columns(job)
+        return cls(**{name: columns[name] for name in cls.model_fields})
+
+
 class JobFacts(Answer):
     """What is known of a job wherever it is shown."""
 
     job_id: str
     file_id: str
     parent_job_id: str | None
+    fold: int | None = Field(examples=[None])
+    """Which fold of its parent it is; null for a single training and for a cross-validation itself."""
     state: str = Field(examples=["running"])
     cancel_requested: bool
     attempt: int
@@ -156,6 +179,7 @@ class ProgressOut(JobFacts):
     latest: EpochOut | None
     epochs_since: list[EpochOut]
     findings: list[FindingOut]
+    children: list[FoldOut]
 
     @classmethod
     def of(cls, found: Progress, language: Language) -> ProgressOut:
@@ -168,11 +192,18 @@ class ProgressOut(JobFacts):
             latest=EpochOut.model_validate(latest) if latest else None,
             epochs_since=[EpochOut.model_validate(report) for report in found.epochs_since],
             findings=findings_out([row.finding for row in found.findings], language),
+            children=[FoldOut.of(child) for child in found.children],
         )
 
 
+def _planned_epochs(job: Job) -> int | None:
+    """Epochs in all: of a cross-validation those of its folds together; None until they are known."""
+    epochs: int | None = job.planned("epochs")
+    return epochs * job.config["folds"] if epochs is not None and is_parent(job) else epochs
+
+
 def _job_columns(job: Job) -> dict[str, Any]:
-    epochs = planned(job, "epochs")
+    epochs = _planned_epochs(job)
     plan = job.plan or {"device": None, "config": {"precision": None}}
     best = job.best_epoch is not None and {"epoch": job.best_epoch, "val_dice": job.best_val_dice}
     names = ("file_id", "parent_job_id", "state", "cancel_requested", "attempt", "epoch", "test", "model_id", "error")
@@ -180,7 +211,8 @@ def _job_columns(job: Job) -> dict[str, Any]:
     return {
         **{name: getattr(job, name) for name in (*names, *times)},
         "job_id": job.id,
-        "model": planned(job, "model"),
+        "fold": job.fold or None,
+        "model": job.planned("model"),
         "device": plan["device"],
         "precision": plan["config"]["precision"],
         "epochs": epochs,
@@ -191,7 +223,7 @@ def _job_columns(job: Job) -> dict[str, Any]:
 
 def _eta_seconds(job: Job, latest: EpochReport | None) -> float | None:
     """Seconds until the last epoch, from the latest one's time; None while that is not known."""
-    epochs = planned(job, "epochs")
+    epochs = _planned_epochs(job)
     if job.state != "running" or latest is None or epochs is None:
         return None
     remaining: int = epochs - latest.epoch
@@ -224,12 +256,14 @@ class JobDetail(JobOut):
     config: dict[str, Any]
     plan: dict[str, Any] | None
     attempts: list[AttemptOut]
+    children: list[FoldOut]
 
     @classmethod
-    def of_rows(cls, job: Job, attempts: Sequence[Attempt]) -> JobDetail:
+    def of_rows(cls, job: Job, attempts: Sequence[Attempt], children: Sequence[Job]) -> JobDetail:
         """From rows."""
         shown = [AttemptOut.model_validate(attempt) for attempt in attempts]
-        return cls(**_job_columns(job), config=job.config, plan=job.plan, attempts=shown)
+        folds = [FoldOut.of(child) for child in children]
+        return cls(**_job_columns(job), config=job.config, plan=job.plan, attempts=shown, children=folds)
 
 
 class GradientOut(Answer):
@@ -260,6 +294,22 @@ class ResumeChanges(BaseModel):
 
     lr: float | None = None
     """The new learning rate."""
+
+
+class ModelOut(Answer):
+    """A published model and its card; an ensemble's card has `members`."""
+
+    model_id: str
+    job_id: str
+    file_id: str
+    created_at: datetime
+    card: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Model) -> ModelOut:
+        """From a row."""
+        names = ("job_id", "file_id", "created_at", "card")
+        return cls(model_id=row.id, **{name: getattr(row, name) for name in names})
 
 
 class Confidence(Answer):

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -37,8 +37,9 @@ from octa_backend.controller.schemas import (
     StartedJob,
     progress_url,
 )
-from octa_backend.service import start_service, train_service
+from octa_backend.service import fold_service, report_service, start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
+from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON
 from octa_backend.service.start_service import Started, StartOptions
 from octa_backend.storage.files import remove
 from octa_backend.storage.tables import JobState
@@ -140,7 +141,8 @@ def progress(
 ) -> Response:
     """State, latest and best epoch, findings and queue position; `ETag` changes when any of it does."""
     found = train_service.progress(db, job_id, since_epoch)
-    facts = (job_id, found.job.version, found.queue_position, since_epoch, language)
+    children = tuple(child.version for child in found.children)
+    facts = (job_id, found.job.version, children, found.queue_position, since_epoch, language)
     etag = f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Language"}
     if etag in (if_none_match or ""):
@@ -158,8 +160,9 @@ def list_jobs(db: Reading, state: JobState | None = None, limit: Limit = 50, cur
 
 @router.get("/jobs/{job_id}", summary="Show a job", responses=problems(errors.JobNotFound))
 def show(job_id: str, db: Reading) -> JobDetail:
-    """Config, plan with reasons, and attempts."""
-    return JobDetail.of_rows(train_service.get(db, job_id), train_service.attempts(db, job_id))
+    """Config, plan with reasons, attempts, and the folds of a cross-validation."""
+    job, children = train_service.get(db, job_id), fold_service.folds_of(db, job_id)
+    return JobDetail.of_rows(job, train_service.attempts(db, job_id), children)
 
 
 @router.delete(
@@ -169,9 +172,9 @@ def show(job_id: str, db: Reading) -> JobDetail:
     responses=problems(errors.JobNotFound, errors.IllegalJobState),
 )
 def delete(job_id: str, db: Writing, parts: Parts) -> None:
-    """Refused while it runs; its published model stays."""
-    train_service.remove(db, job_id)
-    remove(parts.files.job(job_id))
+    """Refused while it runs; its published model stays. The folds of a cross-validation go with it."""
+    for gone in train_service.remove(db, job_id):
+        remove(parts.files.job(gone))
 
 
 @router.get(
@@ -203,6 +206,32 @@ def gradients(job_id: str, db: Reading, limit: Limit = 500, cursor: Cursor = Non
 def log(job_id: str, db: Reading, parts: Parts) -> PlainTextResponse:
     """What the job's workers printed, all attempts in turn; empty before the first one started."""
     return PlainTextResponse(train_service.read_log(db, parts.files, job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/report",
+    summary="The evaluation at the end of a job",
+    response_class=JSONResponse,
+    responses=problems(errors.JobNotFound, errors.NoReportYet),
+)
+def report(job_id: str, db: Reading, parts: Parts) -> Response:
+    """Every metric of every scan of the test split (or the validation scans), summed up; of a cross-validation, both.
+
+    A job that was cancelled or failed has none.
+    """
+    found = report_service.read(db, parts.files, job_id, REPORT_JSON)
+    return Response(found, media_type="application/json")
+
+
+@router.get(
+    "/jobs/{job_id}/report.html",
+    summary="The evaluation as a page",
+    response_class=HTMLResponse,
+    responses=problems(errors.JobNotFound, errors.NoReportYet),
+)
+def report_page(job_id: str, db: Reading, parts: Parts) -> HTMLResponse:
+    """One page that needs no other: tables, curves, the worst scans, the plan with its reasons."""
+    return HTMLResponse(report_service.read(db, parts.files, job_id, REPORT_HTML))
 
 
 @router.get(

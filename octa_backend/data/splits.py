@@ -103,7 +103,7 @@ def assign_splits(entries: Sequence[ScanEntry], val_fraction: float, seed: int) 
         return Splits(tuple(train), val, test, grouped_by_patient=False)
     if len(train) == 1:
         return Splits(tuple(train), tuple(train), test, grouped_by_patient=False)
-    groups = _patients(train, entries)
+    groups = by_patient(train, entries)
     grouped = len(groups) < len(train)
     chosen = _choose(groups, max(1, round(val_fraction * len(train))), seed)
     remaining = tuple(index for index in train if index not in chosen)
@@ -117,14 +117,14 @@ def _without_plain_words(identity: str) -> str:
     return identity.strip(" _-.").lower()
 
 
-def _patients(train: Sequence[int], entries: Sequence[ScanEntry]) -> list[list[int]]:
-    """The training scans by patient, scans of unknown patients alone; all alone where patients say too little."""
-    alone = [[index] for index in train]
-    known = [index for index in train if entries[index].patient is not None]
-    if 2 * len(known) < len(train):
+def by_patient(indices: Sequence[int], entries: Sequence[ScanEntry]) -> list[list[int]]:
+    """Some scans by patient, scans of unknown patients alone; all alone where patients say too little."""
+    alone = [[index] for index in indices]
+    known = [index for index in indices if entries[index].patient is not None]
+    if 2 * len(known) < len(indices):
         return alone
     groups: dict[str | int, list[int]] = defaultdict(list)
-    for index in train:
+    for index in indices:
         patient = entries[index].patient
         groups[index if patient is None else patient].append(index)
     return list(groups.values()) if len(groups) > 1 else alone

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from octa_backend.data.normalise import Normalisation, normalise, to_unit
-from octa_backend.inference.probability import class_probabilities
+from octa_backend.inference.model_folder import CARD_FILE, weights_of
+from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights
@@ -53,20 +54,26 @@ class Prediction:
 
 
 class Predictor:
-    """A published model in memory. Safe to use from several threads; scans are computed one after the other."""
+    """A published model in memory. Safe to use from several threads; scans are computed one after the other.
+
+    An ensemble's answer is the mean of its members' probabilities.
+    """
 
     def __init__(self, folder: Path, device: str, precision: str) -> None:
-        card = json.loads((folder / "card.json").read_text("utf-8"))
+        card = json.loads((folder / CARD_FILE).read_text("utf-8"))
         self.channels: int = card["channels"]
         self.classes: int = card["classes"]
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
         out_channels = 1 if self.classes == 2 else self.classes
-        network = registry.build(card["network"], self.channels, out_channels)
-        load_weights(network, folder / "weights.safetensors")
-        self._network: nn.Module = network.eval().to(device).to(memory_format=self._layout)
+        self._networks = [self._network(card["network"], out_channels, weights) for weights in weights_of(folder, card)]
         self._lock = threading.Lock()
+
+    def _network(self, name: str, out_channels: int, weights: Path) -> nn.Module:
+        network = registry.build(name, self.channels, out_channels)
+        load_weights(network, weights)
+        return network.eval().to(self._device).to(memory_format=self._layout)
 
     def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
         """Segment one scan.
@@ -90,9 +97,10 @@ class Predictor:
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
+        x_1CHW = x_1CHW.flip(axes).contiguous(memory_format=self._layout)
         with autocast(self._device, self._precision):
-            logits = predict_logits(self._network, x_1CHW.flip(axes).contiguous(memory_format=self._layout))
-        return class_probabilities(logits).flip(axes)[0]
+            logits = [predict_logits(network, x_1CHW) for network in self._networks]
+        return mean_probabilities(logits).flip(axes)[0]
 
 
 def _decide(probability_KHW: Tensor, threshold: float, seconds: float) -> Prediction:

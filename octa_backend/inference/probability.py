@@ -5,6 +5,8 @@ Shapes: B scans, K output channels (1 for binary, else one per class), *spatial 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,11 @@ def class_probabilities(logits_BK: Tensor) -> Tensor:
         foreground = logits_BK.sigmoid()
         return torch.cat((1 - foreground, foreground), dim=1)
     return logits_BK.softmax(1)
+
+
+def mean_probabilities(several_BK: Sequence[Tensor]) -> Tensor:
+    """Mean over networks of the probability of each class: each network's logits become probabilities first."""
+    return torch.stack([class_probabilities(logits_BK) for logits_BK in several_BK]).mean(0)
 
 
 def predicted_classes(logits_BK: Tensor, threshold: float = 0.5) -> Tensor:

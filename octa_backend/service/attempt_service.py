@@ -8,27 +8,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from octa_backend.service.fold_service import began, computes, is_fold, is_parent, ready_to_conclude
 from octa_backend.service.process import ProcessMark
 from octa_backend.storage.tables import Attempt, Job, JobState, now
 
 
 def claim_next(session: Session, jobs_per_device: int) -> Attempt | None:
-    """Take the job that has waited longest, if a place is free. One UPDATE, so two servers never get the same job."""
-    waiting, running = aliased(Job), aliased(Job)
+    """Take a cross-validation whose folds are done, else the job that has waited longest, if a place is free.
+
+    One UPDATE, so two servers never get the same job. A cross-validation takes a place only while it is concluded.
+    """
+    waiting = aliased(Job)
     oldest = (
         select(waiting.id)
-        .where(waiting.state == JobState.QUEUED)
+        .where(waiting.state == JobState.QUEUED, computes(waiting))
         .order_by(waiting.queued_at, waiting.id)
         .limit(1)
         .scalar_subquery()
     )
-    busy = select(func.count()).select_from(running).where(running.state == JobState.RUNNING).scalar_subquery()
+    done = select(Job.id).where(ready_to_conclude()).order_by(Job.queued_at).limit(1).scalar_subquery()
+    return _claim(session, jobs_per_device, Job.id == done, ready_to_conclude()) or _claim(
+        session, jobs_per_device, Job.id == oldest, Job.state == JobState.QUEUED
+    )
+
+
+def _claim(session: Session, jobs_per_device: int, *which: ColumnElement[bool]) -> Attempt | None:
+    busy = select(func.count()).select_from(Attempt).where(Attempt.ended_at.is_(None)).scalar_subquery()
     claim = (
         update(Job)
-        .where(Job.id == oldest, Job.state == JobState.QUEUED, busy < jobs_per_device)
+        .where(*which, busy < jobs_per_device)
         .values(state=JobState.RUNNING, attempt=Job.attempt + 1, version=Job.version + 1)
         .returning(Job)
         .execution_options(synchronize_session=False)
@@ -38,6 +49,8 @@ def claim_next(session: Session, jobs_per_device: int) -> Attempt | None:
         return None
     session.refresh(job)
     job.started_at = job.started_at or now()
+    if is_fold(job):
+        began(session, job)
     attempt = Attempt(job_id=job.id, number=job.attempt)
     session.add(attempt)
     session.flush()
@@ -99,18 +112,21 @@ def end(session: Session, attempt_id: str, ending: str) -> Job | None:
 def crashed(session: Session, attempt_id: str, ending: str, max_attempts: int, log_tail: list[str]) -> Job | None:
     """Close an attempt whose process died: the job waits again, or fails when too many have died over it.
 
-    A job that was asked to stop waits again too where it has a checkpoint: its next attempt publishes the best one.
+    A cross-validation goes on running, and its next attempt concludes it. A job that was asked to stop waits again too
+    where it has a checkpoint: its next attempt publishes the best one.
     """
     job = end(session, attempt_id, ending)
     if job is None or job.state != JobState.RUNNING:
         return job
     job.crashes += 1
     job.log_tail = log_tail
-    if job.cancel_requested and job.epoch == 0:
+    if job.cancel_requested and (job.epoch == 0 or is_parent(job)):
         job.move_to(JobState.CANCELLED)
     elif job.crashes >= max_attempts:
         job.error = f"{ending}. {job.crashes} worker processes died over this job, so it is not tried again."
         job.move_to(JobState.FAILED)
+    elif is_parent(job):
+        job.touch()
     else:
         job.move_to(JobState.QUEUED)
     return job

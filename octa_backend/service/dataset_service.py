@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from octa_backend.data.intake import prepare
 from octa_backend.data.limits import IntakeLimits
-from octa_backend.data.store import Manifest
+from octa_backend.data.store import MANIFEST_FILE, Manifest
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.errors import DatasetInUse, DatasetNotFound
 from octa_backend.service import finding_store, paging
@@ -116,6 +116,15 @@ def as_candidate(settings: Settings, dataset: Dataset) -> Candidate:
     path = Files.of(settings).dataset(dataset.id) / SOURCE_FILE
     upload = Upload(path, dataset.sha256, dataset.size_bytes, dataset.name)
     return Candidate(upload, findings_of(dataset), path, None, dataset)
+
+
+def manifest_of(settings: Settings, candidate: Candidate) -> Manifest:
+    """What a checked upload, or the dataset that it is already, holds."""
+    if candidate.manifest is not None:
+        return candidate.manifest
+    assert candidate.there is not None
+    folder = Files.of(settings).dataset(candidate.there.id)
+    return Manifest.from_json((folder / MANIFEST_FILE).read_text("utf-8"))
 
 
 def keep(database: Database, settings: Settings, candidate: Candidate, origin: Origin | None = None) -> Dataset:

@@ -1,12 +1,16 @@
-"""The epochs of a training without database: one line of JSON each, beside its checkpoints."""
+"""The epochs of a training: rows of the database, or without one a line of JSON each, beside its checkpoints."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from octa_backend.storage.tables import EpochReport
 from octa_backend.training.events import EpochFinished, Event
 from octa_backend.training.trainer import Emit
 
@@ -39,3 +43,10 @@ def read_history(path: Path) -> list[dict[str, Any]]:
             continue
         history = [*(earlier for earlier in history if earlier["epoch"] < epoch["epoch"]), epoch]
     return history
+
+
+def stored_history(session: Session, job_id: str) -> list[dict[str, Any]]:
+    """The epochs of a job in order, with the fields of `EpochFinished`."""
+    query = select(EpochReport).where(EpochReport.job_id == job_id).order_by(EpochReport.epoch)
+    names = [field.name for field in fields(EpochFinished)]
+    return [{name: getattr(row, name) for name in names} for row in session.scalars(query)]

@@ -19,10 +19,10 @@ from torch import nn
 
 from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.predictor import match_channels
-from octa_backend.inference.probability import class_probabilities
+from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits
-from octa_backend.service.model_service import CARD_FILE, WEIGHTS_FILE
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
@@ -31,12 +31,15 @@ from octa_backend.training.trainer import build_network
 
 @dataclass(frozen=True, slots=True)
 class EvaluatedModel:
-    """A published model in memory, with the plan of its training on the device that it now computes on."""
+    """A published model in memory, with the plan of its training on the device that it now computes on.
+
+    An ensemble has several networks, of which the probabilities are averaged.
+    """
 
     name: str
     card: Mapping[str, Any]
     plan: Plan
-    network: nn.Module
+    networks: tuple[nn.Module, ...]
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -48,8 +51,8 @@ class EvaluatedModel:
         unit_C = match_channels(to_unit(image), self.plan.channels)
         x_1C = torch.from_numpy(normalise(unit_C, self.plan.normalisation))[None].to(self.plan.device)
         with autocast(self.plan.device, self.plan.config.precision):
-            logits = predict_logits(self.network, x_1C.contiguous(memory_format=layout))
-        found: NDArray[np.float32] = class_probabilities(logits)[0].float().cpu().numpy()
+            logits = [predict_logits(network, x_1C.contiguous(memory_format=layout)) for network in self.networks]
+        found: NDArray[np.float32] = mean_probabilities(logits)[0].float().cpu().numpy()
         return found
 
 
@@ -60,15 +63,23 @@ def open_model(folder: Path, wanted_device: str) -> EvaluatedModel:
         IncompatibleCheckpoint: its card is of another version, or its weights do not fit.
         DeviceUnavailable: there is no such device.
     """
-    card = json.loads((folder / CARD_FILE).read_text("utf-8"))
+    return load_model(folder, json.loads((folder / CARD_FILE).read_text("utf-8")), wanted_device)
+
+
+def load_model(folder: Path, card: Mapping[str, Any], wanted_device: str) -> EvaluatedModel:
+    """The same with a card that need not be in the folder yet."""
     try:
         plan = Plan.model_validate(card["plan"])
     except ValidationError as error:
         raise IncompatibleCheckpoint(f"the plan in {folder / CARD_FILE} is of another version: {error}") from error
     plan = _moved(plan, str(pick_device(wanted_device)))
+    return EvaluatedModel(folder.name, card, plan, tuple(_network(plan, path) for path in weights_of(folder, card)))
+
+
+def _network(plan: Plan, weights: Path) -> nn.Module:
     network = build_network(plan).eval()
-    load_weights(network, folder / WEIGHTS_FILE)
-    return EvaluatedModel(folder.name, card, plan, network)
+    load_weights(network, weights)
+    return network
 
 
 def _moved(plan: Plan, device: str) -> Plan:

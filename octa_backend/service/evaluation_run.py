@@ -19,6 +19,7 @@ from octa_backend.service.evaluation_model import EvaluatedModel, decide
 from octa_backend.service.model_service import versions
 from octa_backend.training.evaluation_html import HIT, INVENTED, MISSED, MIXED_UP, Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
+from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import Scale, measure_scan
 from octa_backend.training.threshold import USUAL, ProbabilityHistogram, TunedThreshold, tune_threshold
 
@@ -55,7 +56,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRun:
-    """A model, a dataset and how to compare them; `total` scans are computed."""
+    """A model, a dataset and how to compare them; `total` scans are computed. `known` are notes beside the usual."""
 
     model: EvaluatedModel
     data: EvaluatedZip
@@ -66,18 +67,25 @@ class EvaluationRun:
     threshold: float
     use_tuned: bool
     scale: Scale
+    known: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         """How often `on_scan` will be called."""
         return len(self.tuning) + len(self.indices)
 
-    def run(self, on_scan: Callable[[str], None], history: Sequence[Mapping[str, Any]] = ()) -> Evaluation:
+    def run(
+        self,
+        on_scan: Callable[[str], None],
+        history: Sequence[Mapping[str, Any]] = (),
+        training: RunFacts | None = None,
+    ) -> Evaluation:
         """Compute every scan and sum up.
 
         Args:
             on_scan: is told the name of every scan that is done.
             history: the epochs of the training, for its curves.
+            training: how the model was trained.
         """
         tuned = tune_threshold([self._histogram(index, on_scan) for index in self.tuning]) if self.tuning else None
         threshold = tuned.threshold if tuned and self.use_tuned else self.threshold
@@ -88,7 +96,14 @@ class EvaluationRun:
             results.append(result)
             self._keep_if_bad(pictures, result, index, predicted)
             on_scan(result.name)
-        report = make_report(self._subject(threshold), results, notes=self._notes(tuned), tuned=tuned, history=history)
+        report = make_report(
+            self._subject(threshold),
+            results,
+            notes=self._notes(tuned),
+            tuned=tuned,
+            history=history,
+            training=training,
+        )
         return Evaluation(report, tuple(picture for _, picture in pictures))
 
     def _histogram(self, index: int, on_scan: Callable[[str], None]) -> ProbabilityHistogram:
@@ -150,7 +165,7 @@ class EvaluationRun:
             "threshold_tuned_on_these_scans": tuned is not None and self.use_tuned and bool(seen & set(self.tuning)),
             "other_dataset": not self.division.own,
         }
-        return [code for code, applies in facts.items() if applies]
+        return [*self.known, *(code for code, applies in facts.items() if applies)]
 
 
 def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: EvaluationOptions) -> EvaluationRun:

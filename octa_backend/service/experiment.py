@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+import numpy as np
+
+from octa_backend.data.folds import assign_folds
 from octa_backend.data.splits import Splits, assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
@@ -15,16 +19,15 @@ from octa_backend.inference.pictures import png
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import TrainingData
-from octa_backend.training.checkpoint import Checkpoints, load_weights
 from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
+from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.grey_levels import measure_greys
-from octa_backend.training.losses import make_loss
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
-from octa_backend.training.trainer import Outcome, build_network
+from octa_backend.training.trainer import Outcome
 
 AUGMENTATION_FILE = "augmentation.png"
 
@@ -40,11 +43,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What is computed: a plan on divided data."""
+    """What is computed: a plan on divided data. `is_fold`: it is one of several, so its test split is left alone."""
 
     plan: Plan
     data: TrainingData
     splits: Splits
+    is_fold: bool = False
 
     def describe(self) -> str:
         """One line for the log."""
@@ -65,18 +69,21 @@ def design(
     wanted_device: str,
     earlier: Plan | None,
     should_stop: ShouldStop = lambda: False,
+    fold: int | None = None,
 ) -> Experiment:
     """Divide the scans and resolve the plan.
 
     Args:
-        store, config, wanted_device, earlier: as in `sketch`.
+        store, config, wanted_device, earlier, fold: as in `sketch`.
         should_stop: asked while the learning rate is searched for, where it is `auto`.
     """
-    run = sketch(store, config, wanted_device, earlier)
+    run = sketch(store, config, wanted_device, earlier, fold)
     return replace(run, plan=complete_plan(run.plan, run.data, should_stop))
 
 
-def sketch(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier: Plan | None) -> Experiment:
+def sketch(
+    store: DatasetStore, config: TrainConfig, wanted_device: str, earlier: Plan | None, fold: int | None = None
+) -> Experiment:
     """Divide the scans and resolve what no trial is needed for.
 
     Args:
@@ -85,8 +92,12 @@ def sketch(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier
         wanted_device: the `device` setting.
         earlier: the plan of an earlier attempt; it is kept on the same device, because a new measurement could
             decide otherwise halfway. On another device what it found for the data is kept.
+        fold: which of `config.folds` validates; None divides as `config.val_fraction` says.
+
+    Raises:
+        InvalidConfig: there are fewer patients, or scans, than folds.
     """
-    splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
+    splits = _divide(store, config, fold)
     device = pick_device(wanted_device)
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
@@ -101,7 +112,15 @@ def sketch(store: DatasetStore, config: TrainConfig, wanted_device: str, earlier
         )
         plan = plan.with_reasons_of(earlier, config) if earlier else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)
-    return Experiment(plan, data, splits)
+    return Experiment(plan, data, splits, is_fold=fold is not None)
+
+
+def _divide(store: DatasetStore, config: TrainConfig, fold: int | None) -> Splits:
+    scans = store.manifest.scans
+    if fold is None:
+        return assign_splits(scans, config.val_fraction, config.seed)
+    foreground = [float(np.count_nonzero(mask) / mask.size) for mask in map(store.mask, range(len(store)))]
+    return assign_folds(scans, foreground, config.folds, config.seed)[fold - 1]
 
 
 def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:
@@ -113,28 +132,19 @@ def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:
     write_aside(path, png(augmentation_sheet(run.data, run.plan)))
 
 
-def score_test_split(run: Experiment, checkpoints: Checkpoints, should_stop: ShouldStop) -> list[Evaluated]:
-    """Score the best checkpoint on the official test split; empty where there is none, or if asked to stop."""
-    if not run.data.test:
-        return []
-    network = build_network(run.plan).eval()
-    load_weights(network, checkpoints.best_weights())
-    return evaluate(network, run.data, run.plan, make_loss(run.plan.config), run.data.test, should_stop) or []
-
-
-def summarise(tested: list[Evaluated]) -> dict[str, Any] | None:
+def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
     """Mean and spread of the test scores over scans; None where none was scored."""
     if not tested:
         return None
     summary: dict[str, Any] = {"scans": len(tested)}
     for metric in ("dice", "iou", "precision", "recall"):
-        values = [getattr(scan.score, metric) for scan in tested]
+        values = [getattr(scan.metrics.overall, metric) for scan in tested]
         summary[metric] = fmean(values)
         summary[f"{metric}_std"] = pstdev(values)
     return summary
 
 
-def make_card(run: Experiment, source: Source, outcome: Outcome, tested: list[Evaluated]) -> dict[str, Any]:
+def make_card(run: Experiment, source: Source, outcome: Outcome, tested: Sequence[ScanResult]) -> dict[str, Any]:
     """What is to be known of a model."""
     scans, plan = run.data.store.manifest.scans, run.plan
     return {
@@ -150,6 +160,6 @@ def make_card(run: Experiment, source: Source, outcome: Outcome, tested: list[Ev
         },
         "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
         "test": summarise(tested),
-        "test_dice_per_scan": {scan.name: scan.score.dice for scan in tested},
+        "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
         "notice": "research use only",
     }

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from octa_backend.data.folds import check_folds
 from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.errors import InvalidConfig, InvalidDataset
 from octa_backend.service import model_service
 from octa_backend.service.dataset_service import limits
-from octa_backend.service.epoch_history import HISTORY_FILE, recorded
+from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recorded
 from octa_backend.service.experiment import (
     Experiment,
     Source,
     design,
     keep_augmentation_sheet,
     make_card,
-    score_test_split,
 )
+from octa_backend.service.fold_conclusion import Conclusion, Member
+from octa_backend.service.job_report import Reporting
 from octa_backend.service.repair_service import automatic, safe_remedies, write_repaired_copy
+from octa_backend.service.report_service import read_report
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.storage.files import remove, write_aside
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import Emit, Outcome, fit
 
@@ -44,6 +48,15 @@ class LocalResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Concluded:
+    """A cross-validation's ensemble: its folder, its card, and the report."""
+
+    model: Path
+    card: dict[str, Any]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class LocalTraining:
     """A zip that was checked, and the plan for it; its checkpoints are in `out`, so that it can go on later."""
 
@@ -55,17 +68,23 @@ class LocalTraining:
     config: TrainConfig
 
     def train(self, emit: Emit, should_stop: Callable[[], bool]) -> LocalResult:
-        """Train, score the test split once, and write the model to `out/model`."""
+        """Train, score and report once, and write the model beside its checkpoints."""
         self._keep_plan()
         keep_augmentation_sheet(self.run, self.out)
         checkpoints = Checkpoints(self.out / "checkpoints")
         emit = recorded(emit, self.out / HISTORY_FILE)
         outcome = fit(self.run.data, self.run.plan, checkpoints=checkpoints, emit=emit, should_stop=should_stop)
-        tested = score_test_split(self.run, checkpoints, should_stop) if outcome.finished else []
-        card = make_card(self.run, self.source, outcome, tested)
         if outcome.best is None:
-            return LocalResult(None, outcome, card)
+            return LocalResult(None, outcome, make_card(self.run, self.source, outcome, ()))
         folder = self.out / f"model-e{outcome.best.epoch}"
+        tested: Sequence[ScanResult] = ()
+        if outcome.finished:
+            history = read_history(self.out / HISTORY_FILE)
+            reporting = Reporting(self.run, self.source, folder.name, outcome.best, history, self.out)
+            scored = reporting.make(checkpoints, should_stop)
+            outcome = replace(outcome, finished=scored is not None)
+            tested = scored.test if scored else ()
+        card = make_card(self.run, self.source, outcome, tested)
         model_service.write_model(folder, checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)
 
@@ -79,10 +98,43 @@ class LocalTraining:
         write_aside(self.out / PLAN_FILE, json.dumps(content).encode())
 
 
-def open_training(
+@dataclass(frozen=True, slots=True)
+class LocalDataset:
+    """A zip that was checked and prepared in `out`, and the configuration with what remedies changed in it."""
+
+    source: Source
+    findings: tuple[Finding, ...]
+    config: TrainConfig
+    config_changes: dict[str, Any]
+    out: Path
+    device: str
+
+    @property
+    def store(self) -> DatasetStore:
+        """The prepared scans."""
+        return DatasetStore(self.out / DATASET_FOLDER)
+
+    def training(self, fold: int | None = None) -> LocalTraining:
+        """Plan a training on it; of a cross-validation, that of one fold, which has a folder of its own.
+
+        Raises:
+            InvalidConfig: the configuration does not fit the data.
+        """
+        out = self.out if fold is None else fold_folder(self.out, fold, self.config.folds)
+        out.mkdir(exist_ok=True)
+        run = design(self.store, self.config, self.device, _earlier_plan(_kept(out), self.config), fold=fold)
+        return LocalTraining(run, self.source, self.findings, self.config_changes, out, self.config)
+
+
+def fold_folder(out: Path, fold: int, folds: int) -> Path:
+    """Where one fold of a cross-validation keeps everything."""
+    return out / f"fold-{fold}-of-{folds}"
+
+
+def open_dataset(
     archive: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions
-) -> LocalTraining:
-    """Check a zip and plan a training on it.
+) -> LocalDataset:
+    """Check and prepare a zip.
 
     Args:
         archive: the zip.
@@ -93,16 +145,16 @@ def open_training(
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
-        InvalidConfig: the folder holds a training of another zip.
+        InvalidConfig: the folder holds a training of another zip, or there are fewer patients, or scans, than folds.
     """
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     out.mkdir(parents=True, exist_ok=True)
-    folder, mark = out / "dataset", out / "dataset.sha256"
+    folder, mark = out / DATASET_FOLDER, out / "dataset.sha256"
     if folder.exists() and mark.read_text("utf-8") != digest:
         raise InvalidConfig(f"{out} holds a training of another zip; choose another folder with --out")
     mark.write_text(digest, "utf-8")
-    kept = _kept(out) if folder.exists() else None
+    kept = (_kept(out) or _kept(fold_folder(out, 1, config.folds))) if folder.exists() else None
     findings = () if folder.exists() else take_in(archive, folder, settings, options)
     try:
         config, changes = judge(findings, config, options)
@@ -112,8 +164,17 @@ def open_training(
     if kept is not None:
         changes = {name: to for name, to in kept["config_changes"].items() if name not in config.model_fields_set}
         config = config.model_copy(update=changes)
-    run = design(DatasetStore(folder), config, settings.device, _earlier_plan(kept, config))
-    return LocalTraining(run, Source(digest[:20], archive.name, digest), findings, changes, out, config)
+    opened = LocalDataset(Source(digest[:20], archive.name, digest), findings, config, changes, out, settings.device)
+    if config.folds:
+        check_folds(opened.store.manifest.scans, config.folds)
+    return opened
+
+
+def open_training(
+    archive: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions
+) -> LocalTraining:
+    """Check a zip and plan a training on it, or the first fold of a cross-validation; see `open_dataset`."""
+    return open_dataset(archive, out, config, settings, options).training(1 if config.folds else None)
 
 
 def take_in(archive: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
@@ -130,6 +191,7 @@ def take_in(archive: Path, folder: Path, settings: Settings, options: StartOptio
     return prepare(copy, folder, limits(settings)).findings
 
 
+DATASET_FOLDER = "dataset"
 PLAN_FILE = "plan.json"
 CHANGEABLE = ("epochs", "lr", "patience", "max_minutes", "val_freq", "save_freq", "keep_last")
 """Fields that a run may go on with changed under the plan it was begun with."""
@@ -148,3 +210,23 @@ def _earlier_plan(kept: dict[str, Any] | None, config: TrainConfig) -> Plan | No
     changes = {name: getattr(config, name) for name in CHANGEABLE}
     same = TrainConfig.model_validate(kept["config"]).model_copy(update=changes) == config
     return Plan.model_validate(kept["plan"]) if same else None
+
+
+def conclude(dataset: LocalDataset, on_scan: Callable[[str], None]) -> Concluded:
+    """Make the ensemble of a cross-validation whose folds are all trained, and its report.
+
+    Args:
+        dataset: what they were trained on.
+        on_scan: is told the name of every test scan that is done.
+    """
+    members = []
+    for fold in range(1, dataset.config.folds + 1):
+        folder = fold_folder(dataset.out, fold, dataset.config.folds)
+        report = read_report(folder)
+        assert report is not None, "a fold that is finished has a report"
+        members.append(Member(fold, folder / report["subject"]["model"], report))
+    conclusion = Conclusion(
+        dataset.store, dataset.source, members, dataset.out, "ensemble-", dataset.out, dataset.device
+    )
+    card = conclusion.make(on_scan)
+    return Concluded(dataset.out / conclusion.name, card, read_report(dataset.out) or {})

@@ -10,25 +10,25 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from octa_backend.errors import JobNotFound, ModelNotFound, NoModelYet
+from octa_backend.errors import JobNotFound, ModelInUse, ModelNotFound, NoModelYet
+from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE
 from octa_backend.storage.files import folder_written_aside, sync_folder_files
 from octa_backend.storage.tables import Job, Model
 
-WEIGHTS_FILE = "weights.safetensors"
-CARD_FILE = "card.json"
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
 
 
-def write_model(folder: Path, weights: Path, card: dict[str, Any]) -> None:
-    """Write a model's folder aside and rename it; a folder that is already whole stays."""
+def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> None:
+    """Write a model's folder aside and rename it; a folder that is already whole stays. An ensemble has no weights."""
     if (folder / CARD_FILE).exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder_written_aside(folder) as aside:
-        shutil.copyfile(weights, aside / WEIGHTS_FILE)
+        if weights is not None:
+            shutil.copyfile(weights, aside / WEIGHTS_FILE)
         text = json.dumps({**card, "versions": versions()}, ensure_ascii=False, indent=1)
         (aside / CARD_FILE).write_text(text, "utf-8")
         sync_folder_files(aside)
@@ -96,3 +96,19 @@ def get(session: Session, model_id: str) -> Model:
     if model is None:
         raise ModelNotFound(f"no model has the id {model_id!r}")
     return model
+
+
+def forget(session: Session, model_id: str) -> None:
+    """Take a model off the shelf; its job has none any more.
+
+    Raises:
+        ModelNotFound: no model has this id.
+        ModelInUse: an ensemble needs it.
+    """
+    model = get(session, model_id)
+    for other in session.scalars(select(Model).where(Model.id != model_id)):
+        if any(member["model_id"] == model_id for member in other.card.get("members", ())):
+            raise ModelInUse(f"model {model_id} is a member of ensemble {other.id}; delete that one first")
+    session.execute(update(Job).where(Job.model_id == model_id).values(model_id=None, version=Job.version + 1))
+    session.delete(model)
+    session.flush()

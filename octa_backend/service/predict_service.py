@@ -90,6 +90,11 @@ class PredictService:
                 self._loaded.popitem(last=False)
             return predictor
 
+    def forget(self, model_id: str) -> None:
+        """Drop a model that was deleted from memory."""
+        with self._lock:
+            self._loaded.pop(model_id, None)
+
 
 def load_predictor(folder: Path, wanted_device: str) -> Predictor:
     """Load a published model in the arithmetic that is fastest on the device, as measured."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from octa_backend.data.file_findings import summary
+from octa_backend.data.folds import check_folds
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.remedies import CONFIG_REMEDIES, config_changes
 from octa_backend.errors import InvalidDataset
@@ -62,6 +63,7 @@ def start_with_upload(
 
     Raises:
         InvalidDataset: it has errors that neither a repair nor the configuration answers; nothing was kept.
+        InvalidConfig: there are fewer patients, or scans, than folds; nothing was kept.
         and as `dataset_service.take_in`.
     """
     with checked(database, settings, upload) as candidate:
@@ -102,11 +104,18 @@ def _admit(
                 upload, steps = made
                 with checked(database, settings, upload) as better:
                     config, changes = judge(better.findings, config, options)
+                    _check_folds(settings, better, config)
                     parent = keep(database, settings, candidate)
                     dataset = keep(database, settings, better, origin(parent.id, steps))
                     return _Admitted(dataset, config, changes)
     config, changes = judge(candidate.findings, config, options)
+    _check_folds(settings, candidate, config)
     return _Admitted(keep(database, settings, candidate), config, changes)
+
+
+def _check_folds(settings: Settings, candidate: Candidate, config: TrainConfig) -> None:
+    if config.folds:
+        check_folds(dataset_service.manifest_of(settings, candidate).scans, config.folds)
 
 
 def judge(

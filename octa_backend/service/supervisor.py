@@ -9,7 +9,7 @@ import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from octa_backend.errors import OctaError
-from octa_backend.service import attempt_service
+from octa_backend.service import attempt_service, fold_service
 from octa_backend.service.launcher import Launcher, WorkerOrder
 from octa_backend.service.log_tail import last_lines
 from octa_backend.service.process import ProcessMark
@@ -71,13 +71,14 @@ class Supervisor:
             self._wake.clear()
 
     def tick(self) -> None:
-        """One round: close the attempts that died, then start what waits."""
+        """One round: close the attempts that died, bring cross-validations up to date, start what waits."""
         with self._database.reading() as session:
             attempts = attempt_service.open_attempts(session)
         for attempt in attempts:
             ending = self._why_dead(attempt)
             if ending is not None:
                 self._close(attempt, ending)
+        self._settle()
         while not self._closing.is_set() and self._start_next():
             pass
         # Asking collects the ones that ended by themselves; they would else stay as zombies.
@@ -101,6 +102,13 @@ class Supervisor:
         with self._database.writing() as session:
             attempt_service.crashed(session, attempt.id, ending, self._settings.max_attempts, tail)
         _log.warning("job %s, attempt %d: %s", attempt.job_id, attempt.number, ending)
+
+    def _settle(self) -> None:
+        with self._database.reading() as session:
+            if not fold_service.any_open(session):
+                return
+        with self._database.writing() as session:
+            fold_service.settle_all(session)
 
     def _start_next(self) -> bool:
         with self._database.writing() as session:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, t
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import IllegalJobState, InvalidConfig, JobNotFound
-from octa_backend.service import dataset_service, paging
+from octa_backend.service import dataset_service, fold_service, paging
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobFinding, JobState
@@ -19,7 +19,7 @@ from octa_backend.training.config import TrainConfig
 
 
 def start(session: Session, file_id: str, config: TrainConfig, parent_job_id: str | None = None) -> Job:
-    """Queue a training on a dataset.
+    """Queue a training on a dataset, or a cross-validation with its folds.
 
     Raises:
         DatasetNotFound: no dataset has this id.
@@ -28,6 +28,8 @@ def start(session: Session, file_id: str, config: TrainConfig, parent_job_id: st
     job = Job(file_id=dataset.id, config=config.model_dump(mode="json"), parent_job_id=parent_job_id)
     session.add(job)
     session.flush()
+    if config.folds:
+        fold_service.add_folds(session, job, config.folds)
     return job
 
 
@@ -84,14 +86,6 @@ def list_jobs(session: Session, state: JobState | None, limit: int, cursor: str 
     return Page.cut(rows, limit, lambda job: cursor_of(job.created_at.isoformat(), job.id))
 
 
-def planned(job: Job, field: str) -> Any:
-    """A field of the job's configuration; where it was left open, what the plan found, and None until there is one."""
-    given = job.config[field]
-    if given != "auto" or job.plan is None:
-        return None if given == "auto" else given
-    return job.plan["config"][field]
-
-
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:
     """The job's attempts, in order."""
     return session.scalars(select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number)).all()
@@ -102,10 +96,13 @@ def _before(job: Job) -> ColumnElement[bool]:
 
 
 def queue_position(session: Session, job: Job) -> int | None:
-    """1 for the job that starts next; None for one that does not wait."""
+    """1 for the job that starts next; None for one that does not wait. A cross-validation waits for its first fold."""
     if job.state != JobState.QUEUED:
         return None
-    waiting = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED, _before(job))
+    if fold_service.is_parent(job):
+        return queue_position(session, fold_service.folds_of(session, job.id)[0])
+    queued = Job.state == JobState.QUEUED, fold_service.computes(Job)
+    waiting = select(func.count()).select_from(Job).where(*queued, _before(job))
     return (session.scalar(waiting) or 0) + 1
 
 
@@ -118,6 +115,7 @@ class Progress:
     latest: EpochReport | None
     epochs_since: Sequence[EpochReport]
     findings: Sequence[JobFinding]
+    children: Sequence[Job]
 
 
 MAX_EPOCHS_SINCE = 500
@@ -131,7 +129,14 @@ def progress(session: Session, job_id: str, since_epoch: int | None) -> Progress
     if since_epoch is not None:
         since = session.scalars(_reports(job_id, since_epoch).limit(MAX_EPOCHS_SINCE)).all()
     latest = session.get(EpochReport, (job_id, job.epoch)) if job.epoch else None
-    return Progress(job, queue_position(session, job), latest, since, findings(session, job_id))
+    return Progress(
+        job=job,
+        queue_position=queue_position(session, job),
+        latest=latest,
+        epochs_since=since,
+        findings=findings(session, job_id),
+        children=fold_service.folds_of(session, job_id),
+    )
 
 
 def findings(session: Session, job_id: str, after: int = 0) -> Sequence[JobFinding]:
@@ -172,26 +177,27 @@ def read_log(session: Session, files: Files, job_id: str) -> str:
 
 
 def request_cancel(session: Session, job_id: str) -> Job:
-    """Cancel a waiting job at once; ask a running one to stop at its next batch.
+    """Cancel a waiting job at once; ask a running one to stop at its next batch; a cross-validation with its folds.
 
     Raises:
-        IllegalJobState: the job is already over.
+        IllegalJobState: the job is already over, or a fold of another one.
     """
     job = get(session, job_id)
-    if job.state == JobState.QUEUED:
-        job.cancel_requested = True
-        job.move_to(JobState.CANCELLED)
-    elif job.state == JobState.RUNNING:
+    fold_service.refuse_fold(job, "cancel")
+    if JobState(job.state).is_final:
+        raise IllegalJobState(f"job {job_id} is {job.state}; only a queued or running job can be cancelled")
+    if fold_service.is_parent(job):
         job.cancel_requested = True
         job.touch()
+        fold_service.settle(session, job)
     else:
-        raise IllegalJobState(f"job {job_id} is {job.state}; only a queued or running job can be cancelled")
+        fold_service.stop(job)
     session.flush()
     return job
 
 
 def resume(session: Session, job_id: str, changes: dict[str, Any]) -> Job:
-    """Queue a job that is over again; it goes on from its last checkpoint.
+    """Queue a job that is over again; it goes on from its last checkpoint, a cross-validation with its folds.
 
     Args:
         session: the transaction.
@@ -199,33 +205,43 @@ def resume(session: Session, job_id: str, changes: dict[str, Any]) -> Job:
         changes: `epochs` and `lr`, each only where it shall change.
 
     Raises:
-        IllegalJobState: the job waits or runs, or has nothing left to do.
+        IllegalJobState: the job waits or runs, has nothing left to do, or is a fold of another one.
         InvalidConfig: a value is out of range.
     """
     job = get(session, job_id)
     if not JobState(job.state).is_final:
         raise IllegalJobState(f"job {job_id} is {job.state}; only a job that is over can be resumed")
+    fold_service.refuse_fold(job, "resume")
     config = read_config({**job.config, **changes})
-    epochs = planned(job, "epochs") if config.epochs == "auto" else config.epochs
+    if fold_service.is_parent(job):
+        fold_service.resume_folds(session, job, config)
+        session.flush()
+        return job
+    epochs = job.planned("epochs") if config.epochs == "auto" else config.epochs
     if epochs is not None and (epochs < job.epoch or (epochs == job.epoch and job.state == JobState.SUCCEEDED)):
         raise IllegalJobState(f"job {job_id} has finished epoch {job.epoch} of {epochs}; resume it with more epochs")
-    job.config = config.model_dump(mode="json")
-    job.cancel_requested, job.crashes, job.error, job.log_tail = False, 0, None, []
-    job.move_to(JobState.QUEUED)
+    fold_service.requeue(job, config)
     session.flush()
     return job
 
 
-def remove(session: Session, job_id: str) -> None:
-    """Forget a job with its reports; its published model stays.
+def remove(session: Session, job_id: str) -> list[str]:
+    """Forget a job with its reports, a cross-validation with its folds; published models stay.
+
+    Returns:
+        The ids of the jobs that are gone.
 
     Raises:
-        IllegalJobState: it is running.
+        IllegalJobState: it is running, or a fold of another one.
     """
     job = get(session, job_id)
+    fold_service.refuse_fold(job, "delete")
     if job.state == JobState.RUNNING:
         raise IllegalJobState(f"job {job_id} is running; cancel it first")
-    for table in (EpochReport, GradientNorm, JobFinding, Attempt):
-        session.execute(delete(table).where(table.job_id == job_id))
-    session.delete(job)
+    gone = [job, *fold_service.folds_of(session, job_id)]
+    for one in gone:
+        for table in (EpochReport, GradientNorm, JobFinding, Attempt):
+            session.execute(delete(table).where(table.job_id == one.id))
+        session.delete(one)
     session.flush()
+    return [one.id for one in gone]

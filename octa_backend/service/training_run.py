@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
 from octa_backend.service import attempt_service, model_service
+from octa_backend.service.epoch_history import stored_history
 from octa_backend.service.event_sink import EventSink
 from octa_backend.service.experiment import (
     Experiment,
@@ -14,15 +17,18 @@ from octa_backend.service.experiment import (
     design,
     keep_augmentation_sheet,
     make_card,
-    score_test_split,
 )
+from octa_backend.service.fold_run import conclude
+from octa_backend.service.fold_service import is_parent
+from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset, Job, JobState
-from octa_backend.training.checkpoint import Checkpoints
+from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import Outcome, fit
 
@@ -30,24 +36,40 @@ _log = logging.getLogger(__name__)
 
 
 def run_training(order: WorkerOrder, files: Files, database: Database, should_stop: ShouldStop) -> None:
-    """Train, score the test split once, publish the best checkpoint, and close the attempt."""
+    """Train, score and report once, publish the best checkpoint, and close the attempt; or conclude a parent."""
     with database.reading() as session:
         job = session.get_one(Job, order.job_id)
         dataset = session.get_one(Dataset, job.file_id)
+    if is_parent(job):
+        conclude(order, files, database, should_stop)
+        return
     config = TrainConfig.model_validate(job.config)
     earlier = Plan.model_validate(job.plan) if job.plan else None
-    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop)
+    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop, job.fold)
     checkpoints = Checkpoints(files.checkpoints(job.id))
     sink = EventSink(database, order, run.plan.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
     outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)
     sink.write()
-    tested = score_test_split(run, checkpoints, should_stop) if outcome.finished else []
-    card = make_card(run, Source(dataset.id, dataset.name, dataset.sha256), outcome, tested)
+    source = Source(dataset.id, dataset.name, dataset.sha256)
+    tested: Sequence[ScanResult] = ()
+    if outcome.finished and outcome.best is not None:
+        with database.reading() as session:
+            history = stored_history(session, job.id)
+        reporting = Reporting(run, source, model_id(job.id, outcome.best), outcome.best, history, files.job(job.id))
+        scored = reporting.make(checkpoints, should_stop)
+        outcome = replace(outcome, finished=scored is not None)
+        tested = scored.test if scored else ()
+    card = make_card(run, source, outcome, tested)
     if card["test"]:
         _log.info("Test Dice: %.4f, mean over %d scans", card["test"]["dice"], card["test"]["scans"])
     _finish(order, files, database, outcome, checkpoints, card)
+
+
+def model_id(job_id: str, best: Best) -> str:
+    """The id under which a job's best checkpoint is published."""
+    return f"{job_id}-e{best.epoch}"
 
 
 def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
@@ -77,17 +99,17 @@ def _finish(
     card: dict[str, Any],
 ) -> None:
     """Publish the best checkpoint and move the job to its end, unless the attempt was taken away."""
-    model_id = None
+    published = None
     if outcome.best is not None:
-        model_id = f"{order.job_id}-e{outcome.best.epoch}"
-        model_service.write_model(files.model(model_id), checkpoints.best_weights(), {"model_id": model_id, **card})
+        published = model_id(order.job_id, outcome.best)
+        model_service.write_model(files.model(published), checkpoints.best_weights(), {"model_id": published, **card})
     with database.writing() as session:
         job = attempt_service.end(session, order.attempt_id, "finished" if outcome.finished else "cancelled")
         if job is None:
             _log.warning("another process works on this job now; this one leaves it alone")
             return
-        if model_id is not None:
-            job.model_id = model_service.register(session, model_id, job, card).id
+        if published is not None:
+            job.model_id = model_service.register(session, published, job, card).id
         job.test = card["test"] or job.test
         job.move_to(JobState.SUCCEEDED if outcome.finished else JobState.CANCELLED)
-    _log.info("the job %s; model %s", job.state, model_id)
+    _log.info("the job %s; model %s", job.state, published)

@@ -46,9 +46,14 @@ class Files:
         """A job's folder: log, checkpoints, pictures."""
         return self.root / "jobs" / job_id
 
+    @property
+    def models(self) -> Path:
+        """The published models' folders."""
+        return self.root / "models"
+
     def model(self, model_id: str) -> Path:
         """A published model's folder."""
-        return self.root / "models" / model_id
+        return self.models / model_id
 
     def job_log(self, job_id: str) -> Path:
         """What the job's workers printed, all attempts in turn."""

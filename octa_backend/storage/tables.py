@@ -93,14 +93,23 @@ LEGAL_MOVES: dict[JobState, frozenset[JobState]] = {
 """running → queued: its worker died. A final state → queued: the user resumes it."""
 
 
+CROSS_VALIDATION = 0
+"""`Job.fold` of a cross-validation itself, the parent of its folds."""
+
+
 class Job(Base):
-    """A request to train, and its life."""
+    """A request to train, and its life.
+
+    `fold` is None for a single training. A cross-validation is a parent (`CROSS_VALIDATION`) whose children (1, 2, …)
+    name it in `parent_job_id`; its `epoch` counts the epochs of all of them.
+    """
 
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     file_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
-    parent_job_id: Mapped[str | None]
+    parent_job_id: Mapped[str | None] = mapped_column(index=True)
+    fold: Mapped[int | None]
     state: Mapped[JobState] = mapped_column(String, default=JobState.QUEUED, index=True)
     version: Mapped[int] = mapped_column(default=1)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
@@ -119,6 +128,13 @@ class Job(Base):
     queued_at: Mapped[datetime] = mapped_column(default=now, index=True)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    def planned(self, field: str) -> Any:
+        """A field of the configuration; where it was left open, what the plan found, and None until there is one."""
+        given = self.config[field]
+        if given != "auto" or self.plan is None:
+            return None if given == "auto" else given
+        return self.plan["config"][field]
 
     def touch(self) -> None:
         """Note that something about the job changed, for those who poll."""

@@ -52,9 +52,9 @@ class TrainConfig(BaseModel):
 
     loss: Literal["auto", LossName] = Field(
         default="auto",
-        description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
-        "`weighted_ce`, `unet_weight_map`, `dice`, `generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, "
-        "`focal_tversky`, `cldice`, `boundary`.",
+        description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for "
+        "several classes the plan takes `dice_ce` or `ce`), `weighted_ce`, `unet_weight_map`, `dice`, "
+        "`generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, `focal_tversky`, `cldice`, `boundary`.",
     )
 
     bce_weight: float = Field(default=0.5, ge=0, le=100)
@@ -156,6 +156,9 @@ class TrainConfig(BaseModel):
     val_fraction: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the training scans kept for validation where the dataset names none, above 0, at most 0.5."""
 
+    folds: int = Field(default=0, ge=0, le=20)
+    """Cross-validation: so many trainings, each validated on another part, 2 to 20; 0 is a single training."""
+
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
     """Decay per step of the running average of the weights that is validated and published; 0 switches it off."""
 
@@ -197,6 +200,13 @@ class TrainConfig(BaseModel):
             for preset in OPEN_AUGMENTATION if named == "auto" else (named,):
                 resolve(preset, overrides)
         return overrides
+
+    @field_validator("folds")
+    @classmethod
+    def _several_folds(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("a cross-validation has 2 to 20 folds; 0 is a single training")
+        return folds
 
     @model_validator(mode="after")
     def _rises_before_the_end(self) -> Self:

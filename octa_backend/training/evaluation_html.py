@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +11,7 @@ from octa_backend.training.evaluation_curves import Line, chart
 from octa_backend.training.evaluation_report import EvaluationReport, MetricSummary, ScanResult, Subject, Summary
 from octa_backend.training.evaluation_words import (
     COLUMNS,
+    COST,
     CURVE_NAMES,
     HEADINGS,
     LEGEND,
@@ -20,34 +21,15 @@ from octa_backend.training.evaluation_words import (
     SUBJECT,
     Words,
 )
+from octa_backend.training.html_parts import NONE, both, facts, note, page, plain, section, shown, table
+from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import DISTANCES, METRICS, Scale
 from octa_backend.training.threshold import THRESHOLDS
 
-NONE = "–"
 BLUE, ORANGE = "#2a6fdb", "#e07b00"
 
 HIT, INVENTED, MISSED, MIXED_UP = "#34c759", "#ff3b30", "#0a84ff", "#ffcc00"
 """Colours of the comparison: right, false positive, false negative, wrong class."""
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; }
-body { font: 15px/1.5 system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; max-width: 76rem;
-       margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.zh { opacity: .65; font-weight: normal; font-size: .88em; margin-left: .45em; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-thead th { vertical-align: bottom; } thead .zh { display: block; margin: 0; }
-.facts td { text-align: left; word-break: break-word; }
-.note { border-left: 4px solid #e07b00; padding: .3rem .8rem; margin: .5rem 0; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; } .charts svg { width: 24rem; max-width: 100%; }
-svg text { font-size: 11px; fill: currentColor; } svg text.title { font-size: 13px; font-weight: 600; }
-figure { margin: 1rem 0; } figure img { width: 60rem; max-width: 100%; image-rendering: pixelated;
-                                  border: 1px solid var(--line); }
-.swatch { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
-""".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,64 +41,41 @@ class Picture:
 
 
 def to_html(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
-    """The whole page. Nothing is loaded from anywhere: the page's own policy forbids it."""
-    body = [
-        f"<h1>{_both(HEADINGS['title'])}</h1>",
-        _section("notes", "\n".join(map(_note, report.notes))) if report.notes else "",
-        _section("summary", _summary_table(report.summary, report.subject.scale)),
-        *_classes(report),
-        _section("worst", _pictures(report, pictures)) if pictures else "",
-        _section("threshold", _threshold(report)) if report.tuned else "",
-        _section("curves", _curves(report.history)),
-        _section("subject", _subject(report.subject)),
-        _section("scans", _scan_table(report.scans, report.subject.scale)),
-        f"<p>{_both(SENTENCES['notice'])}</p>",
-    ]
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{escape(report.subject.model)} · {escape(report.subject.dataset)}</title>\n"
-        f"<style>\n{_STYLE}\n</style>\n</head>\n<body>\n" + "\n".join(filter(None, body)) + "\n</body>\n</html>\n"
+    """The whole page."""
+    return page(
+        f"{report.subject.model} · {report.subject.dataset}",
+        [
+            f"<h1>{both(HEADINGS['title'])}</h1>",
+            notes(report.notes),
+            section(HEADINGS["summary"], summary_table(report.summary, report.subject.scale)),
+            *class_sections(report),
+            picture_section(report, pictures),
+            section(HEADINGS["threshold"], _threshold(report)) if report.tuned else "",
+            section(HEADINGS["curves"], _curves(report.history)),
+            *(_training(report.training) if report.training else ()),
+            section(HEADINGS["subject"], subject_table(report.subject)),
+            section(HEADINGS["scans"], scan_table(report.scans, report.subject.scale)),
+            f"<p>{both(SENTENCES['notice'])}</p>",
+        ],
     )
 
 
-def _both(words: Words, addition: str = "") -> str:
-    more = f" ({escape(addition)})" if addition else ""
-    return f'{escape(words.en)}{more}<span class="zh" lang="zh">{escape(words.zh)}</span>'
-
-
-def _section(heading: str, content: str, addition: str = "") -> str:
-    return f"<section>\n<h2>{_both(HEADINGS[heading], addition)}</h2>\n{content}\n</section>"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of cells that are HTML already."""
-    titles = "".join(f"<th>{cell}</th>" for cell in head)
-    lines = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{titles}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
-
-
-def shown(name: str, value: float | None) -> str:
-    """A metric as people read it: lengths with two digits, shares with four."""
-    return NONE if value is None else f"{value:.{2 if name in DISTANCES else 4}f}"
+def notes(codes: Sequence[str]) -> str:
+    """What a reader must know, or nothing."""
+    return section(HEADINGS["notes"], "\n".join(note(NOTES[code]) for code in codes)) if codes else ""
 
 
 def _metric_name(name: str, scale: Scale) -> str:
-    return _both(METRIC_NAMES[name], scale.unit if name in DISTANCES else "")
+    return both(METRIC_NAMES[name], scale.unit if name in DISTANCES else "")
 
 
 # --- the sections ---------------------------------------------------------------------------------------------------
 
 
-def _note(code: str) -> str:
-    return f'<p class="note">{_both(NOTES[code])}</p>'
-
-
-def _summary_table(summary: Summary, scale: Scale) -> str:
-    head = (_both(COLUMNS[name]) for name in ("metric", "mean", "std", "interval", "defined", "undefined"))
-    return _table(head, ([_metric_name(name, scale), *_summary_cells(name, summary[name])] for name in METRICS))
+def summary_table(summary: Summary, scale: Scale) -> str:
+    """Each metric over scans: mean, spread, interval."""
+    head = (both(COLUMNS[name]) for name in ("metric", "mean", "std", "interval", "defined", "undefined"))
+    return table(head, ([_metric_name(name, scale), *_summary_cells(name, summary[name])] for name in METRICS))
 
 
 def _summary_cells(name: str, found: MetricSummary | None) -> list[str]:
@@ -126,14 +85,19 @@ def _summary_cells(name: str, found: MetricSummary | None) -> list[str]:
     return [shown(name, found.mean), shown(name, found.std), interval, str(found.scans), str(found.undefined)]
 
 
-def _classes(report: EvaluationReport) -> list[str]:
+def class_sections(report: EvaluationReport) -> list[str]:
     """A table per class where there are several."""
     if len(report.class_summaries) == 1:
         return []
     return [
-        _section("class", _summary_table(summary, report.subject.scale), str(index))
+        section(HEADINGS["class"], summary_table(summary, report.subject.scale), str(index))
         for index, summary in enumerate(report.class_summaries, start=1)
     ]
+
+
+def picture_section(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
+    """The worst scans, or nothing without pictures."""
+    return section(HEADINGS["worst"], _pictures(report, pictures)) if pictures else ""
 
 
 def _pictures(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
@@ -142,7 +106,7 @@ def _pictures(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
     if report.subject.classes > 2:
         colours["mixed_up"] = MIXED_UP
     keys = "".join(
-        f'<span class="swatch" style="background:{colour}"></span>{_both(LEGEND[key])}'
+        f'<span class="swatch" style="background:{colour}"></span>{both(LEGEND[key])}'
         for key, colour in colours.items()
     )
     figures = "\n".join(
@@ -151,7 +115,7 @@ def _pictures(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
         "</figure>"
         for picture in pictures
     )
-    return f"<p>{_both(LEGEND['panels'])}</p>\n<p>{keys}</p>\n{figures}"
+    return f"<p>{both(LEGEND['panels'])}</p>\n<p>{keys}</p>\n{figures}"
 
 
 def _threshold(report: EvaluationReport) -> str:
@@ -165,34 +129,50 @@ def _threshold(report: EvaluationReport) -> str:
     }
     sentence = Words(*(text.format(**facts) for text in SENTENCES["tuned"]))
     line = Line("Dice", BLUE, list(zip(THRESHOLDS, tuned.curve, strict=True)))
-    drawn = chart(_plain(CURVE_NAMES["threshold"]), _plain(SUBJECT["threshold"]), [line])
-    return f'<p>{_both(sentence)}</p>\n<div class="charts">{drawn}</div>'
-
-
-def _plain(words: Words) -> str:
-    return f"{words.en} {words.zh}"
+    drawn = chart(plain(CURVE_NAMES["threshold"]), plain(SUBJECT["threshold"]), [line])
+    return f'<p>{both(sentence)}</p>\n<div class="charts">{drawn}</div>'
 
 
 def _curves(history: Sequence[Mapping[str, float | None]]) -> str:
     if not history:
-        return f"<p>{_both(SENTENCES['no_history'])}</p>"
+        return f"<p>{both(SENTENCES['no_history'])}</p>"
 
     def line(field: str, name: str, colour: str) -> Line:
-        return Line(_plain(CURVE_NAMES[name]), colour, [(epoch["epoch"] or 0, epoch[field]) for epoch in history])
+        return Line(plain(CURVE_NAMES[name]), colour, [(epoch["epoch"] or 0, epoch[field]) for epoch in history])
 
     charts = {
         "loss": [line("train_loss", "train", BLUE), line("val_loss", "val", ORANGE)],
         "dice": [line("val_dice", "dice", ORANGE)],
         "lr": [line("lr", "lr", BLUE)],
     }
-    epoch = _plain(CURVE_NAMES["epoch"])
-    drawn = (chart(_plain(CURVE_NAMES[name]), epoch, lines, x_step=1) for name, lines in charts.items())
+    epoch = plain(CURVE_NAMES["epoch"])
+    drawn = (chart(plain(CURVE_NAMES[name]), epoch, lines, x_step=1) for name, lines in charts.items())
     return f'<div class="charts">{"".join(drawn)}</div>'
 
 
-def _subject(subject: Subject) -> str:
+def _training(training: RunFacts) -> list[str]:
+    """What the run cost, and what the plan decided."""
+    cost = {
+        "epochs": str(training.epochs),
+        "best_epoch": str(training.best_epoch),
+        "seconds_per_epoch": f"{training.seconds_per_epoch:.3g} s",
+        "seconds_per_batch": f"{training.seconds_per_batch:.3g} s",
+        "scans_per_second": f"{training.scans_per_second:.3g}",
+        "peak_memory_mb": f"{training.peak_memory_mb:.0f} MiB",
+        "patch_shape": " × ".join(map(str, training.patch_shape)),
+    }
+    reasons = ([escape(str(one[name])) for name in ("field", "value", "reason")] for one in training.reasons)
+    settings = ", ".join(f"{name}={NONE if value is None else value}" for name, value in training.config.items())
+    return [
+        section(HEADINGS["cost"], facts((both(COST[name]), value) for name, value in cost.items())),
+        section(HEADINGS["plan"], f'{facts(reasons)}\n<p class="config">{escape(settings)}</p>'),
+    ]
+
+
+def subject_table(subject: Subject) -> str:
+    """What was evaluated, and with what."""
     scale = subject.scale
-    facts = {
+    shown_facts = {
         **{name: getattr(subject, name) for name in ("model", "network", "dataset", "sha256", "split", "classes")},
         "threshold": NONE if subject.threshold is None else f"{subject.threshold:g}",
         "spacing": " × ".join(f"{side:g}" for side in scale.spacing) + f" {scale.unit}",
@@ -200,17 +180,15 @@ def _subject(subject: Subject) -> str:
         **{name: getattr(subject, name) for name in ("device", "precision", "created_at")},
         "versions": ", ".join(f"{name} {version}" for name, version in subject.versions.items() if version),
     }
-    rows = "\n".join(
-        f"<tr><td>{_both(SUBJECT[name])}</td><td>{escape(str(value))}</td></tr>" for name, value in facts.items()
-    )
-    return f'<table class="facts"><tbody>\n{rows}\n</tbody></table>'
+    return facts((both(SUBJECT[name]), escape(str(value))) for name, value in shown_facts.items())
 
 
-def _scan_table(scans: Sequence[ScanResult], scale: Scale) -> str:
-    head = [_both(COLUMNS[name]) for name in ("scan", "split")]
+def scan_table(scans: Sequence[ScanResult], scale: Scale) -> str:
+    """A row per scan."""
+    head = [both(COLUMNS[name]) for name in ("scan", "split")]
     head += [_metric_name(name, scale) for name in METRICS]
-    head += [_both(COLUMNS[name]) for name in ("true_fraction", "found_fraction")]
-    return _table(head, map(_scan_row, scans))
+    head += [both(COLUMNS[name]) for name in ("true_fraction", "found_fraction")]
+    return table(head, map(_scan_row, scans))
 
 
 def _scan_row(scan: ScanResult) -> list[str]:

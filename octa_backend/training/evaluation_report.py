@@ -10,6 +10,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from octa_backend.training.bootstrap import Interval, mean_interval
+from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, ScanMetrics
 from octa_backend.training.threshold import THRESHOLDS, TunedThreshold
 
@@ -101,6 +102,7 @@ class EvaluationReport:
         worst: names of the scans with the lowest Dice, the lowest first.
         tuned: the threshold that was tuned on validation scans, where it was asked for.
         history: `CURVES` of each epoch of the training, where they are known.
+        training: how the model was trained, where the report was made at the end of its run.
     """
 
     subject: Subject
@@ -111,17 +113,51 @@ class EvaluationReport:
     worst: tuple[str, ...]
     tuned: TunedThreshold | None
     history: tuple[Mapping[str, Any], ...]
+    training: RunFacts | None = None
 
-    def to_json(self) -> str:
-        """The report as the text of `report.json`. What is not defined is null; there is no NaN."""
-        content = {"format": FORMAT, **asdict(self), "notice": "research use only"}
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data. What is not defined is None; there is no NaN."""
+        content = asdict(self)
         for summary in (content["summary"], *content["class_summaries"]):
             for found in summary.values():
                 if found and found["interval"] is not None:
-                    found["interval"] = dict(zip(Interval._fields, found["interval"], strict=True))
+                    found["interval"] = found["interval"]._asdict()
         if self.tuned is not None:
             content["tuned"]["curve"] = dict(zip(map(str, THRESHOLDS), self.tuned.curve, strict=True))
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+        return content
+
+    def to_json(self) -> str:
+        """The report as the text of `report.json`."""
+        return as_json("evaluation", self.to_dict())
+
+
+def as_json(kind: str, content: Mapping[str, Any]) -> str:
+    """A report's text: its content, what kind of report it is, and the notice."""
+    whole = {"format": FORMAT, "kind": kind, **content, "notice": "research use only"}
+    return json.dumps(whole, ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def read_scans(content: Mapping[str, Any]) -> list[ScanResult]:
+    """The scans of a report that was read from JSON."""
+    return [
+        ScanResult(
+            **{
+                **scan,
+                "metrics": ScanMetrics(
+                    ClassMetrics(**scan["metrics"]["overall"]),
+                    tuple(None if found is None else ClassMetrics(**found) for found in scan["metrics"]["classes"]),
+                ),
+            }
+        )
+        for scan in content["scans"]
+    ]
+
+
+def read_subject(content: Mapping[str, Any]) -> Subject:
+    """What a report that was read from JSON is about."""
+    subject = content["subject"]
+    scale = Scale(**{**subject["scale"], "spacing": tuple(subject["scale"]["spacing"])})
+    return Subject(**{**subject, "scale": scale})
 
 
 def make_report(
@@ -131,6 +167,7 @@ def make_report(
     notes: Iterable[str] = (),
     tuned: TunedThreshold | None = None,
     history: Iterable[Mapping[str, Any]] = (),
+    training: RunFacts | None = None,
 ) -> EvaluationReport:
     """Sum up the results of scans.
 
@@ -140,6 +177,7 @@ def make_report(
         notes: codes, see `evaluation_words.NOTES`.
         tuned: the threshold tuned on validation scans.
         history: the epochs of the training, with the fields of `events.EpochFinished`, of which `CURVES` are kept.
+        training: how the model was trained.
 
     Raises:
         ValueError: there are no scans.
@@ -156,6 +194,7 @@ def make_report(
         worst=tuple(scan.name for scan in worst_first(scans)[:WORST]),
         tuned=tuned,
         history=tuple({name: _finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
+        training=training,
     )
 
 

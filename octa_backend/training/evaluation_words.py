@@ -22,6 +22,8 @@ HEADINGS: Mapping[str, Words] = {
     "worst": Words("Scans with the lowest Dice", "Dice 最低的扫描"),
     "threshold": Words("Threshold tuned on validation scans", "在验证集上调整的阈值"),
     "curves": Words("Training", "训练过程"),
+    "cost": Words("What the training took", "训练开销"),
+    "plan": Words("What the plan decided, and why", "训练方案及其理由"),
     "scans": Words("Every scan", "全部扫描"),
 }
 
@@ -67,6 +69,34 @@ SUBJECT: Mapping[str, Words] = {
     "versions": Words("versions", "版本"),
 }
 
+COST: Mapping[str, Words] = {
+    "epochs": Words("epochs", "轮次数"),
+    "best_epoch": Words("best epoch, which was scored", "最佳轮次（用于评估）"),
+    "seconds_per_epoch": Words("time per epoch with validation", "每轮时间（含验证）"),
+    "seconds_per_batch": Words("time per batch", "每批时间"),
+    "scans_per_second": Words("training samples per second", "每秒训练样本数"),
+    "peak_memory_mb": Words("peak memory", "峰值内存"),
+    "patch_shape": Words("size of a training sample", "训练样本尺寸"),
+}
+
+FOLDS: Mapping[str, Words] = {
+    "title": Words("Cross-validation", "交叉验证"),
+    "folds": Words("Folds", "各折"),
+    "fold": Words("fold", "折"),
+    "model": Words("model", "模型"),
+    "epoch": Words("best epoch", "最佳轮次"),
+    "dice": Words("mean Dice", "平均 Dice"),
+    "spread": Words(
+        "Over the folds the mean Dice is {mean} ± {std} (standard deviation), from {low} to {high}.",
+        "各折平均 Dice 为 {mean} ± {std}（标准差），范围 {low} 至 {high}。",
+    ),
+    "out_of_fold": Words("Out of fold: each scan by the network that was not trained on it", "折外结果"),
+    "test": Words("Test split, by the ensemble of all folds", "测试集（全部折的集成模型）"),
+    "config": Words("Configuration", "训练配置"),
+    "test_scans": Words("Every test scan", "测试集全部扫描"),
+    "out_of_fold_scans": Words("Every scan, out of fold", "全部扫描（折外结果）"),
+}
+
 CURVE_NAMES: Mapping[str, Words] = {
     "loss": Words("loss", "损失"),
     "dice": Words("validation Dice", "验证集 Dice"),
@@ -97,6 +127,18 @@ SENTENCES: Mapping[str, Words] = {
 }
 
 NOTES: Mapping[str, Words] = {
+    "no_test_split": Words(
+        "The dataset has no test split, so the validation scans were scored.",
+        "该数据集没有测试集，因此评估的是验证集扫描。",
+    ),
+    "out_of_fold": Words(
+        "Out of fold, each scan was scored by the one network that was not trained on it, not by the ensemble.",
+        "折外结果中，每个扫描由未用其训练的那个网络评估，而非集成模型。",
+    ),
+    "one_fold": Words(
+        "One fold of a cross-validation: the scans that it left out of training were scored.",
+        "交叉验证中的一折：评估的是该折训练时未使用的扫描。",
+    ),
     "trained_on_these_scans": Words(
         "Scans are among these that the model was trained on: the numbers say little about new scans.",
         "其中包含模型训练时使用过的扫描：这些数值不能说明模型在新扫描上的效果。",

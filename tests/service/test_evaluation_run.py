@@ -60,7 +60,7 @@ def run(model, store, sha256=OWN, **options):
 def test_the_scores_are_those_of_the_trainings_own_evaluation(store, tmp_path, normalisation):
     model = open_model(publish(tmp_path / "m", store, OWN, SPLITS, normalisation=normalisation), "cpu")
     data = TrainingData(store, *(getattr(SPLITS, name) for name in ("train", "val", "test")))
-    scored = evaluate(model.network, data, model.plan, make_loss(model.plan.config), SPLITS.test, lambda: False)
+    scored = evaluate(model.networks[0], data, model.plan, make_loss(model.plan.config), SPLITS.test, lambda: False)
     found = run(model, store)
     assert [scan.name for scan in found.scans] == ["s4", "s5"]
     for ours, theirs in zip(found.scans, scored, strict=True):

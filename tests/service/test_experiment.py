@@ -12,12 +12,12 @@ from octa_backend.service.experiment import Source, design, keep_augmentation_sh
 from octa_backend.training.checkpoint import Best
 from octa_backend.training.class_balance import class_pixels, foreground_weight
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.evaluation import Evaluated
-from octa_backend.training.metrics import ScanScore
+from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.plan import make_plan
 from octa_backend.training.precision import Hardware
 from octa_backend.training.trainer import Outcome
 from tests.data.zips import dataset, take_in
+from tests.reports import metrics, scan
 from tests.tiny import synthetic_pairs, write_store
 
 HARDWARE = Hardware("cpu", 0.0, False)
@@ -29,10 +29,9 @@ def store(tmp_path):
     return DatasetStore(tmp_path / "out")
 
 
-def scored(name: str, value: float) -> Evaluated:
+def scored(name: str, value: float) -> ScanResult:
     """A scan whose scores are all `value`."""
-    score = ScanScore(**dict.fromkeys(("dice", "iou", "precision", "recall"), value))
-    return Evaluated(name=name, loss=0.1, score=score)
+    return scan(name, metrics(value))
 
 
 def test_a_plan_of_an_earlier_attempt_is_kept_without_measuring_again(store):

@@ -250,8 +250,8 @@ def test_a_field_that_was_left_open_is_the_plans_once_there_is_one(database, pla
     job_id = with_open_epochs(database, planned)
     with database.reading() as session:
         job = session.get_one(Job, job_id)
-        assert train_service.planned(job, "epochs") == shown
-        assert train_service.planned(job, "lr") == 0.001
+        assert job.planned("epochs") == shown
+        assert job.planned("lr") == 0.001
 
 
 @pytest.mark.parametrize(("planned", "finished"), [(None, 0), (125, 7)])

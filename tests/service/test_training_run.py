@@ -1,36 +1,55 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
-from octa_backend.service import attempt_service, experiment
+from octa_backend.service import attempt_service, evaluation_run, experiment, train_service, training_run
 from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
 from octa_backend.storage.tables import Job, JobState
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.scan_metrics import measure_scan
 from tests.fakes import a_dataset, a_job
 from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs, tiny_networks, write_store
 
 
-@pytest.fixture
-def trained(settings, database, files, monkeypatch):
-    """Train a tiny network in this process; returns the job as it ended."""
-    monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
+class Trained:
+    """Trains a tiny network in this process; gives the job as it ended."""
 
-    def run(**options):
+    def __init__(self, settings, database, files):
+        self.settings, self.database, self.files = settings, database, files
+
+    def __call__(self, splits=(None,) * 4, stop=lambda: False, **options):
         config = TrainConfig(**{"model": "small_unet", "batch_size": 2, "epochs": 1, **options})
-        with database.writing() as session:
+        with self.database.writing() as session:
             dataset = a_dataset(session, scans=4)
-            write_store(files.dataset(dataset.id), synthetic_pairs(4))
+            write_store(self.files.dataset(dataset.id), synthetic_pairs(4), splits=splits)
             a_job(session).config = config.model_dump(mode="json")
-            session.flush()
+        return self.attempt(stop)
+
+    def again(self):
+        """The job's attempt died; the next one."""
+        with self.database.writing() as session:
+            [attempt] = attempt_service.open_attempts(session)
+            attempt_service.crashed(session, attempt.id, "died", 3, [])
+        return self.attempt(lambda: False)
+
+    def attempt(self, stop):
+        with self.database.writing() as session:
             attempt = attempt_service.claim_next(session, 1)
-        order = WorkerOrder.of(settings, attempt.job_id, attempt.id)
-        run_training(order, files, database, lambda: False)
-        with database.reading() as session:
+        order = WorkerOrder.of(self.settings, attempt.job_id, attempt.id)
+        run_training(order, self.files, self.database, stop)
+        with self.database.reading() as session:
             return session.get_one(Job, order.job_id)
 
+
+@pytest.fixture
+def trained(settings, database, files, monkeypatch):
+    monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
     with tiny_networks(), one_thread():
-        yield run
+        yield Trained(settings, database, files)
 
 
 def test_an_attempt_leaves_a_model_and_a_picture_of_the_augmentation(trained, files):
@@ -46,3 +65,78 @@ def test_an_attempt_without_augmentation_draws_nothing(trained, files):
 
 def test_components_of_any_loss_are_written_down(trained):
     assert trained(loss="focal_dice").state == JobState.SUCCEEDED
+
+
+def test_the_report_is_on_the_test_split_and_the_cards_scores_are_its(trained, files):
+    job = trained(("train", "train", "val", "test"), epochs=2)
+    report = read_report(files.job(job.id))
+    assert (report["kind"], report["subject"]["split"], report["subject"]["model"]) == (
+        "evaluation",
+        "test",
+        job.model_id,
+    )
+    assert [scan["name"] for scan in report["scans"]] == ["s3"]
+    assert report["notes"] == []
+    assert report["tuned"]["scans"] == 1
+    assert job.test["dice"] == report["summary"]["dice"]["mean"]
+    assert [epoch["epoch"] for epoch in report["history"]] == [1, 2]
+    took = report["training"]
+    assert (took["epochs"], took["best_epoch"]) == (2, job.best_epoch)
+    assert took["seconds_per_epoch"] > took["seconds_per_batch"] > 0
+    assert took["scans_per_second"] > 0
+    assert took["peak_memory_mb"] > 0
+    assert [one["field"] for one in took["reasons"]] == [one["field"] for one in job.plan["reasons"]]
+    page = (files.job(job.id) / REPORT_HTML).read_text("utf-8")
+    assert page.count("<svg") == 4
+    assert page.count("<figure>") == 1
+
+
+def test_without_a_test_split_the_validation_scans_are_reported_and_it_says_so(trained, files):
+    job = trained()
+    report = read_report(files.job(job.id))
+    assert report["subject"]["split"] == "val"
+    assert report["notes"] == ["no_test_split", "epoch_chosen_on_these_scans"]
+    assert job.test is None
+    assert report["summary"]["dice"]["mean"] == pytest.approx(job.best_val_dice)
+
+
+def test_a_run_that_is_stopped_leaves_no_report(trained, files):
+    answers = iter([False, False])
+    job = trained(stop=lambda: next(answers, True))
+    assert job.state == JobState.CANCELLED
+    assert read_report(files.job(job.id)) is None
+
+
+def test_a_run_that_is_stopped_while_it_is_scored_is_not_at_its_end(trained, files, database, monkeypatch):
+    scoring = []
+    monkeypatch.setattr(evaluation_run, "measure_scan", partial(_noting, scoring))
+    job = trained(stop=lambda: bool(scoring))
+    assert (job.state, job.epoch) == (JobState.CANCELLED, 1)
+    assert read_report(files.job(job.id)) is None
+    with database.writing() as session:
+        train_service.resume(session, job.id, {})
+    assert trained.attempt(lambda: False).state == JobState.SUCCEEDED
+    assert read_report(files.job(job.id)) is not None
+
+
+def test_the_test_split_is_looked_at_once_whatever_happens_after_the_report(trained, files, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluation_run, "measure_scan", partial(_noting, seen))
+    broken = pytest.MonkeyPatch()
+    broken.setattr(training_run, "make_card", _dies)
+    with pytest.raises(RuntimeError, match="the power failed"):
+        trained(("train", "train", "val", "test"))
+    broken.undo()
+    job = trained.again()
+    assert job.state == JobState.SUCCEEDED
+    assert len(seen) == 1
+    assert job.test["dice"] == read_report(files.job(job.id))["summary"]["dice"]["mean"]
+
+
+def _noting(seen, *arguments):
+    seen.append(1)
+    return measure_scan(*arguments)
+
+
+def _dies(*_):
+    raise RuntimeError("the power failed")

@@ -10,6 +10,7 @@ import pytest
 from octa_backend.training.evaluation_html import Picture, to_html
 from octa_backend.training.evaluation_words import (
     COLUMNS,
+    COST,
     CURVE_NAMES,
     HEADINGS,
     LEGEND,
@@ -20,7 +21,7 @@ from octa_backend.training.evaluation_words import (
 )
 from octa_backend.training.scan_metrics import METRICS, Scale
 from octa_backend.training.threshold import ProbabilityHistogram, tune_threshold
-from tests.reports import epoch, metrics, report, scan, subject
+from tests.reports import epoch, metrics, report, run_facts, scan, subject
 
 VOID = {"meta", "img", "line", "circle", "polyline"}
 
@@ -72,11 +73,12 @@ def tuned():
 
 def test_the_page_says_everything_in_both_languages(tuned):
     text = to_html(
-        report(tuned=tuned, notes=NOTES, history=[epoch(1), epoch(2)], about=subject(classes=3)),
+        report(tuned=tuned, notes=NOTES, history=[epoch(1), epoch(2)], about=subject(classes=3), training=run_facts()),
         [Picture("a", b"png")],
     )
     page = Page(text)
     shown = [*HEADINGS.values(), *COLUMNS.values(), *METRIC_NAMES.values(), *SUBJECT.values(), *LEGEND.values()]
+    shown += COST.values()
     for words in [*shown, *NOTES.values(), *CURVE_NAMES.values(), SENTENCES["notice"]]:
         if words is not HEADINGS["class"]:
             assert words.en in page.text
@@ -139,6 +141,19 @@ def test_a_tuned_threshold_is_told_with_what_it_gains(tuned):
     page = Page(to_html(report(tuned=tuned), []))
     assert "highest mean Dice over 1 validation scans is 1.0000 at 0.45; at 0.5 it is 0.0000." in page.text
     assert HEADINGS["threshold"].en not in to_html(report(), [])
+
+
+def test_what_the_training_took_and_why_is_told_where_it_is_known():
+    page = Page(to_html(report(training=run_facts()), []))
+    assert page.row("epochs")[1] == "12"
+    assert page.row("best epoch")[1] == "9"
+    assert page.row("time per epoch")[1] == "7.5 s"
+    assert page.row("time per batch")[1] == "0.25 s"
+    assert page.row("training samples per second")[1] == "8"
+    assert page.row("peak memory")[1] == "1024 MiB"
+    assert page.row("lr") == ["lr", "0.01", "found by <trial>"]
+    assert "batch_size=2, pos_weight=–" in page.text
+    assert HEADINGS["plan"].en not in to_html(report(), [])
 
 
 def test_three_curves_are_drawn_where_the_epochs_are_known():

@@ -1,0 +1,61 @@
+"""One attempt at the end of a cross-validation: from its finished folds to the published ensemble. Imports torch."""
+
+from __future__ import annotations
+
+import logging
+
+from octa_backend.data.store import DatasetStore
+from octa_backend.service import attempt_service, fold_service, model_service
+from octa_backend.service.experiment import Source
+from octa_backend.service.fold_conclusion import Conclusion, Member
+from octa_backend.service.job_report import Interrupted, unless
+from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.report_service import read_report
+from octa_backend.storage.database import Database
+from octa_backend.storage.files import Files
+from octa_backend.storage.tables import Dataset, Job, JobState
+from octa_backend.training.evaluation import ShouldStop
+
+_log = logging.getLogger(__name__)
+
+
+def conclude(order: WorkerOrder, files: Files, database: Database, should_stop: ShouldStop) -> None:
+    """Make the ensemble and the report, and close the attempt."""
+    conclusion = _prepare(order, files, database)
+    try:
+        card = conclusion.make(unless(should_stop))
+    except Interrupted:
+        card = None
+    with database.writing() as session:
+        job = attempt_service.end(session, order.attempt_id, "finished" if card else "cancelled")
+        if job is None:
+            _log.warning("another process works on this job now; this one leaves it alone")
+            return
+        if card is not None:
+            job.model_id = model_service.register(session, conclusion.name, job, card).id
+            job.test = card["test"]
+        job.move_to(JobState.SUCCEEDED if card else JobState.CANCELLED)
+    _log.info("the cross-validation %s; model %s", job.state, job.model_id)
+
+
+def _prepare(order: WorkerOrder, files: Files, database: Database) -> Conclusion:
+    with database.reading() as session:
+        job = session.get_one(Job, order.job_id)
+        dataset = session.get_one(Dataset, job.file_id)
+        folds = fold_service.folds_of(session, job.id)
+    members = []
+    for fold in folds:
+        report = read_report(files.job(fold.id))
+        assert fold.fold is not None
+        assert fold.model_id is not None
+        assert report is not None, "a fold that has succeeded has a report"
+        members.append(Member(fold.fold, files.model(fold.model_id), report))
+    return Conclusion(
+        store=DatasetStore(files.dataset(dataset.id)),
+        source=Source(dataset.id, dataset.name, dataset.sha256),
+        members=members,
+        models=files.models,
+        prefix=f"{job.id}-ensemble-",
+        reports=files.job(job.id),
+        device=order.device,
+    )
