@@ -95,6 +95,17 @@ def progress_url(job_id: str) -> str:
     return f"/train/progress/{job_id}"
 
 
+class ClassScoreOut(BaseModel):
+    """What one foreground class scored in the validation: means over the scans that have it, null where none has."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    dice: float | None = Field(examples=[0.81])
+    iou: float | None = Field(examples=[0.68])
+    scans: int = Field(examples=[15])
+
+
 class EpochOut(Answer):
     """The numbers of one epoch. `loss_components.dice` is the Dice loss, 1 - soft Dice, unweighted."""
 
@@ -113,6 +124,7 @@ class EpochOut(Answer):
     gradient_norms: dict[str, float]
     gradient_verdict: str
     plateau: dict[str, Any] | None
+    per_class: list[ClassScoreOut] | None
 
 
 class BestOut(Answer):

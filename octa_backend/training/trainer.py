@@ -25,7 +25,7 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import generator_states, reproducible, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
-from octa_backend.training.metrics import ScanScore, mean_score
+from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
 from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
@@ -53,19 +53,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Validation:
-    """The latest validation: mean loss and mean overlap over its scans."""
+    """The latest validation: mean loss and mean overlap over its scans, of several classes each alone as well."""
 
     loss: float
     score: ScanScore
+    per_class: list[dict[str, Any]] | None
 
     @classmethod
-    def of(cls, scans: Sequence[Evaluated]) -> _Validation:
-        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]))
+    def of(cls, scans: Sequence[Evaluated], plan: Plan) -> _Validation:
+        per_class = mean_per_class([scan.classes for scan in scans]) if plan.classes > 2 else None
+        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]), per_class)
 
     @classmethod
     def told_in(cls, report: EpochFinished) -> _Validation:
         score = ScanScore(report.val_dice, report.val_iou, report.val_precision, report.val_recall)
-        return cls(report.val_loss, score)
+        return cls(report.val_loss, score, report.per_class)
 
 
 @dataclass(slots=True)
@@ -209,7 +211,7 @@ def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
         scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
         if scans is None:
             return Outcome(finished=False, best=run.best)
-        run.validation = _Validation.of(scans)
+        run.validation = _Validation.of(scans, run.plan)
         run.schedule.see(epoch, run.validation.score.dice)
     report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
@@ -278,4 +280,5 @@ def _report(
         peak_memory_mb=memory.peak_mib(run.plan.device),
         gradient_norms=norms,
         gradient_verdict=gradient_verdict(norms),
+        per_class=validation.per_class,
     )
