@@ -21,6 +21,7 @@ from octa_backend.inference.probability import class_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights
+from octa_backend.training.ignored import dataset_classes
 from octa_backend.training.precision import autocast
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -33,7 +34,7 @@ class Prediction:
     """What a model says of one scan.
 
     Attributes:
-        mask: uint8, (H, W), class indices.
+        mask: uint8, (H, W), class indices of the dataset.
         probability: float32, (H, W), that a pixel is not background.
         confidence: mean over pixels of the probability of the class chosen, in 0..1.
         uncertain_fraction: share of pixels whose foreground probability lies between the `UNCERTAIN` bounds.
@@ -53,16 +54,22 @@ class Prediction:
 
 
 class Predictor:
-    """A published model in memory. Safe to use from several threads; scans are computed one after the other."""
+    """A published model in memory. Safe to use from several threads; scans are computed one after the other.
+
+    Attributes:
+        channels: of the scans it was trained on.
+        classes: of its dataset, with background, also with one that was ignored and is never answered.
+    """
 
     def __init__(self, folder: Path, device: str, precision: str) -> None:
         card = json.loads((folder / "card.json").read_text("utf-8"))
         self.channels: int = card["channels"]
-        self.classes: int = card["classes"]
+        self._ignore_index: int | None = card.get("ignore_index")
+        self.classes: int = card["classes"] + (self._ignore_index is not None)
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
-        out_channels = 1 if self.classes == 2 else self.classes
+        out_channels = 1 if card["classes"] == 2 else card["classes"]
         network = registry.build(card["network"], self.channels, out_channels)
         load_weights(network, folder / "weights.safetensors")
         self._network: nn.Module = network.eval().to(device).to(memory_format=self._layout)
@@ -86,7 +93,7 @@ class Predictor:
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
             probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0).cpu()
         seconds = time.perf_counter() - start
-        return _decide(probability_KHW, threshold, seconds)
+        return _decide(probability_KHW, threshold, seconds, self._ignore_index)
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
@@ -95,14 +102,14 @@ class Predictor:
         return class_probabilities(logits).flip(axes)[0]
 
 
-def _decide(probability_KHW: Tensor, threshold: float, seconds: float) -> Prediction:
+def _decide(probability_KHW: Tensor, threshold: float, seconds: float, ignore_index: int | None) -> Prediction:
     foreground = 1 - probability_KHW[0]
     binary = probability_KHW.shape[0] == 2
     mask = (foreground >= threshold).long() if binary else probability_KHW.argmax(0)
     chosen = probability_KHW.gather(0, mask[None])[0]
     low, high = UNCERTAIN
     return Prediction(
-        mask=mask.to(torch.uint8).numpy(),
+        mask=dataset_classes(mask.to(torch.uint8).numpy(), ignore_index),
         probability=foreground.float().numpy(),
         confidence=float(chosen.mean()),
         uncertain_fraction=float(((foreground > low) & (foreground < high)).float().mean()),

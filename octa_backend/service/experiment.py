@@ -123,6 +123,7 @@ def make_card(run: Experiment, source: Source, outcome: Outcome, tested: list[Ev
         "network": plan.config.model,
         "channels": plan.channels,
         "classes": plan.classes,
+        "ignore_index": plan.config.ignore_index,
         "normalisation": plan.config.normalisation,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),

@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
-    image, mask = data.whole(index, plan.config.normalisation)
+    image, mask = data.whole(index, plan.config.normalisation, plan.config.ignore_index)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     with autocast(plan.device, plan.config.precision):
         logits = predict_logits(network, image.to(plan.device).contiguous(memory_format=layout))

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from octa_backend.training.ignored import IGNORED, dataset_class
+
 
 @dataclass(frozen=True, slots=True)
 class ScanScore:
@@ -73,7 +75,7 @@ def score_classes(predicted: Tensor, target: Tensor, classes: int) -> ClassScore
 
     Args:
         predicted: class indices, (*spatial).
-        target: class indices, (*spatial).
+        target: class indices, (*spatial), `IGNORED` where a pixel does not count.
         classes: number of classes with background; 2 for binary masks.
 
     Raises:
@@ -82,8 +84,9 @@ def score_classes(predicted: Tensor, target: Tensor, classes: int) -> ClassScore
     if predicted.shape != target.shape:
         raise ValueError(f"the prediction is {tuple(predicted.shape)} but the mask is {tuple(target.shape)}")
     scores: list[ScanScore | None] = []
+    counted = target != IGNORED
     for index in range(1, classes):
-        found, true = predicted == index, target == index
+        found, true = (predicted == index) & counted, target == index
         hit, found_size, true_size = (int(part.sum()) for part in (found & true, found, true))
         counts = Counts(hit, found_size, true_size, target.numel())
         scores.append(overlap(counts) if found_size + true_size > 0 else None)
@@ -96,18 +99,22 @@ def mean_of_classes(scores: ClassScores) -> ScanScore:
     return mean_score(present) if present else PERFECT
 
 
-def mean_per_class(scans: Sequence[ClassScores]) -> list[dict[str, Any]]:
+def mean_per_class(scans: Sequence[ClassScores], ignore_index: int | None = None) -> list[dict[str, Any]]:
     """What each foreground class scores over the scans in which a mask or a prediction holds it.
 
+    Args:
+        scans: class by class, as `score_classes` gives it.
+        ignore_index: class of the dataset that the network leaves out.
+
     Returns:
-        For each `class`: mean `dice` and `iou`, None where no scan has it, and the number of `scans` that have.
+        For each `class` of the dataset: mean `dice` and `iou` (None where no scan has it), over how many `scans`.
     """
     summaries: list[dict[str, Any]] = []
     for index, scores in enumerate(zip(*scans, strict=True), start=1):
         present = [score for score in scores if score is not None]
         mean = mean_score(present) if present else None
         overlaps = {"dice": mean.dice if mean else None, "iou": mean.iou if mean else None}
-        summaries.append({"class": index, **overlaps, "scans": len(present)})
+        summaries.append({"class": dataset_class(index, ignore_index), **overlaps, "scans": len(present)})
     return summaries
 
 

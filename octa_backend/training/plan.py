@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from octa_backend.data.store import Manifest
 from octa_backend.errors import InvalidConfig
 from octa_backend.training import patch_plan
+from octa_backend.training.compile_plan import resolve_compile
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, Decide, resolve_loss
 from octa_backend.training.precision import Hardware
 
@@ -42,7 +44,7 @@ class Plan(BaseModel):
         device: as torch names it.
         channels_last: memory layout of the network and its batches.
         channels: of the scans.
-        classes: with background; 2 is binary.
+        classes: of the network, with background; 2 is binary. Those of the dataset but for an ignored one.
         patch_shape: (H, W) or (D, H, W) of a training sample, multiples of 16.
         patches_per_scan: training samples cut from each scan per epoch.
     """
@@ -62,6 +64,11 @@ class Plan(BaseModel):
     def out_channels(self) -> int:
         """Channels of the logits: one for binary masks, else one per class."""
         return 1 if self.classes == 2 else self.classes
+
+    @property
+    def dataset_classes(self) -> int:
+        """Classes of the dataset, with background and an ignored one."""
+        return self.classes + (self.config.ignore_index is not None)
 
     @property
     def batch_size(self) -> int:
@@ -114,6 +121,7 @@ def make_plan(
         reasons.append(Reason(field=field, value=value, reason=reason))
         return value
 
+    manifest, count_pixels = leave_out(config.ignore_index, manifest, count_pixels)
     chosen = resolve_loss(config, manifest, count_pixels, decide)
     _name_idle_options(config, decide)
     chosen["precision"] = _resolve_precision(config, hardware, decide)
@@ -129,6 +137,7 @@ def make_plan(
     if config.foreground_oversampling == "auto":
         share = decide("foreground_oversampling", *patch_plan.choose_oversampling(manifest, shape))
         resolved = resolved.model_copy(update={"foreground_oversampling": share})
+    resolved = resolved.model_copy(update={"compile": resolve_compile(resolved, manifest, hardware, patches, decide)})
     channels_last = half or hardware.channels_last
     layout = f"with {resolved.precision}" if half else "measured on this device"
     decide("channels_last", channels_last, f"the faster memory layout {layout}")

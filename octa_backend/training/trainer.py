@@ -8,14 +8,14 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 
-from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.training import gradient_verdict
 from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.models import registry
@@ -61,7 +61,8 @@ class _Validation:
 
     @classmethod
     def of(cls, scans: Sequence[Evaluated], plan: Plan) -> _Validation:
-        per_class = mean_per_class([scan.classes for scan in scans]) if plan.classes > 2 else None
+        classes = [scan.classes for scan in scans]
+        per_class = mean_per_class(classes, plan.config.ignore_index) if plan.classes > 2 else None
         return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]), per_class)
 
     @classmethod
@@ -131,7 +132,9 @@ def build_network(plan: Plan) -> nn.Module:
     """The plan's network with fresh weights from the plan's seed, on the plan's device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.config.seed)
-        network = registry.build(plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape))
+        network = registry.build(
+            plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape), plan.config.deep_supervision
+        )
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     return network.to(plan.device).to(memory_format=layout)
 
@@ -166,16 +169,15 @@ def _start(data: TrainingData, plan: Plan, checkpoints: Checkpoints, emit: Emit,
     network = build_network(plan)
     averaged = copy.deepcopy(network).eval()
 
-    def halved(tried: int, next_try: int) -> None:
-        evidence = {"scans": tried, "halved": next_try, "device": plan.device}
-        emit(FindingNoticed(Finding("out_of_memory", Severity.WARNING, evidence, epoch=run.epoch)))
+    def notice(finding: Finding) -> None:
+        emit(FindingNoticed(replace(finding, epoch=run.epoch)))
 
     run = _Run(
         plan=plan,
         data=data,
         network=network,
         average=WeightAverage(network, averaged, plan.config.ema_decay),
-        stepper=Stepper(network, plan, halved),
+        stepper=Stepper(network, plan, notice, compiled=plan.config.compile == "on"),
         schedule=Schedule(plan.config),
         limits=Limits(plan.config),
         generator=torch.Generator().manual_seed(plan.config.seed),

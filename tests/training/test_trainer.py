@@ -303,6 +303,7 @@ CHANGES = {
     "lr": (0.02, {}),
     "batch_size": (4, {}),
     "accumulation_steps": (2, {}),
+    "deep_supervision": (True, {"model": "tiny_unet", "epochs": 1}),
     "bce_weight": (0.9, {}),
     "dice_weight": (0.9, {}),
     "pos_weight": (5.0, {}),
@@ -345,6 +346,8 @@ CHANGES = {
 ELSEWHERE = {
     "model": "the network, above",
     "loss": "test_losses.py",
+    "compile": "test_compilation.py",
+    "ignore_index": "test_ignored.py",
     "val_fraction": "the splits, below",
     "patience": "test_control.py",
     "max_minutes": "test_control.py",
