@@ -279,6 +279,17 @@ class Confidence(Answer):
     uncertain_fraction: float
 
 
+class PredictedClassOut(BaseModel):
+    """A foreground class of a mask: its name and colour, and its share of the scan."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    name: str = Field(examples=["artery"])
+    colour: str = Field(examples=["#ff3b30"])
+    fraction: float = Field(examples=[0.04])
+
+
 class PredictionOut(Answer):
     """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
 
@@ -289,6 +300,8 @@ class PredictionOut(Answer):
     height: int
     threshold: float
     foreground_fraction: float
+    classes: list[PredictedClassOut] | None
+    """Of each foreground class; null for binary masks."""
     mask_png: str
     overlay_png: str
     confidence: Confidence

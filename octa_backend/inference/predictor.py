@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import Normalisation, normalise, to_unit
+from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import class_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
@@ -59,6 +61,7 @@ class Predictor:
     Attributes:
         channels: of the scans it was trained on.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
+        labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
     """
 
     def __init__(self, folder: Path, device: str, precision: str) -> None:
@@ -66,6 +69,7 @@ class Predictor:
         self.channels: int = card["channels"]
         self._ignore_index: int | None = card.get("ignore_index")
         self.classes: int = card["classes"] + (self._ignore_index is not None)
+        self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
@@ -74,6 +78,11 @@ class Predictor:
         load_weights(network, folder / "weights.safetensors")
         self._network: nn.Module = network.eval().to(device).to(memory_format=self._layout)
         self._lock = threading.Lock()
+
+    @property
+    def colours(self) -> list[str]:
+        """In which colour class 1, 2, … is drawn."""
+        return class_colours(self.classes, [label.colour for label in self.labels[1:]])
 
     def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
         """Segment one scan.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -118,12 +118,14 @@ def summarise(tested: list[Evaluated]) -> dict[str, Any] | None:
 
 def make_card(run: Experiment, source: Source, outcome: Outcome, tested: list[Evaluated]) -> dict[str, Any]:
     """What is to be known of a model."""
-    scans, plan = run.data.store.manifest.scans, run.plan
+    manifest, plan = run.data.store.manifest, run.plan
+    scans = manifest.scans
     return {
         "network": plan.config.model,
         "channels": plan.channels,
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,
+        "labels": [asdict(label) for label in manifest.labels],
         "normalisation": plan.config.normalisation,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),

@@ -62,7 +62,7 @@ def test_what_is_not_auto_stays():
     config = TrainConfig(epochs=3, lr=0.01, batch_size=2, model="unet", seed=7, pos_weight=2)
     plan = make_plan(config, ONE_SIZE, SLOW)
     assert plan.config == config.model_copy(
-        update={"precision": "fp32", "patch_size": 256, "foreground_oversampling": 0.0}
+        update={"precision": "fp32", "patch_size": 256, "foreground_oversampling": 0.0, "compile": "off"}
     )
 
 
@@ -188,3 +188,23 @@ def test_plan_survives_the_way_through_json():
     plan = make_plan(TrainConfig(), manifest((300, 200), classes=3), FAST)
     assert Plan.model_validate(plan.model_dump(mode="json")) == plan
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+# --- compiling ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hardware", "epochs", "expected", "why"),
+    [(SLOW, 10_000, "off", "on a CPU"), (GPU, 100, "off", "too few"), (GPU, 10_000, "on", "earn back")],
+)
+def test_network_is_compiled_only_where_a_long_run_on_a_gpu_pays_for_it(hardware, epochs, expected, why):
+    plan = make_plan(TrainConfig(epochs=epochs), manifest(*[(304, 304)] * 10), hardware)
+    assert plan.config.compile == expected
+    assert why in reason_for(plan, "compile").reason
+
+
+@pytest.mark.parametrize("wanted", ["on", "off"])
+def test_compiling_that_was_asked_for_or_not_wanted_needs_no_reason(wanted):
+    plan = make_plan(TrainConfig(compile=wanted), ONE_SIZE, SLOW)
+    assert plan.config.compile == wanted
+    assert "compile" not in {reason.field for reason in plan.reasons}
