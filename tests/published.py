@@ -15,6 +15,7 @@ from octa_backend.service.experiment import Experiment, Source, make_card
 from octa_backend.service.model_service import write_model
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.checkpoint import Best, save_weights
+from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import make_plan
 from octa_backend.training.trainer import Outcome
@@ -28,7 +29,7 @@ def publish(folder: Path, store: DatasetStore, sha256: str, splits: Splits | Non
     higher its class.
     """
     config = TrainConfig(model="pointwise", **options)
-    plan = make_plan(config, store.manifest, SLOW_CPU)
+    plan = make_plan(config, store.manifest, SLOW_CPU, lambda: class_pixels(store, range(len(store))))
     network = registry.build("pointwise", plan.channels, plan.out_channels)
     classes = torch.arange(plan.out_channels).float()
     with torch.no_grad():

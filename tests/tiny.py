@@ -18,6 +18,7 @@ from octa_backend.models import registry
 from octa_backend.models.registry import NetworkEntry
 from octa_backend.models.unet import UNet
 from octa_backend.training.batches import TrainingData
+from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.plan import Plan, make_plan
@@ -161,4 +162,5 @@ def training_data(store: DatasetStore, val: int = 1) -> TrainingData:
 
 def a_plan(data: TrainingData, hardware: Hardware = SLOW_CPU, **options) -> Plan:
     """The plan for a `TrainConfig` with these options."""
-    return make_plan(TrainConfig(**options), data.store.manifest, hardware)
+    store, train = data.store, data.train
+    return make_plan(TrainConfig(**options), store.manifest, hardware, lambda: class_pixels(store, train))

@@ -32,7 +32,7 @@ def predict(
         found = predictor.predict(image, threshold=threshold, tta=tta)
         mask = pictures.mask_picture(found.mask, predictor.classes)
         (out / f"{path.stem}_mask.png").write_bytes(pictures.png(mask))
-        overlay = pictures.overlay(to_unit(image), found.mask, predictor.classes)
+        overlay = pictures.overlay(to_unit(image), found.mask, predictor.classes, predictor.colours)
         (out / f"{path.stem}_overlay.png").write_bytes(pictures.png(overlay))
         console.print(f"{path.name}: foreground {found.foreground_fraction:.1%}, {found.seconds:.2f} s", markup=False)
     console.print(f"masks and overlays are in {out}", markup=False)

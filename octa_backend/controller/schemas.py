@@ -96,6 +96,17 @@ def progress_url(job_id: str) -> str:
     return f"/train/progress/{job_id}"
 
 
+class ClassScoreOut(BaseModel):
+    """What one foreground class scored in the validation: means over the scans that have it, null where none has."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    dice: float | None = Field(examples=[0.81])
+    iou: float | None = Field(examples=[0.68])
+    scans: int = Field(examples=[15])
+
+
 class EpochOut(Answer):
     """The numbers of one epoch. `loss_components.dice` is the Dice loss, 1 - soft Dice, unweighted."""
 
@@ -114,6 +125,7 @@ class EpochOut(Answer):
     gradient_norms: dict[str, float]
     gradient_verdict: str
     plateau: dict[str, Any] | None
+    per_class: list[ClassScoreOut] | None
 
 
 class BestOut(Answer):
@@ -319,6 +331,17 @@ class Confidence(Answer):
     uncertain_fraction: float
 
 
+class PredictedClassOut(BaseModel):
+    """A foreground class of a mask: its name and colour, and its share of the scan."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    name: str = Field(examples=["artery"])
+    colour: str = Field(examples=["#ff3b30"])
+    fraction: float = Field(examples=[0.04])
+
+
 class PredictionOut(Answer):
     """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
 
@@ -329,6 +352,8 @@ class PredictionOut(Answer):
     height: int
     threshold: float
     foreground_fraction: float
+    classes: list[PredictedClassOut] | None
+    """Of each foreground class; null for binary masks."""
     mask_png: str
     overlay_png: str
     confidence: Confidence

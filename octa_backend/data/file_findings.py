@@ -11,7 +11,7 @@ from octa_backend.diagnosis.findings import Finding, Remedy, Severity, finding_a
 from octa_backend.diagnosis.messages import MESSAGES
 from octa_backend.diagnosis.text import render
 
-WARNINGS = ("masks_empty_some", "splits_rows_unknown", "scans_without_split")
+WARNINGS = ("masks_empty_some", "classes_not_understood", "splits_rows_unknown", "scans_without_split")
 INFOS = ("files_ignored", "masks_passed_over", "channels_mixed")
 MENDABLE: Mapping[str, str] = {
     "sizes_differ": "resize_masks",

@@ -97,7 +97,7 @@ def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
 
             examination = _examine(source, surveyed, limits, executor, keep)
             _refuse_no_dataset(examination, len(kept))
-            manifest = writer.finish(examination.mask_values or TWO_CLASSES)
+            manifest = writer.finish(examination.mask_values or TWO_CLASSES, surveyed.labels)
     return Prepared(manifest, examination.findings)
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from octa_backend.data.class_table import CLASS_TABLE
 from octa_backend.data.pairing import (
     FIRST,
     IMAGE_AFFIX,
@@ -71,6 +72,7 @@ class Layout:
         notes: files that were passed over on purpose, as faults of harmless codes.
         images: every file that was taken for an image or a mask, paired or not.
         splits_file: the table of an official split, or None.
+        classes_file: the table of names and colours of classes, or None.
     """
 
     pairs: tuple[Pair, ...]
@@ -78,6 +80,7 @@ class Layout:
     notes: tuple[Fault, ...]
     images: tuple[str, ...]
     splits_file: str | None
+    classes_file: str | None = None
 
 
 def find_layout(paths: Iterable[str]) -> Layout:
@@ -92,7 +95,8 @@ def find_layout(paths: Iterable[str]) -> Layout:
     faults = [Fault(code, path) for code in ("volumes_not_supported", "format_not_supported") for path in kinds[code]]
     images, masks, strays = _sort_out(_describe(kinds["image"]))
     notes = [Fault("files_ignored", path) for path in (*kinds["other"], *(file.path for file in strays))]
-    faults += [Fault("splits_not_understood", path, "a second table") for path in kinds["splits"][1:]]
+    for kind in ("splits", "classes"):
+        faults += [Fault(f"{kind}_not_understood", path, "a second table") for path in kinds[kind][1:]]
     pairs: list[Pair] = []
     if images and masks:
         pairs, unfit, passed_over = pair_up(images, masks)
@@ -101,7 +105,8 @@ def find_layout(paths: Iterable[str]) -> Layout:
         code = "masks_not_found" if images and not _all_in_mask_folders(images) else "images_not_found"
         faults += [Fault(code, file.path) for file in (*images, *masks)] or [Fault(code, "")]
     used = tuple(file.path for file in (*images, *masks))
-    return Layout(tuple(pairs), tuple(faults), tuple(notes), used, next(iter(kinds["splits"]), None))
+    tables = (next(iter(kinds[kind]), None) for kind in ("splits", "classes"))
+    return Layout(tuple(pairs), tuple(faults), tuple(notes), used, *tables)
 
 
 def _all_in_mask_folders(files: Sequence[NamedFile]) -> bool:
@@ -111,8 +116,9 @@ def _all_in_mask_folders(files: Sequence[NamedFile]) -> bool:
 
 def _kind(path: str) -> str:
     lower = path.lower()
-    if lower.rsplit("/", 1)[-1] in SPLIT_FILES:
-        return "splits"
+    name = lower.rsplit("/", 1)[-1]
+    if name in SPLIT_FILES or name == CLASS_TABLE:
+        return "classes" if name == CLASS_TABLE else "splits"
     endings = {
         "volumes_not_supported": VOLUME_ENDINGS,
         "format_not_supported": OTHER_IMAGE_ENDINGS,

@@ -6,17 +6,20 @@ import os
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from octa_backend.data.class_table import CLASS_TABLE, Labels, class_table, labels_of_colours
 from octa_backend.data.examination import Source
+from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB
 from octa_backend.data.pairing import Pair
 from octa_backend.data.repaired_names import SPLIT_TABLE, arrange, meant_splits, name_of, split_table
 from octa_backend.data.repaired_scan import ScanAtWork
+from octa_backend.data.survey import read_labels
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES, Step
 from octa_backend.errors import InvalidDataset
 from octa_backend.storage.files import part_name, remove
@@ -42,7 +45,8 @@ def write_repaired(
 ) -> tuple[Step, ...]:
     """Write a dataset as a new zip, with each scan changed as its steps say.
 
-    The zip holds `images/…`, `masks/…` and, where scans have a split, `splits.csv`; see `repaired_names` for the names.
+    The zip holds `images/…`, `masks/…` and, where scans have a split, `splits.csv`, and
+    where several classes have names or came from colours, `classes.csv`; see `repaired_names` for the names.
     Files that no step changes keep their bytes; changed ones become PNG. Files without partner are left out. Equal
     input gives equal bytes. One scan is in memory at a time.
 
@@ -81,6 +85,8 @@ def write_repaired(
             written.append(_add_scan(archive, scan, pair.name, paths[pair.name], meant[pair.name]))
         if table := split_table(written):
             _add(archive, SPLIT_TABLE, table)
+        if labels := _labels(source, done.values()):
+            _add(archive, CLASS_TABLE, class_table(labels))
     return tuple(done[place] for place in sorted(done))
 
 
@@ -135,6 +141,16 @@ def _regrouped(pairs: Sequence[Pair], planned: _Planned, done: _Done) -> list[Pa
 
 def _with(step: Step, **facts: Any) -> Step:
     return replace(step, details={**step.details, **facts})
+
+
+def _labels(source: Source, done: Iterable[Step]) -> Labels:
+    """Names and colours of several classes: those that the upload brings, and the colours that became values."""
+    classes_file = find_layout(source.members).classes_file
+    labels = dict(read_labels(source, classes_file)[0]) if classes_file else {}
+    for step in done:
+        if step.remedy == "map_colours" and len(step.details["colours"]) > 2:
+            labels = {**labels_of_colours(step.details["colours"]), **labels}
+    return labels
 
 
 # --- the zip ------------------------------------------------------------------------------------------------------

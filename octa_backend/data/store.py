@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from octa_backend.data.class_table import ClassLabel, Labels, in_order
+
 IMAGES_FILE = "images.bin"
 MASKS_FILE = "masks.bin"
 MANIFEST_FILE = "manifest.json"
@@ -63,6 +65,7 @@ class Manifest:
         mask_values: the value that class i has in the mask files. With two classes every value but 0 is foreground.
         foreground_fraction: share of pixels that are not background, mean over scans, 0..1.
         scans: in the order of their names.
+        labels: name and colour of class 0, 1, …; empty where the upload says nothing about them.
     """
 
     spatial_dims: int
@@ -71,6 +74,7 @@ class Manifest:
     mask_values: tuple[int, ...]
     foreground_fraction: float
     scans: tuple[ScanEntry, ...]
+    labels: tuple[ClassLabel, ...] = ()
 
     def to_json(self) -> str:
         """The manifest as the text of `manifest.json`."""
@@ -87,7 +91,8 @@ class Manifest:
         if (found := facts.pop("format", None)) != FORMAT:
             raise ValueError(f"the manifest has format {found}, this version reads format {FORMAT}")
         entries = tuple(ScanEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in facts.pop("scans"))
-        return cls(**{**facts, "mask_values": tuple(facts["mask_values"]), "scans": entries})
+        labels = tuple(ClassLabel(**label) for label in facts.pop("labels", ()))
+        return cls(**{**facts, "mask_values": tuple(facts["mask_values"]), "scans": entries, "labels": labels})
 
 
 class StoreWriter:
@@ -137,11 +142,12 @@ class StoreWriter:
         self._foreground.append(np.count_nonzero(mask_HW) / mask_HW.size)
         return entry
 
-    def finish(self, mask_values: Sequence[int]) -> Manifest:
+    def finish(self, mask_values: Sequence[int], labels: Labels | None = None) -> Manifest:
         """Write `manifest.json` and close the files.
 
         Args:
             mask_values: the value of class 0, 1, … in the masks that were added.
+            labels: what values are called, where that is known; other values may be among them.
 
         Raises:
             ValueError: no scan was added.
@@ -155,6 +161,7 @@ class StoreWriter:
             mask_values=tuple(mask_values),
             foreground_fraction=float(np.mean(self._foreground)),
             scans=tuple(self._entries),
+            labels=in_order(labels or {}, mask_values),
         )
         self.close()
         (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
+from octa_backend.data.class_table import Labels, read_class_table
 from octa_backend.data.examination import Source
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB, IntakeLimits
@@ -31,11 +32,13 @@ class Survey:
         pairs: as the files' names show them.
         headers: path -> header, of the files whose header is one of a scan.
         faults: what does not fit, and what is good to know.
+        labels: what the values of the masks are called, where the upload says so.
     """
 
     pairs: list[Pair]
     headers: dict[str, Header] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    labels: Labels = field(default_factory=dict)
 
     @property
     def readable(self) -> list[Pair]:
@@ -65,6 +68,9 @@ def survey(source: Source, limits: IntakeLimits, executor: Executor) -> Survey:
     found.faults += [Fault("duplicate_names", name, f"{n} times") for name, n in source.duplicates.items()]
     if layout.splits_file:
         _apply_splits(source, found, layout.splits_file)
+    if layout.classes_file:
+        found.labels, faults = read_labels(source, layout.classes_file)
+        found.faults += faults
     outcomes = executor.map(lambda path: _read_one_header(source, path, limits.max_scan_pixels), layout.images)
     for path, outcome in zip(layout.images, outcomes, strict=True):
         if isinstance(outcome, Fault):
@@ -85,6 +91,14 @@ def opened(source: Source, path: str, max_pixels: int) -> io.BytesIO:
         UnreadableScan: it is damaged, or far larger than an image of `max_pixels` can be.
     """
     return io.BytesIO(source.read(path, max_pixels * MAX_FILE_BYTES_PER_PIXEL + MAX_FILE_EXTRA_BYTES))
+
+
+def read_labels(source: Source, file: str) -> tuple[Labels, list[Fault]]:
+    """The names and colours of classes that an upload brings along."""
+    try:
+        return read_class_table(source.read(file, MAX_TABLE_BYTES), file)
+    except UnreadableScan as error:
+        return {}, [Fault("classes_not_understood", file, reason(error, file))]
 
 
 def reason(error: UnreadableScan | ScanTooLarge, path: str) -> str:

@@ -51,6 +51,11 @@ CHECKS = (
         ("splits_not_understood", "splits_without_train", "splits_rows_unknown", "scans_without_split"),
         Text("the official split, if there is one, fits the scans", "官方划分（如有）与扫描图像相符"),
     ),
+    Check(
+        "files",
+        ("classes_not_understood",),
+        Text("the names of the classes, if there are any, can be read", "类别名称（如有）可以读取"),
+    ),
     Check("encoding", ("masks_not_binary",), Text("masks are binary", "掩码是二值图像")),
     Check("encoding", ("masks_coloured",), Text("masks have no colours", "掩码不含颜色")),
     Check("encoding", ("masks_inverted",), Text("foreground and background are not exchanged", "前景与背景没有颠倒")),

@@ -96,6 +96,12 @@ FILE_MESSAGES: Mapping[str, Text] = {
         "全部 {count} 个掩码都没有背景，例如 {example}；背景的值应为 0",
     ),
     # --- taking in a dataset: what is good to know ---
+    "classes_not_understood": Text(
+        "the names of the classes cannot be used, {count} entries are at fault, for example {example}; classes.csv "
+        "needs the columns value (of the masks), name and, if wanted, colour as #rrggbb, one row per value",
+        "无法使用类别名称，{count} 处有误，例如 {example}；classes.csv 需要 value 列（掩码中的值）、name 列，"
+        "以及可选的 colour 列（#rrggbb），每个值一行",
+    ),
     "masks_empty_some": Text(
         "{count} masks are empty, for example {example}; keep them if there is nothing to find in those scans",
         "{count} 个掩码是空的，例如 {example}；如果这些扫描图像中确实没有目标，可以保留",

@@ -40,4 +40,10 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
         "{device} 的内存无法同时容纳 {scans} 个扫描；此后每次只计算 {halved} 个并对梯度取平均，"
         "每一步所用的扫描数不变。",
     ),
+    "not_compiled": Text(
+        "The network could not be compiled on {device} ({cause}), so it trains uncompiled: the results are the same, "
+        "only slower. Set compile=off, or install what is missing (on a CPU a C++ compiler).",
+        "网络无法在 {device} 上编译（{cause}），因此以未编译的方式训练：结果相同，只是较慢。"
+        "请设置 compile=off，或安装缺少的组件（CPU 上需要 C++ 编译器）。",
+    ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,32 @@ def mask_picture(mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
     return (mask > 0).astype(np.uint8) * np.uint8(255) if classes == 2 else mask
 
 
-def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
+def overlay(
+    image: NDArray[np.float32], mask: NDArray[np.uint8], classes: int, colours: Sequence[str] = ()
+) -> NDArray[np.uint8]:
     """The scan with each foreground class tinted.
 
     Args:
         image: (C, H, W) in 0..1, one or three channels.
         mask: (H, W), class indices.
         classes: with background.
+        colours: "#rrggbb" of class 1, 2, …; none: see `class_colours`.
 
     Returns:
         uint8, (H, W, 3).
     """
-    return _hwc(_overlay(_rgb(image), torch.from_numpy(mask), classes))
+    return _hwc(_overlay(_rgb(image), torch.from_numpy(mask), colours or class_colours(classes)))
+
+
+def class_colours(classes: int, known: Sequence[str] = ()) -> list[str]:
+    """The colour of class 1, 2, …: the dataset's own where it has one, else one of `COLOURS`.
+
+    Args:
+        classes: with background.
+        known: "#rrggbb" or nothing, of class 1, 2, …
+    """
+    own = [*known, *[""] * (classes - 1 - len(known))]
+    return [colour or COLOURS[place % len(COLOURS)] for place, colour in enumerate(own)]
 
 
 def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int) -> NDArray[np.uint8]:
@@ -50,13 +65,13 @@ def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], cl
         pairs: images (C, H, W) in 0..1 with their masks (H, W) of class indices.
         classes: with background.
     """
-    tiles = []
+    tiles, colours = [], class_colours(classes)
     for image, mask in pairs:
         classes_HW = torch.from_numpy(mask)
-        drawn = _overlay(torch.zeros(3, *mask.shape, dtype=torch.uint8), classes_HW, classes, alpha=1.0)
+        drawn = _overlay(torch.zeros(3, *mask.shape, dtype=torch.uint8), classes_HW, colours, alpha=1.0)
         if classes == 2:
             drawn = (classes_HW > 0).to(torch.uint8).mul(255).expand(3, -1, -1)
-        tiles += [_fit(_rgb(image)), _fit(drawn, nearest=True), _fit(_overlay(_rgb(image), classes_HW, classes))]
+        tiles += [_fit(_rgb(image)), _fit(drawn, nearest=True), _fit(_overlay(_rgb(image), classes_HW, colours))]
     return _hwc(make_grid(tiles, nrow=3, padding=4, pad_value=255))
 
 
@@ -70,9 +85,9 @@ def overview(
         classes: with background.
         columns: scans in a row.
     """
-    tiles = []
+    tiles, colours = [], class_colours(classes)
     for image, mask in pairs:
-        tiles += [_fit(_rgb(image)), _fit(_overlay(_rgb(image), torch.from_numpy(mask), classes))]
+        tiles += [_fit(_rgb(image)), _fit(_overlay(_rgb(image), torch.from_numpy(mask), colours))]
     return _hwc(make_grid(tiles, nrow=2 * columns, padding=4, pad_value=255))
 
 
@@ -99,10 +114,9 @@ def _rgb(image: NDArray[np.float32]) -> Tensor:
     return tensor.expand(3, -1, -1) if tensor.shape[0] == 1 else tensor
 
 
-def _overlay(rgb: Tensor, mask: Tensor, classes: int, alpha: float = ALPHA) -> Tensor:
-    layers = torch.stack([mask == index for index in range(1, classes)])
-    colours = [COLOURS[i % len(COLOURS)] for i in range(classes - 1)]
-    drawn: Tensor = draw_segmentation_masks(rgb.contiguous(), layers, alpha=alpha, colors=colours)
+def _overlay(rgb: Tensor, mask: Tensor, colours: Sequence[str], alpha: float = ALPHA) -> Tensor:
+    layers = torch.stack([mask == index for index in range(1, len(colours) + 1)])
+    drawn: Tensor = draw_segmentation_masks(rgb.contiguous(), layers, alpha=alpha, colors=list(colours))
     return drawn
 
 

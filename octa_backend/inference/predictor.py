@@ -16,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import Normalisation, normalise, to_unit
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
+from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.models import registry
 from octa_backend.training.checkpoint import load_weights
+from octa_backend.training.ignored import dataset_classes
 from octa_backend.training.precision import autocast
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
@@ -34,7 +37,7 @@ class Prediction:
     """What a model says of one scan.
 
     Attributes:
-        mask: uint8, (H, W), class indices.
+        mask: uint8, (H, W), class indices of the dataset.
         probability: float32, (H, W), that a pixel is not background.
         confidence: mean over pixels of the probability of the class chosen, in 0..1.
         uncertain_fraction: share of pixels whose foreground probability lies between the `UNCERTAIN` bounds.
@@ -57,16 +60,23 @@ class Predictor:
     """A published model in memory. Safe to use from several threads; scans are computed one after the other.
 
     An ensemble's answer is the mean of its members' probabilities.
+
+    Attributes:
+        channels: of the scans it was trained on.
+        classes: of its dataset, with background, also with one that was ignored and is never answered.
+        labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
     """
 
     def __init__(self, folder: Path, device: str, precision: str) -> None:
         card = json.loads((folder / CARD_FILE).read_text("utf-8"))
         self.channels: int = card["channels"]
-        self.classes: int = card["classes"]
+        self._ignore_index: int | None = card.get("ignore_index")
+        self.classes: int = card["classes"] + (self._ignore_index is not None)
+        self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
         self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
-        out_channels = 1 if self.classes == 2 else self.classes
+        out_channels = registry.out_channels(card["classes"])
         self._networks = [self._network(card["network"], out_channels, weights) for weights in weights_of(folder, card)]
         self._lock = threading.Lock()
 
@@ -74,6 +84,11 @@ class Predictor:
         network = registry.build(name, self.channels, out_channels)
         load_weights(network, weights)
         return network.eval().to(self._device).to(memory_format=self._layout)
+
+    @property
+    def colours(self) -> list[str]:
+        """In which colour class 1, 2, … is drawn."""
+        return class_colours(self.classes, [label.colour for label in self.labels[1:]])
 
     def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
         """Segment one scan.
@@ -93,7 +108,7 @@ class Predictor:
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
             probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0).cpu()
         seconds = time.perf_counter() - start
-        return _decide(probability_KHW, threshold, seconds)
+        return _decide(probability_KHW, threshold, seconds, self._ignore_index)
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
@@ -103,14 +118,14 @@ class Predictor:
         return mean_probabilities(logits).flip(axes)[0]
 
 
-def _decide(probability_KHW: Tensor, threshold: float, seconds: float) -> Prediction:
+def _decide(probability_KHW: Tensor, threshold: float, seconds: float, ignore_index: int | None) -> Prediction:
     foreground = 1 - probability_KHW[0]
     binary = probability_KHW.shape[0] == 2
     mask = (foreground >= threshold).long() if binary else probability_KHW.argmax(0)
     chosen = probability_KHW.gather(0, mask[None])[0]
     low, high = UNCERTAIN
     return Prediction(
-        mask=mask.to(torch.uint8).numpy(),
+        mask=dataset_classes(mask.to(torch.uint8).numpy(), ignore_index),
         probability=foreground.float().numpy(),
         confidence=float(chosen.mean()),
         uncertain_fraction=float(((foreground > low) & (foreground < high)).float().mean()),

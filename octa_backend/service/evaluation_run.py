@@ -19,6 +19,8 @@ from octa_backend.service.evaluation_model import EvaluatedModel, decide
 from octa_backend.service.model_service import versions
 from octa_backend.training.evaluation_html import HIT, INVENTED, MISSED, MIXED_UP, Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
+from octa_backend.training.ignored import IGNORED, network_classes
+from octa_backend.training.plan import Plan
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import Scale, measure_scan
 from octa_backend.training.threshold import USUAL, ProbabilityHistogram, TunedThreshold, tune_threshold
@@ -56,7 +58,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRun:
-    """A model, a dataset and how to compare them; `total` scans are computed. `known` are notes beside the usual."""
+    """A model, a dataset and how to compare them; `total` scans are computed.
+
+    Pixels of the class `ignore_index` of the dataset are left out. `known` are notes beside the usual ones.
+    """
 
     model: EvaluatedModel
     data: EvaluatedZip
@@ -68,6 +73,7 @@ class EvaluationRun:
     use_tuned: bool
     scale: Scale
     known: tuple[str, ...] = ()
+    ignore_index: int | None = None
 
     @property
     def total(self) -> int:
@@ -108,20 +114,27 @@ class EvaluationRun:
 
     def _histogram(self, index: int, on_scan: Callable[[str], None]) -> ProbabilityHistogram:
         store = self.data.store
-        histogram = ProbabilityHistogram.of(self.model.probabilities(store.image(index))[1], store.mask(index) > 0)
+        probability, target = self.model.probabilities(store.image(index))[1], self._target(index)
+        counted = target != IGNORED
+        histogram = ProbabilityHistogram.of(probability[counted], target[counted] > 0)
         on_scan(store.manifest.scans[index].name)
         return histogram
 
+    def _target(self, index: int) -> NDArray[np.int64]:
+        """A mask with the network's classes, `IGNORED` where a pixel does not count."""
+        return network_classes(self.data.store.mask(index), self.ignore_index)
+
     def _measure(self, index: int, threshold: float) -> tuple[ScanResult, NDArray[np.uint8]]:
-        target = self.data.store.mask(index)
+        target = self._target(index)
+        counted = target != IGNORED
         probability = self.model.probabilities(self.data.store.image(index))
-        predicted = decide(probability, threshold)
+        predicted = decide(probability, threshold) * counted.view(np.uint8)
         result = ScanResult(
             name=self.data.store.manifest.scans[index].name,
             split=self.division.split_of(index),
             metrics=measure_scan(predicted, target, probability, self.scale),
-            true_fraction=float(np.count_nonzero(target) / target.size),
-            found_fraction=float(np.count_nonzero(predicted) / predicted.size),
+            true_fraction=float(np.count_nonzero(target > 0) / max(1, counted.sum())),
+            found_fraction=float(np.count_nonzero(predicted) / max(1, counted.sum())),
         )
         return result, predicted
 
@@ -133,9 +146,8 @@ class EvaluationRun:
         if len(kept) == WORST and dice >= kept[-1][0]:
             return
         store = self.data.store
-        picture = comparison(
-            to_unit(store.image(index)), predicted, store.mask(index), (HIT, INVENTED, MISSED, MIXED_UP)
-        )
+        target = self._target(index).clip(min=0)
+        picture = comparison(to_unit(store.image(index)), predicted, target, (HIT, INVENTED, MISSED, MIXED_UP))
         kept.append((dice, Picture(result.name, png(picture))))
         kept.sort(key=lambda one: one[0])
         del kept[WORST:]
@@ -175,8 +187,7 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         OctaError: they do not; the message says what would.
     """
     manifest, plan = data.store.manifest, model.plan
-    if manifest.classes != plan.classes:
-        raise OctaError(f"the masks have {manifest.classes} classes with background, but the model has {plan.classes}")
+    ignore_index = _ignored_class(manifest.classes, plan)
     tune = options.tune_threshold or options.use_tuned_threshold
     if tune and plan.classes != 2:
         raise OctaError(f"the model has {plan.classes} classes, of which the likeliest wins: there is no threshold")
@@ -196,4 +207,22 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         threshold=options.threshold,
         use_tuned=options.use_tuned_threshold,
         scale=scale,
+        ignore_index=ignore_index,
+    )
+
+
+def _ignored_class(classes: int, plan: Plan) -> int | None:
+    """Which class of a dataset of so many is left out; None where it has only those that the network answers with.
+
+    Raises:
+        OctaError: the classes are others than the model's.
+    """
+    ignored = plan.config.ignore_index
+    if classes == plan.dataset_classes:
+        return ignored
+    if classes == plan.classes == ignored:  # the class that it lacks is the last: all others have their numbers
+        return None
+    but_one = f", of which class {ignored} is ignored" if ignored is not None else ""
+    raise OctaError(
+        f"the masks have {classes} classes with background, but the model has {plan.dataset_classes}{but_one}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -146,11 +146,14 @@ def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
 
 def make_card(run: Experiment, source: Source, outcome: Outcome, tested: Sequence[ScanResult]) -> dict[str, Any]:
     """What is to be known of a model."""
-    scans, plan = run.data.store.manifest.scans, run.plan
+    manifest, plan = run.data.store.manifest, run.plan
+    scans = manifest.scans
     return {
         "network": plan.config.model,
         "channels": plan.channels,
         "classes": plan.classes,
+        "ignore_index": plan.config.ignore_index,
+        "labels": [asdict(label) for label in manifest.labels],
         "normalisation": plan.config.normalisation,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),

@@ -16,7 +16,7 @@ from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Model, new_id
 
 if TYPE_CHECKING:  # torch is imported with the first prediction, not with the server
-    from octa_backend.inference.predictor import Predictor
+    from octa_backend.inference.predictor import Prediction, Predictor
 
 MODELS_IN_MEMORY = 2
 NOTICE = "research use only"
@@ -60,7 +60,8 @@ class PredictService:
 
         found = predictor.predict(image, threshold=options.threshold, tta=options.tta)
         mask_png = pictures.png(pictures.mask_picture(found.mask, predictor.classes))
-        overlay = pictures.png(pictures.overlay(to_unit(image), found.mask, predictor.classes))
+        drawn = pictures.overlay(to_unit(image), found.mask, predictor.classes, predictor.colours)
+        overlay = pictures.png(drawn)
         height, width = found.mask.shape
         body = {
             "prediction_id": new_id(),
@@ -70,6 +71,7 @@ class PredictService:
             "height": height,
             "threshold": options.threshold,
             "foreground_fraction": found.foreground_fraction,
+            "classes": _classes(predictor, found) if predictor.classes > 2 else None,
             "mask_png": base64.b64encode(mask_png).decode(),
             "overlay_png": base64.b64encode(overlay).decode(),
             "confidence": {"mean": found.confidence, "uncertain_fraction": found.uncertain_fraction},
@@ -94,6 +96,15 @@ class PredictService:
         """Drop a model that was deleted from memory."""
         with self._lock:
             self._loaded.pop(model_id, None)
+
+
+def _classes(predictor: Predictor, found: Prediction) -> list[dict[str, Any]]:
+    """What the class indices of a mask mean, and how much of the scan each foreground class has."""
+    names = [label.name for label in predictor.labels] or [f"class {index}" for index in range(predictor.classes)]
+    return [
+        {"class": index, "name": name, "colour": colour, "fraction": float((found.mask == index).mean())}
+        for index, (name, colour) in enumerate(zip(names[1:], predictor.colours, strict=True), start=1)
+    ]
 
 
 def load_predictor(folder: Path, wanted_device: str) -> Predictor:

@@ -194,6 +194,7 @@ class EpochReport(Base):
     gradient_norms: Mapped[dict[str, Any]]
     gradient_verdict: Mapped[str]
     plateau: Mapped[dict[str, Any] | None]
+    per_class: Mapped[list[Any] | None]
 
 
 class GradientNorm(Base):

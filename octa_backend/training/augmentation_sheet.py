@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from octa_backend.inference.pictures import overview
 from octa_backend.training.batches import TrainingData, augmented_patches
+from octa_backend.training.ignored import dataset_classes
 from octa_backend.training.plan import Plan
 
 COLUMNS = 4
@@ -20,7 +21,8 @@ def augmentation_sheet(data: TrainingData, plan: Plan, count: int = 16) -> NDArr
     """Draw the first patches of a training with the plan's seed, each beside itself with its mask laid over.
 
     They are drawn from a generator of their own: the training that follows is the same with and without the picture.
-    Of volumes the slice is shown that holds most foreground. Brightness is shown before scans are standardised.
+    Of volumes the slice is shown that holds most foreground. Brightness is shown before scans are standardised. Pixels
+    of an ignored class are not tinted.
 
     Args:
         data: the scans.
@@ -31,7 +33,7 @@ def augmentation_sheet(data: TrainingData, plan: Plan, count: int = 16) -> NDArr
         uint8, (H, W, 3).
     """
     pairs = list(itertools.islice(_patches(data, plan), count))
-    return overview(pairs, plan.classes, COLUMNS)
+    return overview(pairs, plan.dataset_classes, COLUMNS)
 
 
 def _patches(data: TrainingData, plan: Plan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
@@ -39,8 +41,9 @@ def _patches(data: TrainingData, plan: Plan) -> Iterator[tuple[NDArray[np.float3
     generator = torch.Generator().manual_seed(plan.config.seed)
     while True:
         for patches in augmented_patches(data, plan, generator):
-            images, masks = patches.image.cpu().numpy(), patches.mask.to(torch.uint8).cpu().numpy()
-            for image, mask in zip(images, masks, strict=True):
+            shown = patches.mask.clamp_min(0).to(torch.uint8).cpu().numpy()
+            masks = dataset_classes(shown, plan.config.ignore_index)
+            for image, mask in zip(patches.image.cpu().numpy(), masks, strict=True):
                 yield _slice(image, mask)
 
 

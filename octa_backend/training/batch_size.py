@@ -59,7 +59,7 @@ def fits(plan: Plan, count: int) -> bool:
 
 
 def _one_step(plan: Plan) -> None:
-    stepper = Stepper(build_network(plan).train(), plan, lambda _tried, _next: None)
+    stepper = Stepper(build_network(plan).train(), plan, lambda _finding: None)
     shape = (plan.batch_size, plan.channels, *plan.patch_shape)
     image = torch.zeros(shape, device=plan.device)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))

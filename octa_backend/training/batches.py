@@ -18,6 +18,7 @@ from octa_backend.data.store import DatasetStore
 from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE
 from octa_backend.training.foreground import patch_start
+from octa_backend.training.ignored import network_classes, without_ignored
 from octa_backend.training.intensity import per_scan
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
@@ -40,10 +41,15 @@ class TrainingData:
     test: tuple[int, ...]
     _measured: dict[tuple[int, Normalisation], Measured] = field(default_factory=dict, repr=False, compare=False)
 
-    def whole(self, index: int, normalisation: Normalisation = "unit") -> tuple[Tensor, Tensor]:
-        """One scan, normalised, and its mask at full size: float32 (1, C, *spatial), int64 (1, *spatial)."""
+    def whole(
+        self, index: int, normalisation: Normalisation = "unit", ignore_index: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One scan, normalised, and its mask at full size: float32 (1, C, *spatial), int64 (1, *spatial).
+
+        The mask has the network's classes, see `network_classes`.
+        """
         image = torch.from_numpy(normalise(to_unit(self.store.image(index)), normalisation))
-        return image[None], torch.from_numpy(self.store.mask(index).astype(np.int64))[None]
+        return image[None], torch.from_numpy(network_classes(self.store.mask(index), ignore_index))[None]
 
     def measured(self, index: int, normalisation: Normalisation) -> Measured:
         """The numbers of one scan; the whole scan is read the first time only, and of 8-bit ones often never."""
@@ -57,7 +63,10 @@ class TrainingData:
 
 
 class Patches(NamedTuple):
-    """Augmented patches in 0..1, float32 (B, C, *spatial), their masks, int64 (B, *spatial), and their scans."""
+    """Augmented patches in 0..1, float32 (B, C, *spatial), their masks, int64 (B, *spatial), and their scans.
+
+    The masks have the network's classes, see `network_classes`.
+    """
 
     image: Tensor
     mask: Tensor
@@ -109,9 +118,9 @@ def _standardised(image_BC: Tensor, levels: Sequence[Levels]) -> Tensor:
 def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Cut a patch; what the scan lacks in size is mirrored in. The patch is in 0..1."""
     mask, shape = data.store.mask(index), plan.patch_shape
-    share = plan.config.foreground_oversampling
+    share, ignored = plan.config.foreground_oversampling, plan.config.ignore_index
     assert share != "auto", "the plan resolves it"
-    start = patch_start(mask, shape, share, generator)
+    start = patch_start(without_ignored(mask, ignored), shape, share, generator)
     places = tuple(slice(first, first + wanted) for first, wanted in zip(start, shape, strict=True))
     limits, levels = data.measured(index, plan.normalisation)
     cut = levels.stretch(to_unit(data.store.image(index)[:, *places], limits))
@@ -120,4 +129,4 @@ def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.G
     if any(after for _, after in missing):
         cut = np.pad(cut, [(0, 0), *missing], mode="symmetric")
         mask_cut = np.pad(mask_cut, missing, mode="symmetric")
-    return torch.from_numpy(np.ascontiguousarray(cut)), torch.from_numpy(mask_cut.astype(np.int64))
+    return torch.from_numpy(np.ascontiguousarray(cut)), torch.from_numpy(network_classes(mask_cut, ignored))

@@ -22,5 +22,5 @@ def boundary_loss(comparison: Comparison) -> Tensor:
         H. Kervadec et al., Boundary loss for highly unbalanced segmentation, 2019 (arXiv:1812.07032).
     """
     target = comparison.foreground
-    distance = signed_distance(target.flatten(0, 1) > 0.5).view_as(target)
-    return (distance * (comparison.foreground_probability - target)).mean()
+    distance = comparison.once("distance", lambda: signed_distance(target.flatten(0, 1) > 0.5).view_as(target))
+    return comparison.mean((distance * (comparison.foreground_probability - target)).mean(1))

@@ -29,7 +29,7 @@ def cldice_loss(comparison: Comparison, iterations: int) -> Tensor:
     """
     predicted, mask = comparison.foreground_probability, comparison.foreground
     precision = _share(soft_skeleton(predicted, iterations), mask)
-    sensitivity = _share(soft_skeleton(mask, iterations), predicted)
+    sensitivity = _share(comparison.once("skeleton", lambda: soft_skeleton(mask, iterations)), predicted)
     return 1 - (2 * precision * sensitivity / (precision + sensitivity)).mean()
 
 

@@ -31,7 +31,7 @@ def settled(plan: Plan, data: TrainingData) -> Plan:
     """Resolve all but the learning rate, whose range test trains."""
     if plan.config.batch_size == "auto":
         samples = len(data.train) * plan.patches_per_scan
-        plan = plan.decided("batch_size", *choose_batch_size(plan, samples)).with_epochs()
+        plan = plan.decided("batch_size", *choose_batch_size(plan, samples)).with_epochs().with_compile()
     return plan if plan.estimate else plan.with_estimate()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from octa_backend.data.normalise import Normalisation
-from octa_backend.errors import UnknownNetwork
+from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
 from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
@@ -49,6 +49,15 @@ class TrainConfig(BaseModel):
         "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M), `segresnet` (6.3 M), "
         "`swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
     )
+
+    deep_supervision: bool = False
+    """Train coarser decoder levels too: `unet_transformer`, `unet`, `tiny_unet` and `dynunet`."""
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Have torch compile the network: `on`, `off`, or `auto`, where a long run on a GPU pays for the wait."""
+
+    ignore_index: Annotated[int, Field(ge=1, le=31)] | None = None
+    """Class of the dataset whose pixels count neither in losses nor in metrics, 1 to 31; null: all pixels count."""
 
     loss: Literal["auto", LossName] = Field(
         default="auto",
@@ -220,6 +229,15 @@ class TrainConfig(BaseModel):
     def _nesterov_has_momentum(self) -> Self:
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _network_has_the_form(self) -> Self:
+        try:
+            if self.model != "auto":  # whatever the plan chooses has it
+                registry.check_form(self.model, deep_supervision=self.deep_supervision)
+        except InvalidConfig as error:
+            raise ValueError(error.message) from error
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Losses that look at one pixel at a time: cross-entropy, plain or weighed, and focal loss.
 
-Shapes: B scans, K classes with background, *spatial pixels or voxels. Every loss is a float32 scalar.
+Shapes: B scans, K classes with background, *spatial pixels or voxels. Every loss is a float32 scalar. Means and sums
+are over the pixels that count.
 """
 
 from __future__ import annotations
@@ -22,15 +23,21 @@ def binary_cross_entropy(comparison: Comparison, pos_weight: float | None = None
         comparison: of binary masks.
         pos_weight: w, the weight of foreground pixels; None is 1.
     """
-    weight = None if pos_weight is None else comparison.logits.new_tensor(pos_weight)
-    return F.binary_cross_entropy_with_logits(comparison.logits, comparison.foreground, pos_weight=weight)
+    logits, target = comparison.logits, comparison.foreground
+    weight = None if pos_weight is None else logits.new_tensor(pos_weight)
+    if comparison.counted is None:
+        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+    each = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
+    return comparison.mean(each[:, 0])
 
 
 def cross_entropy(comparison: Comparison) -> Tensor:
     """Mean over pixels of -log p_y, with y the pixel's true class."""
     if comparison.binary:
         return binary_cross_entropy(comparison)
-    return F.cross_entropy(comparison.logits, comparison.mask)
+    if comparison.counted is None:
+        return F.cross_entropy(comparison.logits, comparison.mask)
+    return comparison.mean(comparison.cross_entropy)
 
 
 def weighted_cross_entropy(comparison: Comparison, class_weights: tuple[float, ...]) -> Tensor:
@@ -70,8 +77,9 @@ def weight_map_cross_entropy(
     Source:
         O. Ronneberger et al., U-Net, 2015 (arXiv:1505.04597), equations 1 and 2.
     """
-    weight = comparison.by_class(class_weights) + border_weight * border_map(comparison.mask, border_sigma)
-    return (weight * comparison.cross_entropy).mean()
+    border = comparison.once("border", lambda: border_map(comparison.mask, border_sigma))
+    weight = comparison.by_class(class_weights) + border_weight * border
+    return comparison.mean(weight * comparison.cross_entropy)
 
 
 def focal_loss(comparison: Comparison, alpha: float, gamma: float) -> Tensor:
@@ -89,4 +97,4 @@ def focal_loss(comparison: Comparison, alpha: float, gamma: float) -> Tensor:
     entropy = comparison.cross_entropy
     missing = (-(-entropy).expm1()).clamp_min(SMALLEST)  # 1 - p_y, exact where p_y is nearly 1
     weight = comparison.by_class((1 - alpha,) + (alpha,) * (comparison.classes - 1))
-    return (weight * missing.pow(gamma) * entropy).mean()
+    return comparison.mean(weight * missing.pow(gamma) * entropy)

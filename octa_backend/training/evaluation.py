@@ -15,7 +15,7 @@ from octa_backend.inference.probability import predicted_classes
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.losses import Loss, compute_loss
-from octa_backend.training.metrics import ScanScore, score_scan
+from octa_backend.training.metrics import ClassScores, ScanScore, mean_of_classes, score_classes
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format
 
@@ -24,11 +24,12 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One scan's result: its name, its loss and its overlap with the grader's mask."""
+    """One scan's result: its name, its loss, its overlap with the grader's mask, and that of each class."""
 
     name: str
     loss: float
     score: ScanScore
+    classes: ClassScores = ()
 
 
 @torch.inference_mode()
@@ -58,18 +59,20 @@ def evaluate(
         if should_stop():
             return None
         logits, mask = _logits(network, data, plan, index)
+        classes = score_classes(predicted_classes(logits)[0], mask[0], plan.classes)
         results.append(
             Evaluated(
                 name=data.store.manifest.scans[index].name,
                 loss=float(compute_loss(loss, logits, mask).total),
-                score=score_scan(predicted_classes(logits)[0], mask[0], plan.classes),
+                score=mean_of_classes(classes),
+                classes=classes,
             )
         )
     return results
 
 
 def _logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
-    image, mask = data.whole(index, plan.normalisation)
+    image, mask = data.whole(index, plan.normalisation, plan.config.ignore_index)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     with autocast(plan.device, plan.config.precision):
         logits = predict_logits(network, image.to(plan.device).contiguous(memory_format=layout))

@@ -29,7 +29,8 @@ class EpochFinished:
     """The numbers of one epoch. Losses are means over the epoch's training scans; Dice etc. means over scans.
 
     `train_loss` is exactly the weighted sum of `loss_components`; `peak_memory_mb` is the process's (or GPU's) so far.
-    An epoch that was not validated (`val_freq`) repeats the `val_` numbers of the last one that was.
+    An epoch that was not validated (`val_freq`) repeats the `val_` numbers of the last one that was. `per_class` is
+    None for binary masks, else what `metrics.mean_per_class` says of each foreground class.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class EpochFinished:
     gradient_norms: dict[str, float]
     gradient_verdict: str
     plateau: dict[str, Any] | None = None
+    per_class: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

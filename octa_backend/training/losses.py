@@ -6,13 +6,14 @@ logits_BC: either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from octa_backend.models.registry import supervision_weights
 from octa_backend.training.boundary_loss import boundary_loss
 from octa_backend.training.cldice_loss import cldice_loss
 from octa_backend.training.comparison import Comparison, compare
@@ -33,6 +34,9 @@ from octa_backend.training.region_losses import (
     tversky_loss,
 )
 
+Logits = Tensor | Sequence[Tensor]
+"""Of one level (B, C, *spatial), or of several of the same shape, finest first (deep supervision)."""
+
 Component = Callable[[Comparison], Tensor]
 Recipe = dict[str, tuple[float, Component]]
 """The components of a loss by name, each with its weight."""
@@ -52,24 +56,47 @@ class Loss(nn.Module):
 
     Args:
         recipe: what it is made of.
+
+    Attributes:
+        ignores: whether masks may hold `IGNORED`, whose pixels do not count.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.weights = {name: weight for name, (weight, _) in recipe.items()}
         self.functions = {name: function for name, (_, function) in recipe.items()}
+        self.ignores = False
 
-    def forward(self, logits_BC: Tensor, mask_B: Tensor) -> LossResult:
-        """Compare logits (B, C, *spatial) with class indices (B, *spatial), int64.
+    def forward(self, logits_BC: Logits, mask_B: Tensor) -> LossResult:
+        """Compare logits (B, C, *spatial), or several of deep supervision, with class indices (B, *spatial), int64.
+
+        Of several logits each component is the mean, weighted by `supervision_weights`.
 
         Raises:
             ValueError: the shapes do not fit (broadcasting would hide a bug).
         """
-        with torch.autocast(logits_BC.device.type, enabled=False):
-            comparison = compare(logits_BC, mask_B)
-            components = {name: function(comparison) for name, function in self.functions.items()}
+        finest, *others = _levels(logits_BC)
+        with torch.autocast(finest.device.type, enabled=False):
+            comparison = compare(finest, mask_B, ignores=self.ignores)
+            components = self._components(comparison)
+            if others:
+                levels = [components, *(self._components(comparison.beside(logits)) for logits in others)]
+                components = {name: _supervised([level[name] for level in levels]) for name in components}
             total = torch.stack([self.weights[name] * value for name, value in components.items()]).sum()
             return LossResult(total, components)
+
+    def _components(self, comparison: Comparison) -> dict[str, Tensor]:
+        return {name: function(comparison) for name, function in self.functions.items()}
+
+
+def _levels(logits_BC: Logits) -> Sequence[Tensor]:
+    return [logits_BC] if isinstance(logits_BC, Tensor) else logits_BC
+
+
+def _supervised(levels: Sequence[Tensor]) -> Tensor:
+    """One number for a component of several levels, finest first."""
+    weights = levels[0].new_tensor(supervision_weights(len(levels)))
+    return (weights * torch.stack(list(levels))).sum()
 
 
 class DiceBCELoss(Loss):
@@ -95,16 +122,17 @@ class DiceBCELoss(Loss):
         )
         self.pos_weight = pos_weight
 
-    def forward(self, logits_B1: Tensor, target_B1: Tensor) -> LossResult:
-        """Compare logits (B, 1, *spatial) with a mask of 0 and 1 of the same shape.
+    def forward(self, logits_B1: Logits, target_B1: Tensor) -> LossResult:
+        """Compare logits (B, 1, *spatial), or several, with a mask of 0 and 1 of the same shape.
 
         Raises:
             ValueError: the shapes differ, or there is more than one channel.
         """
-        if logits_B1.shape != target_B1.shape:
-            raise ValueError(f"logits are {tuple(logits_B1.shape)} but the mask is {tuple(target_B1.shape)}")
-        if logits_B1.shape[1] != 1:
-            raise ValueError(f"logits are {tuple(logits_B1.shape)}, but binary masks need one channel")
+        for level in _levels(logits_B1):
+            if level.shape != target_B1.shape:
+                raise ValueError(f"logits are {tuple(level.shape)} but the mask is {tuple(target_B1.shape)}")
+            if level.shape[1] != 1:
+                raise ValueError(f"logits are {tuple(level.shape)}, but binary masks need one channel")
         return super().forward(logits_B1, target_B1[:, 0])
 
 
@@ -179,6 +207,12 @@ RECIPES: Mapping[LossName, Callable[[TrainConfig], Recipe]] = {
 
 def make_loss(config: TrainConfig) -> Loss:
     """The loss that a resolved config names."""
+    loss = _plain_loss(config)
+    loss.ignores = config.ignore_index is not None
+    return loss
+
+
+def _plain_loss(config: TrainConfig) -> Loss:
     assert config.loss != "auto", "make_plan resolves it"
     if config.loss == "dice_bce":
         return DiceBCELoss(config.bce_weight, config.dice_weight, _pos_weight(config), config.dice_denominator)
@@ -187,7 +221,7 @@ def make_loss(config: TrainConfig) -> Loss:
     return Loss(RECIPES[config.loss](config))
 
 
-def compute_loss(loss: Loss, logits_BK: Tensor, mask_B: Tensor) -> LossResult:
-    """Compare logits (B, K, *spatial) with class indices (B, *spatial), whichever form the loss wants."""
+def compute_loss(loss: Loss, logits_BK: Logits, mask_B: Tensor) -> LossResult:
+    """Compare logits (B, K, *spatial), or several, with classes (B, *spatial), whichever form the loss wants."""
     result: LossResult = loss(logits_BK, mask_B.unsqueeze(1) if isinstance(loss, DiceBCELoss) else mask_B)
     return result

@@ -73,7 +73,7 @@ def range_test(
     Source:
         L. N. Smith, Cyclical Learning Rates for Training Neural Networks, 2015 (arXiv:1506.01186), section 3.3.
     """
-    stepper = Stepper(copy.deepcopy(network).train(), plan, lambda _tried, _next: None)
+    stepper = Stepper(copy.deepcopy(network).train(), plan, lambda _finding: None)
     rates = sweep(steps)
     losses: list[float] = []
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):

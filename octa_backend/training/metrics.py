@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor
+
+from octa_backend.training.ignored import IGNORED, dataset_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +66,56 @@ def specificity(counts: Counts) -> float | None:
     return 1 - (counts.found - counts.hit) / negatives if negatives else None
 
 
-def score_scan(predicted: Tensor, target: Tensor, classes: int) -> ScanScore:
-    """Compare one predicted mask with the grader's.
+ClassScores = tuple[ScanScore | None, ...]
+"""Of one scan's class 1, 2, …; None for a class that neither mask holds."""
 
-    A class that neither holds is left out; if that leaves none, the two agree: 1.0. See `overlap` for each class.
+
+def score_classes(predicted: Tensor, target: Tensor, classes: int) -> ClassScores:
+    """Compare one predicted mask with the grader's, class by class; see `overlap`.
 
     Args:
         predicted: class indices, (*spatial).
-        target: class indices, (*spatial).
+        target: class indices, (*spatial), `IGNORED` where a pixel does not count.
         classes: number of classes with background; 2 for binary masks.
-
-    Returns:
-        The mean over the foreground classes present.
 
     Raises:
         ValueError: the shapes differ (broadcasting would hide a bug).
     """
     if predicted.shape != target.shape:
         raise ValueError(f"the prediction is {tuple(predicted.shape)} but the mask is {tuple(target.shape)}")
-    present = []
+    scores: list[ScanScore | None] = []
+    counted = target != IGNORED
     for index in range(1, classes):
-        found, true = predicted == index, target == index
+        found, true = (predicted == index) & counted, target == index
         hit, found_size, true_size = (int(part.sum()) for part in (found & true, found, true))
-        if found_size + true_size > 0:
-            present.append(overlap(Counts(hit, found_size, true_size, target.numel())))
+        counts = Counts(hit, found_size, true_size, target.numel())
+        scores.append(overlap(counts) if found_size + true_size > 0 else None)
+    return tuple(scores)
+
+
+def mean_of_classes(scores: ClassScores) -> ScanScore:
+    """The mean over the foreground classes that a scan's masks hold; where they hold none, the two agree: 1.0."""
+    present = [score for score in scores if score is not None]
     return mean_score(present) if present else PERFECT
+
+
+def mean_per_class(scans: Sequence[ClassScores], ignore_index: int | None = None) -> list[dict[str, Any]]:
+    """What each foreground class scores over the scans in which a mask or a prediction holds it.
+
+    Args:
+        scans: class by class, as `score_classes` gives it.
+        ignore_index: class of the dataset that the network leaves out.
+
+    Returns:
+        For each `class` of the dataset: mean `dice` and `iou` (None where no scan has it), over how many `scans`.
+    """
+    summaries: list[dict[str, Any]] = []
+    for index, scores in enumerate(zip(*scans, strict=True), start=1):
+        present = [score for score in scores if score is not None]
+        mean = mean_score(present) if present else None
+        overlaps = {"dice": mean.dice if mean else None, "iou": mean.iou if mean else None}
+        summaries.append({"class": dataset_class(index, ignore_index), **overlaps, "scans": len(present)})
+    return summaries
 
 
 def mean_score(scores: Sequence[ScanScore]) -> ScanScore:

@@ -18,6 +18,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.estimate import Estimate, estimate
 from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
 from octa_backend.training.idle_options import name_idle_options
+from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, resolve_loss
 from octa_backend.training.precision import Hardware, is_half
 
@@ -46,7 +47,7 @@ class Plan(BaseModel):
         device: as torch names it.
         channels_last: memory layout of the network and its batches.
         channels: of the scans.
-        classes: with background; 2 is binary.
+        classes: of the network, with background; 2 is binary. Those of the dataset but for an ignored one.
         patch_shape: (H, W) or (D, H, W) of a training sample, multiples of 16.
         patches_per_scan: training samples cut from each scan per epoch.
         reasons: of every field that was left open, and of what follows from the data.
@@ -71,6 +72,11 @@ class Plan(BaseModel):
     def out_channels(self) -> int:
         """Channels of the logits: one for binary masks, else one per class."""
         return registry.out_channels(self.classes)
+
+    @property
+    def dataset_classes(self) -> int:
+        """Classes of the dataset, with background and an ignored one."""
+        return self.classes + (self.config.ignore_index is not None)
 
     @property
     def batch_size(self) -> int:
@@ -119,6 +125,14 @@ class Plan(BaseModel):
         scans = self.fingerprint.training_scans
         return self.decided("epochs", *plan_choices.choose_epochs(self.steps(scans), self.config.warmup_epochs))
 
+    def with_compile(self) -> Plan:
+        """Whether the network is compiled, where that is open and the number of epochs is known."""
+        if self.config.compile != "auto" or self.config.epochs == "auto":
+            return self
+        assert self.fingerprint is not None, "make_plan takes it"
+        patches = self.epochs * self.fingerprint.training_scans * self.patches_per_scan
+        return self.decided("compile", *plan_choices.choose_compile(self.device, patches))
+
     def with_config(self, config: TrainConfig) -> Plan:
         """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved."""
         still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} | {"loss"}
@@ -165,6 +179,7 @@ def make_plan(
         InvalidConfig: a value does not fit the dataset, or needs what is not at hand.
     """
     draft = _Draft(config)
+    manifest, count_pixels = leave_out(config.ignore_index, manifest, count_pixels)
     facts = Fingerprint.of(manifest, splits or assign_splits(manifest.scans, config.val_fraction, config.seed))
     draft.settle("model", lambda: plan_choices.choose_model(facts))
     draft.settle("optimizer", lambda: plan_choices.choose_optimizer(config))
@@ -178,7 +193,7 @@ def make_plan(
     draft.settle("precision", lambda: plan_choices.choose_precision(hardware))
     if not hardware.on_gpu:
         draft.settle("batch_size", plan_choices.choose_batch_size_on_cpu)
-    return _with_patches(draft, manifest, hardware, facts).with_epochs()
+    return _with_patches(draft, manifest, hardware, facts).with_epochs().with_compile()
 
 
 class _Draft:

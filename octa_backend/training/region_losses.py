@@ -15,6 +15,9 @@ from octa_backend.training.loss_options import Denominator
 SMOOTH = 1.0
 """Added above and below the line of an overlap, in pixels: an empty mask met by an empty prediction is 1."""
 
+SMALLEST = 1e-12
+"""Below the line of the generalized Dice, where no pixel of a scan counts."""
+
 NEARLY_RIGHT = 1e-6
 """A Tversky index is at most 1 minus this under a power below 1, whose gradient is infinite at 0."""
 
@@ -69,9 +72,11 @@ def generalized_dice_loss(comparison: Comparison) -> Tensor:
     probability, target = comparison.probability, comparison.one_hot
     size = _total(target)
     smallest = torch.where(size > 0, size, torch.inf).amin(1, keepdim=True)
+    smallest = torch.where(smallest.isinf(), 1.0, smallest)  # of a scan whose pixels are all ignored
     weight = (smallest / torch.where(size > 0, size, smallest)).square()  # relative to the largest: no underflow
     overlap = (weight * _total(probability * target)).sum(1)
-    return 1 - (2 * overlap / (weight * (_total(probability) + size)).sum(1)).mean()
+    both = (weight * (_total(probability) + size)).sum(1)
+    return 1 - torch.where(both > 0, 2 * overlap / both.clamp_min(SMALLEST), 1.0).mean()
 
 
 def tversky_index(comparison: Comparison, alpha: float, beta: float) -> Tensor:

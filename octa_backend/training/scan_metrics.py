@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from octa_backend.training.ignored import IGNORED
 from octa_backend.training.metrics import Counts, overlap, specificity
 from octa_backend.training.ranking import roc_auc
 from octa_backend.training.skeleton import cldice
@@ -108,8 +109,9 @@ def measure_scan(
     """Compare one predicted mask with the grader's.
 
     Args:
-        predicted: class indices, (*spatial).
-        target: class indices, (*spatial).
+        predicted: class indices, (*spatial); 0 where a pixel does not count.
+        target: class indices, (*spatial), `IGNORED` where a pixel does not count. Surfaces and centre lines end there
+            in both masks.
         probability: of each class with background, (K, *spatial).
         scale: how lengths are measured.
 
@@ -121,28 +123,33 @@ def measure_scan(
             f"the prediction is {predicted.shape} and the probabilities are {probability.shape[1:]} per class, but the "
             f"mask is {target.shape}"
         )
+    counted = target != IGNORED
     classes = [
-        measure_class(predicted == index, target == index, probability[index], scale)
+        measure_class(predicted == index, target == index, probability[index], scale, counted)
         if (predicted == index).any() or (target == index).any()
         else None
         for index in range(1, probability.shape[0])
     ]
     present = [found for found in classes if found is not None]
     nothing = np.zeros(target.shape, dtype=bool)
-    overall = mean_metrics(present) if present else measure_class(nothing, nothing, probability[0], scale)
+    overall = mean_metrics(present) if present else measure_class(nothing, nothing, probability[0], scale, counted)
     return ScanMetrics(overall, (overall,) if len(classes) == 1 else tuple(classes))
 
 
 def measure_class(
-    predicted: NDArray[np.bool_], target: NDArray[np.bool_], probability: NDArray[np.float32], scale: Scale
+    predicted: NDArray[np.bool_],
+    target: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    scale: Scale,
+    counted: NDArray[np.bool_],
 ) -> ClassMetrics:
-    """Every metric of one class, from its two masks and its probabilities, each (*spatial)."""
-    counts = Counts(int((predicted & target).sum()), int(predicted.sum()), int(target.sum()), target.size)
+    """Every metric of one class, from its two masks, its probabilities and where pixels count, each (*spatial)."""
+    counts = Counts(int((predicted & target).sum()), int(predicted.sum()), int(target.sum()), int(counted.sum()))
     distances = surface_distances(predicted, target, scale.spacing)
     return ClassMetrics(
         **asdict(overlap(counts)),
         specificity=specificity(counts),
-        auc=roc_auc(probability, target),
+        auc=roc_auc(probability[counted], target[counted]),
         hd95=hausdorff95(distances),
         assd=average_surface_distance(distances),
         surface_dice=surface_dice(distances, scale.tolerance),

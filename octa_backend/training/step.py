@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.errors import InvalidConfig, TrainingDiverged
-from octa_backend.training.losses import Loss, compute_loss, make_loss
+from octa_backend.training.compilation import CompilationFailed, compile_network, first_line
+from octa_backend.training.losses import Logits, Loss, compute_loss, make_loss
 from octa_backend.training.optim import make_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, gradient_scaler
@@ -21,8 +23,8 @@ from octa_backend.training.precision import autocast, gradient_scaler
 LEAST_SCALE = 1.0
 """A gradient that overflows fp16 although the loss is not scaled up any more has diverged."""
 
-Halved = Callable[[int, int], None]
-"""Told of the number of scans that did not fit into memory, and of the number tried next."""
+Notice = Callable[[Finding], None]
+"""Told of what a user should know; the finding has no epoch yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,25 @@ class Stepper:
         micro_batch: how many scans are computed at once; halved when the device's memory runs out.
     """
 
-    def __init__(self, network: nn.Module, plan: Plan, halved: Halved) -> None:
+    def __init__(self, network: nn.Module, plan: Plan, notice: Notice, *, compiled: bool = False) -> None:
+        """Prepare to train.
+
+        Args:
+            network: on the plan's device.
+            plan: what to compute.
+            notice: told where a step goes on otherwise than the plan says.
+            compiled: whether the first step compiles the network. Its parameters stay where they are, so optimizer,
+                running average and checkpoints see the network itself.
+        """
         self.network = network
+        self._forward: Callable[[Tensor], Logits] = compile_network(network) if compiled else network
+        self._compiled = compiled
         self.optimizer = make_optimizer(network, plan.config)
         self.loss: Loss = make_loss(plan.config)
         self.scaler = gradient_scaler(plan.device, plan.config.precision)
         self.micro_batch = plan.batch_size
         self._plan = plan
-        self._halved = halved
+        self._notice = notice
         self._groups: Mapping[str, list[nn.Parameter]] = network.gradient_groups()  # type: ignore[operator]
 
     def step(self, image_BC: Tensor, mask_B: Tensor, lr: float) -> Step:
@@ -91,7 +104,7 @@ class Stepper:
         for image, mask in parts:
             share = image.shape[0] / image_BC.shape[0]
             with autocast(self._plan.device, self._plan.config.precision):
-                logits = self.network(image)
+                logits = self._forward(image)
             result = compute_loss(self.loss, logits, mask)
             torch.autograd.backward(self.scaler.scale(result.total * share))
             for name, value in result.components.items():
@@ -114,11 +127,21 @@ class Stepper:
         while True:
             try:
                 return self.gradients(image_BC, mask_B)
+            except CompilationFailed as error:
+                if not self._compiled:
+                    raise
+                self._go_on_uncompiled(error)
+                continue
             except torch.OutOfMemoryError as error:
                 if self.micro_batch == 1:
                     raise InvalidConfig(_too_large(self._plan)) from error
             # Here, because until the handler is left the error's traceback holds the activations.
             self._halve(image_BC.shape[0])
+
+    def _go_on_uncompiled(self, error: Exception) -> None:
+        self._forward, self._compiled = self.network, False
+        evidence = {"device": self._plan.device, "cause": first_line(error)}
+        self._notice(Finding("not_compiled", Severity.WARNING, evidence))
 
     def _halve(self, scans: int) -> None:
         tried = min(self.micro_batch, scans)
@@ -126,7 +149,8 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         if self._plan.device.startswith("cuda"):
             torch.cuda.empty_cache()
-        self._halved(tried, self.micro_batch)
+        evidence = {"scans": tried, "halved": self.micro_batch, "device": self._plan.device}
+        self._notice(Finding("out_of_memory", Severity.WARNING, evidence))
 
     def _numbers(self, components: Mapping[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
         """Components and gradient norms as numbers. One transfer for all: each `.item()` would wait for the GPU."""

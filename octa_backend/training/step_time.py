@@ -26,7 +26,7 @@ def step_seconds(plan: Plan, data: TrainingData) -> float:
     if plan.config.lr == "auto":
         plan = plan.decided("lr", 1e-4, "to measure")
     assert isinstance(plan.config.lr, float), "it was decided"
-    stepper = Stepper(build_network(plan).train(), plan, lambda _tried, _next: None)
+    stepper = Stepper(build_network(plan).train(), plan, lambda _finding: None)
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
         first = _timed(stepper, plan, data, plan.config.lr)
         return first if first > LONG_SECONDS else _timed(stepper, plan, data, plan.config.lr)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import nn
 
-from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.training import gradient_verdict
 from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.models import registry
@@ -25,7 +25,7 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import generator_states, reproducible, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
-from octa_backend.training.metrics import ScanScore, mean_score
+from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
 from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
@@ -53,19 +53,22 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Validation:
-    """The latest validation: mean loss and mean overlap over its scans."""
+    """The latest validation: mean loss and mean overlap over its scans, of several classes each alone as well."""
 
     loss: float
     score: ScanScore
+    per_class: list[dict[str, Any]] | None
 
     @classmethod
-    def of(cls, scans: Sequence[Evaluated]) -> _Validation:
-        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]))
+    def of(cls, scans: Sequence[Evaluated], plan: Plan) -> _Validation:
+        classes = [scan.classes for scan in scans]
+        per_class = mean_per_class(classes, plan.config.ignore_index) if plan.classes > 2 else None
+        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]), per_class)
 
     @classmethod
     def told_in(cls, report: EpochFinished) -> _Validation:
         score = ScanScore(report.val_dice, report.val_iou, report.val_precision, report.val_recall)
-        return cls(report.val_loss, score)
+        return cls(report.val_loss, score, report.per_class)
 
 
 @dataclass(slots=True)
@@ -129,7 +132,9 @@ def build_network(plan: Plan) -> nn.Module:
     """The plan's network with fresh weights from the plan's seed, on the plan's device."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.config.seed)
-        network = registry.build(plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape))
+        network = registry.build(
+            plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape), plan.config.deep_supervision
+        )
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     return network.to(plan.device).to(memory_format=layout)
 
@@ -164,16 +169,15 @@ def _start(data: TrainingData, plan: Plan, checkpoints: Checkpoints, emit: Emit,
     network = build_network(plan)
     averaged = copy.deepcopy(network).eval()
 
-    def halved(tried: int, next_try: int) -> None:
-        evidence = {"scans": tried, "halved": next_try, "device": plan.device}
-        emit(FindingNoticed(Finding("out_of_memory", Severity.WARNING, evidence, epoch=run.epoch)))
+    def notice(finding: Finding) -> None:
+        emit(FindingNoticed(replace(finding, epoch=run.epoch)))
 
     run = _Run(
         plan=plan,
         data=data,
         network=network,
         average=WeightAverage(network, averaged, plan.config.ema_decay),
-        stepper=Stepper(network, plan, halved),
+        stepper=Stepper(network, plan, notice, compiled=plan.config.compile == "on"),
         schedule=Schedule(plan.config),
         limits=Limits(plan.config),
         generator=torch.Generator().manual_seed(plan.config.seed),
@@ -209,7 +213,7 @@ def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
         scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
         if scans is None:
             return Outcome(finished=False, best=run.best)
-        run.validation = _Validation.of(scans)
+        run.validation = _Validation.of(scans, run.plan)
         run.schedule.see(epoch, run.validation.score.dice)
     report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
@@ -278,4 +282,5 @@ def _report(
         peak_memory_mb=memory.peak_mib(run.plan.device),
         gradient_norms=norms,
         gradient_verdict=gradient_verdict(norms),
+        per_class=validation.per_class,
     )

@@ -5,7 +5,7 @@ import pytest
 from octa_backend.diagnosis.training import split_findings
 from octa_backend.service import attempt_service, finding_store
 from octa_backend.service.supervisor import Supervisor
-from octa_backend.storage.tables import Job, JobFinding, JobState
+from octa_backend.storage.tables import EpochReport, Job, JobFinding, JobState
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import dataset
 from tests.fakes import Api, add_epochs, wait_for, zip_bytes
@@ -146,6 +146,17 @@ def test_a_job_that_ended_early_and_well_is_wholly_done(api, file_id):
     end(api, job_id, JobState.SUCCEEDED)
     found = progress(api, job_id).json()
     assert (found["epoch"], found["epochs"], found["percent"]) == (4, 10, 100.0)
+
+
+def test_scores_of_each_class_are_shown_with_their_epoch(api, file_id, database):
+    job_id = api.start(file_id)
+    scores = [{"class": 1, "dice": 0.5, "iou": 0.25, "scans": 2}, {"class": 2, "dice": None, "iou": None, "scans": 0}]
+    with database.writing() as session:
+        add_epochs(session, session.get_one(Job, job_id), 2)
+        session.get_one(EpochReport, (job_id, 2)).per_class = scores
+    shown = api.get(f"/train/jobs/{job_id}/epochs").json()["items"]
+    assert [epoch["per_class"] for epoch in shown] == [None, scores]
+    assert api.get(f"/train/progress/{job_id}").json()["latest"]["per_class"] == scores
 
 
 def test_progress_sends_reports_since_an_epoch(api, file_id):

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from octa_backend.training import boundary_loss as boundary
+from octa_backend.training import cldice_loss as cldice
+from octa_backend.training import distribution_losses
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.ignored import IGNORED
 from octa_backend.training.loss_options import OPTIONS, USES
 from octa_backend.training.losses import RECIPES, DiceBCELoss, DiceCELoss, compute_loss, make_loss
 from octa_backend.training.trainer import fit
@@ -327,6 +331,84 @@ def test_components_of_the_combined_losses_are_weighed_as_configured():
 def test_logits_of_several_channels_are_refused_by_the_binary_loss():
     with pytest.raises(ValueError, match="binary masks need one channel"):
         DiceBCELoss()(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+
+
+# --- pixels that do not count ---------------------------------------------------------------------------------------
+
+
+def with_ignored(classes):
+    """Masks whose lower half is ignored, and the loss's config that says so."""
+    mask = some_masks(classes)
+    mask[:, 6:] = IGNORED
+    return mask, {"ignore_index": 1}
+
+
+@every_loss
+def test_ignored_pixels_change_neither_a_loss_nor_its_gradient(loss, classes):
+    mask, options = with_ignored(classes)
+    logits = some_logits(classes, 12, 16).requires_grad_()
+    result = compute_loss(a_loss(loss, classes, **options), logits, mask)
+    result.total.backward()
+    assert logits.grad[:, :, :6].abs().sum() > 0
+    assert logits.grad[:, :, 6:].abs().sum() == 0
+    other = torch.cat([logits[:, :, :6], 9 - logits[:, :, 6:]], dim=2)
+    changed = compute_loss(a_loss(loss, classes, **options), other, mask)
+    assert changed.components == result.components
+
+
+@pytest.mark.parametrize(
+    ("loss", "classes"), [case for case in CASES if case[0] not in ("cldice", "unet_weight_map", "boundary")]
+)
+def test_loss_with_ignored_pixels_is_that_of_the_others_unless_it_looks_at_neighbours(loss, classes):
+    mask, options = with_ignored(classes)
+    logits = some_logits(classes, 12, 16)
+    found = compute_loss(a_loss(loss, classes, **options), logits, mask).total.item()
+    alone = compute_loss(a_loss(loss, classes), logits[:, :, :6], mask[:, :6]).total.item()
+    assert found == pytest.approx(alone, rel=1e-5)
+
+
+@every_loss
+def test_loss_of_a_batch_that_is_ignored_altogether_is_finite_and_has_no_gradient(loss, classes):
+    logits = some_logits(classes, 12, 16).requires_grad_()
+    result = compute_loss(a_loss(loss, classes, ignore_index=1), logits, torch.full((2, 12, 16), IGNORED))
+    result.total.backward()
+    assert torch.isfinite(result.total)
+    assert logits.grad.abs().sum() == 0
+
+
+# --- deep supervision -----------------------------------------------------------------------------------------------
+
+
+@every_loss
+def test_levels_are_weighed_by_1_and_a_half_and_a_quarter(loss, classes):
+    made, mask = a_loss(loss, classes), some_masks(classes)
+    levels = [some_logits(classes, 12, 16) * factor for factor in (1, 2, 3)]
+    alone = [compute_loss(made, level, mask) for level in levels]
+    result = compute_loss(made, levels, mask)
+    for name, value in result.components.items():
+        first, second, third = (level.components[name].item() for level in alone)
+        assert value.item() == pytest.approx((4 * first + 2 * second + third) / 7, rel=1e-5)
+    assert result.total.item() == pytest.approx(
+        sum(made.weights[name] * value.item() for name, value in result.components.items()), rel=1e-5
+    )
+
+
+def test_one_level_in_a_list_is_that_level():
+    logits, mask = some_logits(2, 12, 16), some_masks(2)
+    made = a_loss("dice_bce", 2)
+    assert compute_loss(made, [logits], mask).total == compute_loss(made, logits, mask).total
+
+
+@pytest.mark.parametrize("loss", ["unet_weight_map", "boundary", "cldice"])
+def test_what_depends_on_the_mask_alone_is_made_once_for_all_levels(loss, monkeypatch):
+    made, mask = a_loss(loss, 2), some_masks(2)
+    seen = []
+    for module, name in ((distribution_losses, "border_map"), (boundary, "signed_distance"), (cldice, "soft_skeleton")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, make=original: seen.append(args[0]) or make(*args))
+    compute_loss(made, [some_logits(2, 12, 16)] * 3, mask)
+    of_the_mask = [x for x in seen if not x.requires_grad and x.unique().numel() <= 2]
+    assert len(of_the_mask) == 1
 
 
 # --- in a run -------------------------------------------------------------------------------------------------------

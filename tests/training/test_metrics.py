@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from octa_backend.training.metrics import ScanScore, mean_score, score_scan
+from octa_backend.training.metrics import ScanScore, mean_of_classes, mean_per_class, mean_score, score_classes
 
 EMPTY = [[0, 0], [0, 0]]
 PERFECT = ScanScore(dice=1.0, iou=1.0, precision=1.0, recall=1.0)
@@ -11,7 +11,7 @@ NOTHING = ScanScore(dice=0.0, iou=0.0, precision=0.0, recall=0.0)
 
 
 def score(predicted, target, classes=2):
-    return score_scan(torch.tensor(predicted), torch.tensor(target), classes)
+    return mean_of_classes(score_classes(torch.tensor(predicted), torch.tensor(target), classes))
 
 
 def test_overlap_by_hand():
@@ -67,7 +67,7 @@ def test_class_that_only_one_mask_holds_costs():
 def test_volumes_are_scored_like_images():
     mask = torch.zeros(2, 3, 4, dtype=torch.int64)
     mask[0] = 1
-    assert score_scan(mask, mask, 2) == PERFECT
+    assert mean_of_classes(score_classes(mask, mask, 2)) == PERFECT
 
 
 def test_masks_of_different_shape_are_refused_though_they_would_broadcast():
@@ -79,3 +79,13 @@ def test_mean_score_is_the_mean_of_each_metric():
     first = ScanScore(dice=0.5, iou=0.25, precision=1.0, recall=0.0)
     second = ScanScore(dice=1.0, iou=0.75, precision=0.5, recall=0.5)
     assert mean_score([first, second]) == ScanScore(dice=0.75, iou=0.5, precision=0.75, recall=0.25)
+
+
+def test_each_class_is_averaged_over_the_scans_that_have_it():
+    half = score_classes(torch.tensor([[1, 1, 0]]), torch.tensor([[1, 0, 0]]), 4)
+    missed = score_classes(torch.tensor([[0, 0]]), torch.tensor([[0, 2]]), 4)
+    assert mean_per_class([half, missed]) == [
+        {"class": 1, "dice": pytest.approx(2 / 3), "iou": 0.5, "scans": 1},
+        {"class": 2, "dice": 0.0, "iou": 0.0, "scans": 1},
+        {"class": 3, "dice": None, "iou": None, "scans": 0},
+    ]

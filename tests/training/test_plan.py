@@ -73,6 +73,7 @@ def test_what_is_not_auto_stays():
             "loss": "dice_bce",
             "optimizer": "adam",
             "scheduler": "onecycle",
+            "compile": "off",
         }
     )
 
@@ -102,7 +103,7 @@ def test_every_field_that_was_open_has_one_reason_with_its_value(hardware):
     opened = {"lr": 0.01, "augmentation": "auto", "batch_size": "auto"}
     config = TrainConfig(**opened)
     plan = make_plan(config, ORDINARY, hardware)
-    on_trial = {"batch_size", "epochs"} if hardware is GPU else set()
+    on_trial = {"batch_size", "epochs", "compile"} if hardware is GPU else set()
     idle = {"class_weights"}  # the loss does not look at them
     for field in {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} - on_trial - idle:
         assert reason_for(plan, field).value == getattr(plan.config, field)
@@ -286,3 +287,23 @@ def test_plan_survives_the_way_through_json():
     plan = make_plan(TrainConfig(), manifest((300, 200), classes=3), FAST)
     assert Plan.model_validate(plan.model_dump(mode="json")) == plan
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+# --- compiling ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hardware", "epochs", "expected", "why"),
+    [(SLOW, 10_000, "off", "on a CPU"), (GPU, 100, "off", "too few"), (GPU, 10_000, "on", "earn back")],
+)
+def test_network_is_compiled_only_where_a_long_run_on_a_gpu_pays_for_it(hardware, epochs, expected, why):
+    plan = make_plan(TrainConfig(epochs=epochs), manifest(*[(304, 304)] * 10), hardware)
+    assert plan.config.compile == expected
+    assert why in reason_for(plan, "compile").reason
+
+
+@pytest.mark.parametrize("wanted", ["on", "off"])
+def test_compiling_that_was_asked_for_or_not_wanted_needs_no_reason(wanted):
+    plan = make_plan(TrainConfig(compile=wanted), ONE_SIZE, SLOW)
+    assert plan.config.compile == wanted
+    assert "compile" not in {reason.field for reason in plan.reasons}

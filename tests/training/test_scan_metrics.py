@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from octa_backend.training.metrics import score_scan
+from octa_backend.training.metrics import mean_of_classes, score_classes
 from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, mean_metrics, measure_scan
 from tests.drawn import drawn
 
@@ -63,7 +63,7 @@ def test_overlap_is_that_of_the_trainings_validation():
     generator = np.random.default_rng(0)
     predicted, target = generator.integers(0, 4, (2, 9, 8))
     ours = measure(predicted, target, classes=5).overall
-    theirs = score_scan(torch.from_numpy(predicted), torch.from_numpy(target), 5)
+    theirs = mean_of_classes(score_classes(torch.from_numpy(predicted), torch.from_numpy(target), 5))
     for name in ("dice", "iou", "precision", "recall"):
         assert getattr(ours, name) == pytest.approx(getattr(theirs, name))
 

@@ -22,7 +22,11 @@ def a_plan(**options) -> Plan:
 def a_stepper(network, **options):
     """A stepper and the list of its halvings."""
     halvings = []
-    return Stepper(network, a_plan(**options), lambda tried, next_try: halvings.append((tried, next_try))), halvings
+
+    def notice(finding):
+        halvings.append((finding.evidence["scans"], finding.evidence["halved"]))
+
+    return Stepper(network, a_plan(**options), notice), halvings
 
 
 def a_batch(scans=4, sides=(8, 8)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from octa_backend.training.metrics import score_scan
+from octa_backend.training.metrics import mean_of_classes, score_classes
 from octa_backend.training.threshold import THRESHOLDS, ProbabilityHistogram, tune_threshold
 
 
@@ -62,7 +62,9 @@ def test_the_curve_is_that_of_the_masks_which_the_thresholds_make():
     dice = ProbabilityHistogram.of(probability, target).dice()
     for threshold, found in zip(THRESHOLDS, dice, strict=True):
         mask = torch.from_numpy(probability) >= threshold
-        assert found == pytest.approx(score_scan(mask.long(), torch.from_numpy(target).long(), 2).dice)
+        assert found == pytest.approx(
+            mean_of_classes(score_classes(mask.long(), torch.from_numpy(target).long(), 2)).dice
+        )
 
 
 def test_volumes_are_counted_like_pictures():

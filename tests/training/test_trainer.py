@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -89,6 +90,7 @@ def test_epoch_report_is_complete_and_plausible(unet_run):
         assert event.seconds > 0
         assert event.scans_per_second > 0
         assert event.peak_memory_mb > 10
+        assert event.per_class is None
 
 
 def test_outcome_names_the_best_epoch_and_the_checkpoint_holds_it(unet_run):
@@ -133,7 +135,11 @@ def test_colour_scans_with_several_classes_are_learnt_with_a_softmax(tmp_path):
         tmp_path / "job", training_data(write_store(tmp_path / "data", pairs, mask_values=(0, 1, 2))), epochs=1
     )
     assert outcome.finished
-    assert set(epochs(events)[0].loss_components) == {"ce", "dice"}
+    report = epochs(events)[0]
+    assert set(report.loss_components) == {"ce", "dice"}
+    assert [found["class"] for found in report.per_class] == [1, 2]
+    assert fmean(found["dice"] for found in report.per_class) == pytest.approx(report.val_dice)
+    assert fmean(found["iou"] for found in report.per_class) == pytest.approx(report.val_iou)
     assert steps(events)[0].loss_components["ce"] == pytest.approx(math.log(3), abs=0.7)
 
 
@@ -297,6 +303,7 @@ CHANGES = {
     "lr": (0.02, {}),
     "batch_size": (4, {}),
     "accumulation_steps": (2, {}),
+    "deep_supervision": (True, {"model": "tiny_unet", "epochs": 1}),
     "bce_weight": (0.9, {}),
     "dice_weight": (0.9, {}),
     "pos_weight": (5.0, {}),
@@ -339,6 +346,8 @@ CHANGES = {
 ELSEWHERE = {
     "model": "the network, above",
     "loss": "test_losses.py",
+    "compile": "test_compilation.py",
+    "ignore_index": "test_ignored.py",
     "val_fraction": "the splits, below",
     "patience": "test_control.py",
     "max_minutes": "test_control.py",

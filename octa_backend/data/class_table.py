@@ -1,0 +1,81 @@
+"""The table `classes.csv` of an upload: what each value of its masks is called, and in which colour it is drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from octa_backend.data.pairing import Fault
+
+CLASS_TABLE = "classes.csv"
+_COLUMNS = ("value", "name", "colour")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLabel:
+    """One class: its name, and its colour as "#rrggbb" or nothing."""
+
+    name: str
+    colour: str = ""
+
+
+Labels = Mapping[int, ClassLabel]
+"""By the value that a class has in the masks."""
+
+
+def read_class_table(data: bytes, file: str) -> tuple[dict[int, ClassLabel], list[Fault]]:
+    """Read a `classes.csv` with the columns value, name and colour; the last one may be missing or empty.
+
+    Args:
+        data: UTF-8, columns separated by commas.
+        file: its path, for messages.
+
+    Returns:
+        The labels by value, and faults; nothing of a table with faults is used.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        return {}, [Fault("classes_not_understood", file, f"not a table: {error}")]
+    labels: dict[int, ClassLabel] = {}
+    faults = []
+    for number, row in enumerate(rows, start=2):
+        value, name, colour = ((row.get(column) or "").strip() for column in _COLUMNS)
+        colour = colour.lower()
+        fits = value.isdecimal() and name and len(name) <= _LONGEST_NAME and (not colour or _COLOUR.fullmatch(colour))
+        if not fits or int(value) in labels:
+            faults.append(Fault("classes_not_understood", f"{file}, line {number}", f"{value!r}, {name!r}, {colour!r}"))
+        else:
+            labels[int(value)] = ClassLabel(name, colour)
+    if not rows:
+        faults.append(Fault("classes_not_understood", file, "no rows"))
+    return ({} if faults else labels), faults
+
+
+def class_table(labels: Labels) -> bytes:
+    """The table as `classes.csv`."""
+    text = io.StringIO(newline="")
+    rows = [(value, label.name, label.colour) for value, label in sorted(labels.items())]
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    return text.getvalue().encode()
+
+
+def labels_of_colours(colours: Mapping[str, int]) -> dict[int, ClassLabel]:
+    """Labels of masks whose colours became values: each class is called by its colour, since nothing else is known.
+
+    Args:
+        colours: "#rrggbb" -> value.
+    """
+    return {value: ClassLabel(colour.lower(), colour.lower()) for colour, value in colours.items()}
+
+
+def in_order(labels: Labels, mask_values: Sequence[int]) -> tuple[ClassLabel, ...]:
+    """The labels of class 0, 1, …; nothing where no class has one."""
+    if not labels.keys() & set(mask_values):
+        return ()
+    return tuple(labels.get(value, ClassLabel(f"class {index}")) for index, value in enumerate(mask_values))

@@ -1,0 +1,93 @@
+"""A class whose pixels do not count: the network has no output for it, no loss and no metric looks at them.
+
+Three numberings meet here. The dataset has classes 0 to K - 1, one of them ignored. The network has the other K - 1,
+numbered without a gap. In masks that are compared with the network's answer, `IGNORED` stands for what does not count.
+
+Shapes: *spatial: H x W pixels or D x H x W voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from octa_backend.data.store import Manifest
+from octa_backend.errors import InvalidConfig
+from octa_backend.training.loss_plan import CountPixels
+
+IGNORED = -1
+
+
+def network_classes(mask: NDArray[np.uint8], ignore_index: int | None) -> NDArray[np.int64]:
+    """Classes of the dataset (*spatial) as the network numbers them, `IGNORED` where they do not count."""
+    found = mask.astype(np.int64)
+    if ignore_index is not None:
+        found -= mask > ignore_index
+        found[mask == ignore_index] = IGNORED
+    return found
+
+
+def dataset_classes(mask: NDArray[np.uint8], ignore_index: int | None) -> NDArray[np.uint8]:
+    """Classes that a network answered with (*spatial), as the dataset numbers them."""
+    if ignore_index is None:
+        return mask
+    return mask + (mask >= ignore_index).view(np.uint8)
+
+
+def dataset_class(index: int, ignore_index: int | None) -> int:
+    """One class of a network, as the dataset numbers it."""
+    return index + (ignore_index is not None and index >= ignore_index)
+
+
+def without_ignored(mask: NDArray[np.uint8], ignore_index: int | None) -> NDArray[np.uint8]:
+    """A mask of the dataset (*spatial) in which what does not count is background."""
+    return mask if ignore_index is None else np.where(mask == ignore_index, np.uint8(0), mask)
+
+
+def leave_out(
+    ignore_index: int | None, manifest: Manifest, count_pixels: CountPixels | None
+) -> tuple[Manifest, CountPixels | None]:
+    """A dataset's manifest and pixel counts as the network sees them: without the ignored class.
+
+    Args:
+        ignore_index: class of the dataset, or None.
+        manifest: of the dataset.
+        count_pixels: counts the training scans' pixels per class; its answer gives the share of foreground.
+
+    Raises:
+        InvalidConfig: there is no such class, or fewer than two would be left, or the masks are not at hand.
+    """
+    if ignore_index is None:
+        return manifest, count_pixels
+    if manifest.classes == 2 or ignore_index >= manifest.classes:
+        raise InvalidConfig(_unfit(ignore_index, manifest))
+    if count_pixels is None:
+        raise InvalidConfig("ignore_index needs the masks, which are not at hand")
+
+    @cache
+    def counted() -> Sequence[int]:
+        return _without(count_pixels(), ignore_index)
+
+    pixels = counted()
+    seen = replace(
+        manifest,
+        classes=manifest.classes - 1,
+        mask_values=tuple(_without(manifest.mask_values, ignore_index)),
+        foreground_fraction=sum(pixels[1:]) / max(1, sum(pixels)),
+    )
+    return seen, counted
+
+
+def _without(values: Sequence[int], index: int) -> Sequence[int]:
+    return (*values[:index], *values[index + 1 :])
+
+
+def _unfit(ignore_index: int, manifest: Manifest) -> str:
+    classes = ", ".join(f"{index} (value {value} in the masks)" for index, value in enumerate(manifest.mask_values))
+    if manifest.classes == 2:
+        return f"ignore_index={ignore_index} would leave one class of {classes}; the masks need three or more"
+    return f"ignore_index={ignore_index} is no class of the masks, which have {classes}; choose one from 1 on"
