@@ -17,7 +17,6 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -28,16 +27,14 @@ from measuring import (
     Results,
     answer_order,
     by_machine,
-    device_of,
     end,
-    machine,
     number,
     opened_results,
     parser,
     spread,
     table,
 )
-from training_runs import Data, add_data, checked_config, describe_run, open_ordered, order_training, settings_of, train
+from training_runs import add_data, checked_config, describe_run, measure_trainings, open_ordered, settings_of, train
 
 TARGETS = (0.80, 0.85)
 """Validation Dice whose time is told."""
@@ -200,11 +197,7 @@ def main() -> None:
     options.add_argument("--curves", action="store_true", help="print every epoch, too")
     arguments = options.parse_args()
     results = opened_results(options, arguments)
-    failed: list[str] = []
-    if not arguments.table:
-        data, device = Data(arguments.data, arguments.hold_out), device_of(arguments.device)
-        wanted = jobs(arguments, data.job())
-        failed = results.measure_all(wanted, machine(device), partial(order_training, __file__, data, device))
+    failed = measure_trainings(__file__, arguments, results, jobs)
     show(results, arguments.curves)
     end(failed)
 

@@ -13,7 +13,6 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import get_args
@@ -25,16 +24,14 @@ from measuring import (
     Results,
     answer_order,
     by_machine,
-    device_of,
     end,
-    machine,
     number,
     opened_results,
     parser,
     spread,
     table,
 )
-from training_runs import Data, add_data, checked_config, history, open_ordered, order_training, settings_of, train
+from training_runs import add_data, checked_config, history, measure_trainings, open_ordered, settings_of, train
 
 SHOWN = {"dice": "Dice", "cldice": "clDice", "precision": "Precision", "recall": "Recall", "hd95": "HD95, px"}
 
@@ -148,11 +145,7 @@ def main() -> None:
     options.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the configuration")
     arguments = options.parse_args()
     results = opened_results(options, arguments)
-    failed: list[str] = []
-    if not arguments.table:
-        data, device = Data(arguments.data, arguments.hold_out), device_of(arguments.device)
-        wanted = jobs(arguments, data.job())
-        failed = results.measure_all(wanted, machine(device), partial(order_training, __file__, data, device))
+    failed = measure_trainings(__file__, arguments, results, jobs)
     show(results)
     end(failed)
 

@@ -143,6 +143,8 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         shutil.rmtree(folder)
+        if not any(folder.parent.iterdir()):
+            folder.parent.rmdir()
 
 
 def read_records(path: Path) -> list[Record]:

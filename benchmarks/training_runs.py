@@ -8,14 +8,15 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from measuring import Numbers, run_apart, say
+from measuring import Numbers, Results, device_of, machine, run_apart, say
 
 if TYPE_CHECKING:
     from octa_backend.service.local_training import LocalResult, LocalTraining
@@ -125,6 +126,27 @@ def settings_of(words: Sequence[str]) -> Numbers:
         if "=" not in word:
             raise SystemExit(f"--set takes NAME=VALUE, not {word!r}")
     return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def measure_trainings(
+    script: str,
+    arguments: argparse.Namespace,
+    results: Results,
+    jobs: Callable[[argparse.Namespace, Numbers], list[Numbers]],
+) -> list[str]:
+    """Measure what the command line asks for and is not known; nothing with `--table`. Returns what failed.
+
+    Args:
+        script: the benchmark.
+        arguments: of its command line.
+        results: what is known.
+        jobs: from the arguments and the dataset's job to all jobs.
+    """
+    if arguments.table:
+        return []
+    data, device = Data(arguments.data, arguments.hold_out), device_of(arguments.device)
+    wanted = jobs(arguments, data.job())
+    return results.measure_all(wanted, machine(device), partial(order_training, script, data, device))
 
 
 def order_training(script: str, data: Data, device: str, job: Numbers, folder: Path) -> Numbers:

@@ -60,7 +60,7 @@ def test_a_failure_is_named_and_keeps_its_folder_but_not_the_others_from_being_m
 
     assert Results(path).measure_all([{"size": 1}], HERE, goes_on) == []
     assert read_records(path)[-1].found == {"found": True}
-    assert not list(tmp_path.glob("*.unfinished/*"))
+    assert [left.name for left in tmp_path.iterdir()] == ["results.jsonl"]
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path) -> None:
