@@ -55,7 +55,8 @@ def measure(order: Numbers) -> Numbers:
     from plain_recipe import train_plainly
 
     run = training.run
-    return train_plainly(run.data.store, run.splits, order["job"]["config"], order["job"]["minutes"], order["device"])
+    config = {**order["job"]["config"], "model": run.plan.config.model}
+    return train_plainly(run.data.store, run.splits, config, order["job"]["minutes"], order["device"])
 
 
 def jobs(arguments: argparse.Namespace, about: Numbers) -> list[Numbers]:
@@ -86,7 +87,8 @@ def runs_table(records: Sequence[Record]) -> str:
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         config = {name: value for name, value in record.job["config"].items() if name != "seed"}
-        groups[json.dumps({**record.job, "config": config}, sort_keys=True)].append(record)
+        about = {**record.job, "config": config, "network": record.found["network"]}
+        groups[json.dumps(about, sort_keys=True)].append(record)
     headings = ["Data", "Way", "Network", "Parameters", "Options", "Epochs", "Seeds", "Precision", "Patch"]
     headings += ["Test Dice", "between scans", "Validation Dice", "Samples/s", "Prediction, ms", "Peak, MiB", "Minutes"]
     return table(headings, [_run_row(group) for group in groups.values()])
@@ -101,7 +103,7 @@ def _run_row(group: Sequence[Record]) -> list[str]:
     return [
         Path(job["data"]).stem,
         job["way"],
-        f"`{config['model']}`",
+        f"`{found[0]['network']}`",
         f"{found[0]['parameters'] / 1e6:.2f} M",
         options or MISSING,
         "–".join(map(str, dict.fromkeys((done[0], done[-1])))),
@@ -146,7 +148,7 @@ def _target_cells(ours: Sequence[Numbers], plain: Sequence[Numbers], target: flo
 
 def _naming(record: Record) -> list[str]:
     config = record.job["config"]
-    return [Path(record.job["data"]).stem, f"`{config['model']}`", str(config["epochs"]), str(config["seed"])]
+    return [Path(record.job["data"]).stem, f"`{record.found['network']}`", str(config["epochs"]), str(config["seed"])]
 
 
 def _plain_of(record: Record, records: Sequence[Record]) -> Record | None:
@@ -157,7 +159,8 @@ def _plain_of(record: Record, records: Sequence[Record]) -> Record | None:
 
 def _comparable(record: Record) -> Numbers:
     about = {name: value for name, value in record.job.items() if name not in ("way", "config", "minutes")}
-    return {**about, **{name: record.job["config"].get(name) for name in SHARED if name != "epochs"}}
+    shared = {name: record.job["config"].get(name) for name in ("seed", "val_fraction")}
+    return {**about, **shared, "network": record.found["network"]}
 
 
 def curves(records: Sequence[Record]) -> str:

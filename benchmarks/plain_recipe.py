@@ -70,6 +70,7 @@ def train_plainly(store: DatasetStore, splits: Splits, config: Numbers, minutes:
     tested = _scores(network, store, splits.test or splits.val, device)
     dices = [dice for dice, _ in tested]
     return {
+        "network": config["model"],
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "precision": "fp32",
         "patch": "whole scans",

@@ -222,6 +222,7 @@ def describe_run(training: LocalTraining, result: LocalResult, device: str) -> N
     epochs = history(training)
     network = registry.build(plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape))
     return {
+        "network": plan.config.model,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "precision": plan.config.precision,
         "patch": "×".join(map(str, plan.patch_shape)),

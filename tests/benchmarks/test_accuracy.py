@@ -19,10 +19,10 @@ def asked(**options):
 
 
 def test_each_seed_is_trained_and_the_plain_recipe_right_after_it() -> None:
-    wanted = asked(seeds=[1, 2], plain_seeds=[1])
+    wanted = asked(seeds=[1, 2], plain_seeds=[1], set=["model=unet"])
     assert [(job["way"], job["config"]["seed"]) for job in wanted] == [("ours", 1), ("plain", 1), ("ours", 2)]
     assert all(job["data"] == "rossa.zip" and job["config"]["epochs"] == 4 for job in wanted)
-    assert wanted[1]["config"]["model"] == "unet_transformer"
+    assert wanted[1]["config"]["model"] == "unet"
     assert wanted[1]["minutes"] == 60.0
 
 
