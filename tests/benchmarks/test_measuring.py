@@ -13,6 +13,7 @@ from measuring import (
     opened_results,
     parser,
     read_records,
+    revision,
     spread,
     table,
 )
@@ -32,7 +33,7 @@ def test_a_repeated_command_measures_nothing_again(tmp_path) -> None:
     again = Results(path)
     assert again.measure_all([{"size": 1}], HERE, forbidden) == []
     assert [known.found for known in again.records] == [{"twice": 2}]
-    assert again.records[0].revision
+    assert again.records[0].revision == revision()
 
 
 def test_another_job_and_another_machine_are_measured(tmp_path) -> None:
