@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
 EPOCHS ?= 6
+# Benchmarks that train: small drawn scans here; docs/training.md has the commands for real ones.
+SHORT := --data synthetic
 
 # Modules are compiled once; without this every start of the server would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -41,6 +43,8 @@ test: setup
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/accuracy.py $(SHORT) --hold-out 4 --seeds 42 --epochs 4 --set model=tiny_unet
+	$(BIN)/python benchmarks/losses.py $(SHORT) --epochs 2 --patch-size 64 --losses dice_bce cldice
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/diagnose.py
 	$(BIN)/python benchmarks/data_doctor.py

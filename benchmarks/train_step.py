@@ -2,140 +2,265 @@
 
 Both train the same network on the same synthetic scans, in turn, each in a process of its own, because the memory
 settings must be there before a process starts. Ours is the real engine (`fit`), with data loading, augmentation,
-gradient norms and the running average of the weights; the plain one is a bare loop on one batch.
+gradient norms and the running average of the weights; the plain one is a bare loop on one batch, so its share of time
+for data is none. On a GPU the clocks are read when its work is done.
 
-    python benchmarks/train_step.py [--size 256] [--batch-size 4] [--steps 6] [--rounds 2] [--model unet_transformer]
+    python benchmarks/train_step.py [--networks unet_transformer …] [--precisions auto fp32 bf16 fp16] [--size 256]
+        [--batch-size 4] [--steps 6] [--rounds 2] [--device auto] [--results FILE] [--table]
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
+
+from measuring import (
+    Numbers,
+    Record,
+    Results,
+    answer_order,
+    by_machine,
+    device_of,
+    end,
+    machine,
+    opened_results,
+    parser,
+    run_apart,
+    say,
+    synchronise,
+    table,
+)
+
+if TYPE_CHECKING:
+    from octa_backend.data.store import DatasetStore
 
 WARM_UP_STEPS = 2
+PLAIN, OURS = "plain", "ours"
 
 
-def plain(size: int, batch_size: int, steps: int, model: str) -> dict[str, object]:
+# --- measuring, in a process of its own -----------------------------------------------------------------------------
+
+
+def measure(order: Numbers) -> Numbers:
+    way = {PLAIN: plain, OURS: ours}[order["job"]["way"]]
+    return way(order["job"], order["device"])
+
+
+def plain(job: Numbers, device: str) -> Numbers:
     """The loop of a tutorial."""
     import torch
-    from torch.nn import functional as F
+    from plain_recipe import plain_loss
 
     from octa_backend.models import registry
+    from octa_backend.training import memory
 
-    network = registry.build(model, 1, 1)
+    size, batch_size = job["size"], job["batch_size"]
+    network = registry.build(job["network"], 1, 1).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-4)
-    image = torch.rand(batch_size, 1, size, size)
-    mask = (torch.rand(batch_size, 1, size, size) > 0.9).float()
+    image = torch.rand(batch_size, 1, size, size, device=device)
+    mask = (torch.rand(batch_size, 1, size, size, device=device) > 0.9).float()
     seconds = []
-    for _ in range(steps + WARM_UP_STEPS):
+    for _ in range(job["steps"] + WARM_UP_STEPS):
         start = time.perf_counter()
         optimizer.zero_grad()
-        logits = network(image)
-        probability = logits.sigmoid()
-        dice = 1 - (2 * (probability * mask).sum() + 1) / (probability.sum() + mask.sum() + 1)
-        loss = 0.5 * F.binary_cross_entropy_with_logits(logits, mask) + 0.5 * dice
-        loss.backward()
+        loss = plain_loss(network(image), mask, bce_weight=0.5, dice_weight=0.5)
+        torch.autograd.backward(loss)
         optimizer.step()
-        loss.item()
+        synchronise(device)
         seconds.append(time.perf_counter() - start)
-    return {"scans_per_second": batch_size / median(seconds[WARM_UP_STEPS:])}
+    rate = batch_size / median(seconds[WARM_UP_STEPS:])
+    return {"scans_per_second": rate, "peak_mib": memory.peak_mib(device)}
 
 
-def ours(size: int, batch_size: int, steps: int, model: str) -> dict[str, object]:
-    """The engine, told apart by the times of its own step events."""
-    import numpy as np
+class StepClock:
+    """Reads the time when a batch is there and when its step is done: what lies before a batch is data.
 
-    from octa_backend.data.store import DatasetStore, StoreWriter
-    from octa_backend.data.synthetic import make_scan
+    The engine asks `should_stop` when a batch is there, and emits an event when its step is done.
+    """
+
+    def __init__(self, device: str, steps: int, now: Callable[[], float] = time.perf_counter) -> None:
+        from octa_backend.training.events import StepFinished
+
+        self._step_finished = StepFinished
+        self._device, self._steps, self._now = device, steps, now
+        self.done = [now()]
+        self.there: list[float] = []
+
+    def should_stop(self) -> bool:
+        synchronise(self._device)
+        self.there.append(self._now())
+        return len(self.done) > self._steps
+
+    def emit(self, event: object) -> None:
+        if isinstance(event, self._step_finished):
+            synchronise(self._device)
+            self.done.append(self._now())
+
+    def seconds(self) -> list[float]:
+        """Of each step, its data included."""
+        return [after - before for before, after in itertools.pairwise(self.done)][WARM_UP_STEPS:]
+
+    def data_share(self) -> float:
+        """Share of the steps' time in which data were read and augmented."""
+        waited = [there - before for before, there in zip(self.done, self.there, strict=False)][WARM_UP_STEPS:]
+        spent = self.seconds()
+        return sum(waited[: len(spent)]) / sum(spent)
+
+
+def ours(job: Numbers, device: str) -> Numbers:
+    """The engine."""
+    from octa_backend.training import memory
     from octa_backend.training.batches import TrainingData
     from octa_backend.training.checkpoint import Checkpoints
     from octa_backend.training.config import TrainConfig
-    from octa_backend.training.events import Event, StepFinished
     from octa_backend.training.plan import make_plan
     from octa_backend.training.precision import pick_device, probe
     from octa_backend.training.trainer import fit
 
-    times = [time.perf_counter()]
-
-    def note(event: Event) -> None:
-        if isinstance(event, StepFinished):
-            times.append(time.perf_counter())
-
+    steps = job["steps"] + WARM_UP_STEPS
+    hardware = probe(pick_device(device))
     with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "data"
-        prepared.mkdir()
-        count = batch_size * (steps + WARM_UP_STEPS)
-        with StoreWriter(prepared) as writer:
-            for i in range(count):
-                scan = make_scan(size, np.random.default_rng([0, i % 8]))
-                writer.add(f"{i:04d}", None, None, scan.image[None], scan.mask.astype(np.uint16))
-            writer.finish((0, 1))
-        store = DatasetStore(prepared)
-        hardware = probe(pick_device("auto"))
-        config = TrainConfig(epochs=1, batch_size=batch_size, patch_size=size, model=model)
+        store = drawn_store(Path(folder) / "data", job["batch_size"] * steps, job["size"])
+        config = TrainConfig(
+            epochs=1,
+            batch_size=job["batch_size"],
+            patch_size=job["size"],
+            model=job["network"],
+            precision=job["precision"],
+        )
         plan = make_plan(config, store.manifest, hardware)
-        data = TrainingData(store, tuple(range(count)), (0,), ())
-        done = lambda: len(times) > steps + WARM_UP_STEPS  # noqa: E731
-        fit(data, plan, checkpoints=Checkpoints(Path(folder) / "checkpoints"), emit=note, should_stop=done)
-        del store, data
-    steps_seconds = [after - before for before, after in itertools.pairwise(times)]
-    rate = batch_size / median(steps_seconds[WARM_UP_STEPS:])
-    facts = {"precision": plan.config.precision, "channels_last": plan.channels_last}
-    return {"scans_per_second": rate, **facts, "device": plan.device, "bf16_speedup": hardware.bf16_speedup}
+        data = TrainingData(store, tuple(range(len(store))), (0,), ())
+        clock = StepClock(device, steps)
+        checkpoints = Checkpoints(Path(folder) / "checkpoints")
+        fit(data, plan, checkpoints=checkpoints, emit=clock.emit, should_stop=clock.should_stop)
+        del store, data  # their memory maps keep the folder on Windows
+    return {
+        "scans_per_second": job["batch_size"] / median(clock.seconds()),
+        "data_share": clock.data_share(),
+        "peak_mib": memory.peak_mib(device),
+        "precision": plan.config.precision,
+        "channels_last": plan.channels_last,
+        "bf16_speedup": hardware.bf16_speedup,
+    }
 
 
-def run_apart(way: str, arguments: argparse.Namespace) -> dict[str, object]:
+def drawn_store(folder: Path, count: int, size: int) -> DatasetStore:
+    """A prepared dataset of so many synthetic scans, eight of them different."""
+    import numpy as np
+
+    from octa_backend.data.store import DatasetStore, StoreWriter
+    from octa_backend.data.synthetic import make_scan
+
+    folder.mkdir()
+    with StoreWriter(folder) as writer:
+        drawn = [make_scan(size, np.random.default_rng([0, number])) for number in range(min(count, 8))]
+        for number in range(count):
+            scan = drawn[number % len(drawn)]
+            writer.add(f"{number:04d}", None, None, scan.image[None], scan.mask.astype(np.uint16))
+        writer.finish((0, 1))
+    return DatasetStore(folder)
+
+
+# --- the comparison -------------------------------------------------------------------------------------------------
+
+
+def jobs(arguments: argparse.Namespace) -> list[Numbers]:
+    """Round by round, a plain measurement of each network and then ours in each precision."""
+    from octa_backend.models.registry import NETWORKS
+
+    networks = NETWORKS if arguments.networks == ["all"] else arguments.networks
+    shape = {name: getattr(arguments, name) for name in ("size", "batch_size", "steps")}
+    ways = [{"way": PLAIN}, *({"way": OURS, "precision": precision} for precision in arguments.precisions)]
+    return [
+        {**way, "network": network, **shape, "round": turn}
+        for turn in range(1, arguments.rounds + 1)
+        for network in networks
+        for way in ways
+    ]
+
+
+def measure_apart(device: str, job: Numbers, _folder: Path) -> Numbers:
     """Measure one way in a process with the environment it would have."""
     from octa_backend.service.process import worker_environment
 
-    environment = worker_environment(os.environ) if way == "ours" else dict(os.environ)
-    numbers = [str(arguments.size), str(arguments.batch_size), str(arguments.steps), arguments.model]
-    answer = subprocess.run(
-        [sys.executable, __file__, "--measure", way, *numbers],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if answer.returncode:
-        raise SystemExit(answer.stderr)
-    found: dict[str, object] = json.loads(answer.stdout.splitlines()[-1])
+    environment = worker_environment(os.environ) if job["way"] == OURS else os.environ
+    found = run_apart(__file__, {"job": job, "device": device}, environment)
+    say(f"  {found['scans_per_second']:.3f} scans/s")
     return found
 
 
+def step_table(records: Sequence[Record]) -> str:
+    """A row for each network, precision and batch, medians over rounds, each beside its plain counterpart."""
+    headings = ["Network", "Batch", "Precision", "Plain, scans/s", "Ours, scans/s", "Ratio"]
+    headings += ["Data and augmentation", "Plain peak, MiB", "Our peak, MiB"]
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        if record.job["way"] == OURS:
+            groups.setdefault((*_shape(record), record.job["precision"]), []).append(record)
+    rows = [_row(group, [other for other in records if _is_plain_of(other, group[0])]) for group in groups.values()]
+    return table(headings, rows)
+
+
+def _shape(record: Record) -> tuple[str, ...]:
+    return tuple(str(record.job[name]) for name in ("network", "batch_size", "size", "steps"))
+
+
+def _is_plain_of(other: Record, ours: Record) -> bool:
+    return other.job["way"] == PLAIN and _shape(other) == _shape(ours)
+
+
+def _row(ours: Sequence[Record], plain: Sequence[Record]) -> list[str]:
+    job, found = ours[0].job, ours[0].found
+    asked = "" if job["precision"] == found["precision"] else f" ({job['precision']})"
+    our_rate, plain_rate = _middle(ours, "scans_per_second"), _middle(plain, "scans_per_second")
+    return [
+        f"`{job['network']}`",
+        f"{job['batch_size']} of {job['size']}×{job['size']}",
+        found["precision"] + asked,
+        f"{plain_rate:.3f}",
+        f"{our_rate:.3f}",
+        f"{our_rate / plain_rate:.2f}",
+        f"{_middle(ours, 'data_share'):.1%}",
+        f"{_middle(plain, 'peak_mib'):.0f}",
+        f"{_middle(ours, 'peak_mib'):.0f}",
+    ]
+
+
+def _middle(records: Sequence[Record], name: str) -> float:
+    return median(float(record.found[name]) for record in records)
+
+
+def show(results: Results) -> None:
+    for where, records in by_machine(results.records).items():
+        print(f"\n{where}\n\n{step_table(records)}")
+
+
 def main() -> None:
-    if "--measure" in sys.argv:
-        way, size, batch_size, steps, model = sys.argv[2:]
-        measure = {"plain": plain, "ours": ours}[way]
-        print(json.dumps(measure(int(size), int(batch_size), int(steps), model)))
+    if answer_order(measure):
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--model", default="unet_transformer")
-    arguments = parser.parse_args()
-    rates: dict[str, list[float]] = {"plain": [], "ours": []}
-    for turn in range(1, arguments.rounds + 1):
-        for way, found in rates.items():
-            result = run_apart(way, arguments)
-            found.append(float(str(result.pop("scans_per_second"))))
-            print(f"round {turn}  {way:5}  {found[-1]:7.3f} scans/s  {result or ''}", flush=True)
-    plain_rate, our_rate = median(rates["plain"]), median(rates["ours"])
-    name = (
-        f"{arguments.model}, batch {arguments.batch_size} of {arguments.size}x{arguments.size}, {os.cpu_count()} cores"
-    )
-    print(f"\n{name}\n| way | scans per second |\n|---|---|")
-    print(f"| plain: fp32, NCHW | {plain_rate:.3f} |\n| ours | {our_rate:.3f} |\n\nratio {our_rate / plain_rate:.2f}")
+    options = parser(__doc__)
+    options.add_argument("--networks", nargs="+", default=["unet_transformer"], help="all, or names")
+    options.add_argument("--precisions", nargs="+", default=["auto"], choices=["auto", "fp32", "bf16", "fp16"])
+    options.add_argument("--size", type=int, default=256)
+    options.add_argument("--batch-size", type=int, default=4)
+    options.add_argument("--steps", type=int, default=6)
+    options.add_argument("--rounds", type=int, default=2)
+    arguments = options.parse_args()
+    results = opened_results(options, arguments)
+    failed: list[str] = []
+    if not arguments.table:
+        device = device_of(arguments.device)
+        failed = results.measure_all(jobs(arguments), machine(device), partial(measure_apart, device))
+    show(results)
+    end(failed)
 
 
 if __name__ == "__main__":
