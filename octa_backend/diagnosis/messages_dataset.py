@@ -66,8 +66,8 @@ DATASET_MESSAGES: Mapping[str, Text] = {
         "验证集或测试集中没有的无法评估",
     ),
     "void_class": Text(
-        "the masks have class numbers and {value}, on {percent} % of the pixels in {count} masks; it is class {class}, and "
-        "if it marks what graders could not tell, it should not be learnt",
+        "the masks have class numbers and {value}, on {percent} % of the pixels in {count} masks; it is class {class}, "
+        "and if it marks what graders could not tell, it should not be learnt",
         "掩码中除类别编号外还有 {value}，出现在 {count} 个掩码中，占像素的 {percent} %；它是类别 {class}，"
         "如果它标记的是无法判断的区域，就不应参与学习",
     ),

@@ -15,9 +15,9 @@ from PIL import Image
 
 from octa_backend.data import file_findings, intake
 from octa_backend.data.class_table import ClassLabel
-from octa_backend.data.masks import classes_of, values_of
 from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.limits import check_room
+from octa_backend.data.masks import classes_of, values_of
 from octa_backend.data.splits import assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Severity
