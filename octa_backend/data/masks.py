@@ -15,6 +15,9 @@ MAX_CLASSES = 32
 HIGHEST_CLASS_VALUE = 32
 """Class numbers may have gaps; a mask with a higher value is one with two values, or no mask at all."""
 
+VOID_VALUE = 255
+"""Beside class numbers it marks pixels of which graders could not tell what they are."""
+
 _USUAL_FOREGROUND = {1, 255, 65535}
 
 
@@ -52,7 +55,8 @@ def classes_of(masks: Mapping[str, MaskValues]) -> tuple[tuple[int, ...], list[F
     """Decide over all masks of a dataset what their values mean.
 
     0 is background. Two values are foreground and background, whatever the other one is; masks with 0/1, 0/255 and
-    0/65535 may be mixed. Else the values are class numbers up to `HIGHEST_CLASS_VALUE`, with or without gaps.
+    0/65535 may be mixed. Else the values are class numbers up to `HIGHEST_CLASS_VALUE`, with or without gaps, and
+    perhaps `VOID_VALUE`, which is the last class then.
 
     Args:
         masks: file -> its values.
@@ -68,7 +72,7 @@ def classes_of(masks: Mapping[str, MaskValues]) -> tuple[tuple[int, ...], list[F
         return (), [Fault("masks_all_empty", file) for file in masks]
     if 0 not in values and all(mask.count <= MAX_CLASSES for mask in masks.values()):
         return (), [Fault("masks_all_foreground", file, listed(mask)) for file, mask in masks.items()]
-    return _two_classes(masks, values) or _numbered_classes(values), []
+    return _two_classes(masks, values) or _numbered_classes(values) or _numbered_with_void(masks, values), []
 
 
 def spoilers(masks: Mapping[str, MaskValues]) -> list[str]:
@@ -95,6 +99,18 @@ def _two_classes(masks: Mapping[str, MaskValues], values: Sequence[int]) -> tupl
 
 def _numbered_classes(values: Sequence[int]) -> tuple[int, ...]:
     fit = 0 in values and max(values) <= HIGHEST_CLASS_VALUE and len(values) <= MAX_CLASSES
+    return tuple(values) if fit else ()
+
+
+def has_void(values: Sequence[int]) -> bool:
+    """Whether values in rising order are class numbers, 1 among them, and `VOID_VALUE`."""
+    return values[-1] == VOID_VALUE and 1 in values and bool(_numbered_classes(values[:-1]))
+
+
+def _numbered_with_void(masks: Mapping[str, MaskValues], values: Sequence[int]) -> tuple[int, ...]:
+    """Half of the masks must have class numbers: a few dark pixels in masks of 0 and 255 are a fault, and no class."""
+    numbered = sum(any(0 < value < VOID_VALUE for value in mask.lowest) for mask in masks.values())
+    fit = has_void(values) and len(values) <= MAX_CLASSES and 2 * numbered >= len(masks)
     return tuple(values) if fit else ()
 
 

@@ -24,7 +24,7 @@ from octa_backend.data.greys import (
     variance,
 )
 from octa_backend.data.mask_values import Colours, commonest_colours, histogram_of, is_plain, values_and_counts
-from octa_backend.data.masks import MaskValues
+from octa_backend.data.masks import MaskValues, has_void
 from octa_backend.data.scans import MaskPixels
 
 THUMBNAIL_SIDE = 32
@@ -218,7 +218,7 @@ def measure_mask(mask: MaskPixels, image_CHW: NDArray[Any]) -> MaskStatistics:
     if mask.values is None:
         return _measure_coloured(mask)
     values, counts = values_and_counts(mask.values)
-    inside_HW = mask.values != 0 if is_plain(values) else mask.values > values.highest // 2
+    inside_HW = mask.values != 0 if is_plain(values) or has_void(values.lowest) else mask.values > values.highest // 2
     fraction = float(np.count_nonzero(inside_HW) / inside_HW.size)
     auc, aligned = None, Alignment(0.0, 0.0, (0, 0))
     if 0 < fraction < 1 and inside_HW.shape == image_CHW.shape[1:]:

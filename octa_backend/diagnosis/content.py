@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from octa_backend.data.masks import VOID_VALUE
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.diagnosis.exposure import examine_exposure
 from octa_backend.diagnosis.findings import MAX_SCANS, Finding, Remedy, Severity, finding_about_files
@@ -104,7 +105,23 @@ def _classes(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
     for scan in _plain(scans):
         for value in {mask_values[1] if binary else value for value, _ in scan.of_mask.counts if value != 0}:
             scans_of.setdefault(value, []).append(scan)
-    return [*_missing_in_split(scans, scans_of), *_rare(scans, scans_of)]
+    return [*_void(_plain(scans), mask_values), *_missing_in_split(scans, scans_of), *_rare(scans, scans_of)]
+
+
+def _void(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
+    if len(mask_values) < 3 or mask_values[-1] != VOID_VALUE:
+        return []
+    areas = {scan.name: dict(scan.of_mask.counts) for scan in scans}
+    there = [name for name, counts in areas.items() if VOID_VALUE in counts]
+    total = sum(sum(counts.values()) for counts in areas.values())
+    evidence = {
+        "value": VOID_VALUE,
+        "class": len(mask_values) - 1,
+        "percent": f"{100 * sum(areas[name][VOID_VALUE] for name in there) / total:.2f}",
+        "count": len(there),
+    }
+    remedy = Remedy("ignore_index", {"ignore_index": len(mask_values) - 1})
+    return [Finding("void_class", Severity.WARNING, evidence, tuple(there[:MAX_SCANS]), remedy=remedy)]
 
 
 def _missing_in_split(scans: Scans, scans_of: Mapping[int, Scans]) -> list[Finding]:

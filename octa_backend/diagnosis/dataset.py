@@ -71,7 +71,7 @@ CHECKS = (
     Check("content", ("foreground_scarce",), Text("there is enough foreground", "前景占比足够")),
     Check(
         "content",
-        ("class_missing_in_split", "class_rare"),
+        ("void_class", "class_missing_in_split", "class_rare"),
         Text("every class is there often enough", "每个类别都足够常见"),
     ),
     Check("content", ("mask_misaligned",), Text("masks lie on their images", "掩码与图像对齐")),

@@ -65,6 +65,12 @@ DATASET_MESSAGES: Mapping[str, Text] = {
         "有 {class_count} 个类别在某个划分中缺失，例如 {example}；训练集中没有的无法学习，"
         "验证集或测试集中没有的无法评估",
     ),
+    "void_class": Text(
+        "the masks have class numbers and {value}, on {percent} % of the pixels in {count} masks; it is class {class}, "
+        "and if it marks what graders could not tell, it should not be learnt",
+        "掩码中除类别编号外还有 {value}，出现在 {count} 个掩码中，占像素的 {percent} %；它是类别 {class}，"
+        "如果它标记的是无法判断的区域，就不应参与学习",
+    ),
     "class_rare": Text(
         "{class_count} classes are in fewer than {threshold} scans, for example {example}; add scans with them, or "
         "weigh the Dice loss more, which counts all classes alike",
@@ -154,6 +160,7 @@ REMEDY_TITLES: Mapping[str, Text] = {
     "drop_alpha": Text("save images without transparency", "去除图像的透明通道"),
     "regroup_splits": Text("put each patient into one split", "将每位患者归入同一个划分"),
     "pos_weight": Text("weigh foreground pixels {pos_weight} times", "将前景像素的权重设为 {pos_weight} 倍"),
+    "ignore_index": Text("leave out the pixels of class {ignore_index}", "不计入类别 {ignore_index} 的像素"),
     "model": Text("train the smaller network {model}", "训练较小的网络 {model}"),
     "loss": Text(
         "weigh Dice {dice_weight} and cross-entropy {bce_weight}",

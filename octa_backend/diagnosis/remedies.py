@@ -31,7 +31,7 @@ DATASET_REMEDIES = (
 )
 """Remedies that make a new dataset, in the order in which they are applied."""
 
-CONFIG_REMEDIES = ("pos_weight", "model", "loss")
+CONFIG_REMEDIES = ("pos_weight", "model", "loss", "ignore_index")
 """Remedies that change a `TrainConfig`."""
 
 SAFE = (*(code for code in DATASET_REMEDIES if code != "regroup_splits"), *CONFIG_REMEDIES)

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from octa_backend.data import file_findings, intake
+from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.limits import check_room
+from octa_backend.data.masks import classes_of, values_of
 from octa_backend.data.splits import assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Severity
@@ -208,6 +210,55 @@ def test_class_numbers_with_or_without_gaps_are_classes(tmp_path, stored, values
 
 def test_classes_are_decided_over_all_masks_together(tmp_path):
     assert take_in(tmp_path, with_masks(encoded(square(1)), encoded(square(2)))).manifest.classes == 3
+
+
+def numbered(*values):
+    """A mask of rows of these values on background."""
+    picture = np.zeros((SIZE * 2, SIZE), np.uint8)
+    for row, value in enumerate(values):
+        picture[4 * row : 4 * row + 4] = value
+    return encoded(picture)
+
+
+def test_255_beside_class_numbers_is_the_last_class_and_a_remedy_ignores_it(tmp_path):
+    pictures = {f"images/{n}.png": encoded(np.full((SIZE * 2, SIZE), 90 + n, np.uint8)) for n in (1, 2)}
+    masks = {"masks/1.png": numbered(1, 2, 255), "masks/2.png": numbered(2, 1)}
+    prepared = take_in(tmp_path, pictures | masks)
+    assert prepared.manifest.mask_values == (0, 1, 2, 255)
+    (found,) = [finding for finding in prepared.findings if finding.code == "void_class"]
+    assert (found.evidence["class"], found.scans, found.remedy.changes) == (3, ("1",), {"ignore_index": 3})
+
+
+@pytest.mark.parametrize(
+    ("masks", "values"),
+    [
+        ([(1, 255), (1, 255)], (0, 1, 255)),
+        ([(255,), (255,), (1, 255)], ()),  # one mask of three: a fault, and no class
+        ([(2, 255), (2, 255)], ()),  # numbers begin with 1
+        ([(1, 33, 255)] * 2, ()),
+    ],
+)
+def test_255_is_a_class_only_where_most_masks_number_classes_from_1_on(masks, values):
+    found = {f"{n}.png": values_of(np.array([[0, *mask]], np.uint8)) for n, mask in enumerate(masks)}
+    assert classes_of(found) == (values, [])
+
+
+def test_names_and_colours_of_classes_stand_in_the_manifest(tmp_path):
+    table = b"value,name,colour\n0,background,\n2,vein,#0A84FF\n9,unused,\n"
+    pictures = {f"images/{n}.png": encoded(np.full((SIZE * 2, SIZE), 90 + n, np.uint8)) for n in (1, 2)}
+    masks = {f"masks/{n}.png": numbered(1, 2) for n in (1, 2)}
+    prepared = take_in(tmp_path, pictures | masks | {"classes.csv": table})
+    labels = (ClassLabel("background"), ClassLabel("class 1"), ClassLabel("vein", "#0a84ff"))
+    assert prepared.manifest.labels == labels
+    assert DatasetStore(tmp_path / "out").manifest.labels == labels
+    assert not {"files_ignored", "classes_not_understood"} & set(codes(prepared))
+
+
+def test_names_of_classes_that_cannot_be_read_are_told_and_left_out(tmp_path):
+    prepared = take_in(tmp_path, dataset() | {"classes.csv": b"value,name\n1,vessel\none,two\n"})
+    assert prepared.manifest.labels == ()
+    (found,) = [finding for finding in prepared.findings if finding.code == "classes_not_understood"]
+    assert "line 3" in found.evidence["example"]
 
 
 def test_some_empty_masks_are_a_warning(tmp_path):

@@ -66,7 +66,7 @@ class Story:
 def play(folder, archive: bytes, **options) -> Story:
     path = folder / "scans.zip"
     path.write_bytes(archive)
-    usual = {"model": "small_unet", "epochs": 6, "lr": 0.02, "augmentation": "light", "ema_decay": 0.5}
+    usual = {"model": "small_unet", "epochs": 16, "lr": 0.03, "augmentation": "light", "ema_decay": 0.5}
     config = TrainConfig(**{**usual, **options})
     settings = Settings(data_dir=folder / "data", device="cpu")
     training = open_training(path, folder / "out", config, settings, StartOptions(repair="auto"))
@@ -125,7 +125,7 @@ def test_prediction_has_class_indices_and_each_class_its_colour(story):
 
 
 def test_ignored_class_is_neither_learnt_nor_answered_and_the_others_keep_their_numbers(tmp_path):
-    story = play(tmp_path, coloured_zip(), ignore_index=2, epochs=4)
+    story = play(tmp_path, coloured_zip(), ignore_index=2, epochs=12)
     assert [found["class"] for found in story.epochs[-1].per_class] == [1, 3]
     predictor, found = predicted(story)
     assert predictor.classes == 4
