@@ -52,9 +52,9 @@ class TrainConfig(BaseModel):
 
     loss: Literal["auto", LossName] = Field(
         default="auto",
-        description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
-        "`weighted_ce`, `unet_weight_map`, `dice`, `generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, "
-        "`focal_tversky`, `cldice`, `boundary`.",
+        description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for "
+        "several classes the plan takes `dice_ce` or `ce`), `weighted_ce`, `unet_weight_map`, `dice`, "
+        "`generalized_dice`, `iou`, `focal`, `focal_dice`, `tversky`, `focal_tversky`, `cldice`, `boundary`.",
     )
 
     bce_weight: float = Field(default=0.5, ge=0, le=100)

@@ -31,7 +31,7 @@ def octa(tmp_path, monkeypatch):
 def test_plan_is_shown_as_tables_and_nothing_is_left_behind(octa, tmp_path):
     result = octa("--model", "tiny_unet", "--epochs", "7")
     assert result.exit_code == 0, (result.output, result.exception)
-    for phrase in ("4 (3 train, 1 validate, 0 test)", "32×32", "tiny_unet", "as you set it", "0.07 M", "MiB"):
+    for phrase in ("4 (2 train, 2 validate, 0 test)", "32×32", "tiny_unet", "as you set it", "0.07 M", "MiB"):
         assert phrase in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["scans.zip"]
 
@@ -39,7 +39,7 @@ def test_plan_is_shown_as_tables_and_nothing_is_left_behind(octa, tmp_path):
 def test_plan_as_json_holds_fingerprint_fields_estimate_and_plan(octa):
     found = json.loads(octa("--model", "tiny_unet", "--json").output)
     assert set(found) == {"fingerprint", "fields", "estimate", "plan", "findings"}
-    assert found["fingerprint"]["training_scans"] == 3
+    assert found["fingerprint"]["training_scans"] == 2
     assert {"field", "value", "why"} == set(found["fields"][0])
     assert set(found["estimate"]) == {"parameters", "memory_mib", "steps_per_epoch", "seconds_per_epoch"}
     assert found["plan"]["config"]["epochs"] == 200
