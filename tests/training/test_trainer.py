@@ -320,7 +320,7 @@ CHANGES = {
     "cldice_alpha": (0.1, {"loss": "cldice"}),
     "cldice_iterations": (1, {"loss": "cldice"}),
     "boundary_weight": (0.9, {"loss": "boundary"}),
-    "optimizer": ("adamw", {}),
+    "optimizer": ("adamw", {"optimizer": "adam"}),
     "momentum": (0.5, SGD),
     "nesterov": (True, SGD),
     "weight_decay": (0.9, {}),
