@@ -37,11 +37,15 @@ class StartChecks:
     """What was tried in the seconds before the first step. None: not tried (switched off, or not defined).
 
     Attributes:
-        initial_loss, expected_initial_loss: of untrained weights, and what theory says for logits near 0.
-        overfit_dice: best Dice that a copy of the network reached on one batch, seen again and again.
+        initial_loss, expected_initial_loss: of untrained weights, and what theory says for logits that are 0, both on
+            the same batch of small patches. The second is None for losses that have no such value.
+        overfit_dice: best Dice that a copy of the network reached on that batch, seen again and again; None where the
+            time was over before it could be told.
         overfit_steps: after how many steps it stopped.
-        loss, zeroed_input_loss: of that trained copy on its batch, and on the same batch with all intensities 0.
-        lr_found, lr_diverges: learning rates of a range test: the suggested one, and the least at which it diverges.
+        loss, zeroed_input_loss: of that trained copy on its batch, and on the same batch with all intensities 0; None
+            where it is not finite.
+        lr_found, lr_diverges: learning rates of a range test: the suggested one, and the least above it from which the
+            loss is worse than untrained; None where the loss never fell, or stayed below.
     """
 
     initial_loss: float | None = None
@@ -61,18 +65,23 @@ class EpochSignals:
     Attributes:
         gradient_norms: mean L2 norm per gradient group, before clipping.
         weight_norms: L2 norm of the group's weights at the epoch's end.
-        update_ratios: mean over steps of |change of the weights| / |weights| per group.
-        layer_ratios: the same per layer (module path), at the last step at which layers were looked at.
-        layer_norms: gradient norm per layer at that step.
-        dead_fraction: per activation layer (module path), the share of channels that gave 0 everywhere in a batch.
+        update_ratios: |change of the weights| / |weights after it| per group, mean over the steps measured (the first
+            and every fifth); 0 for weights that are 0 and stay so.
+        layer_ratios: the same per layer (module path), at the last step at which layers were looked at (the first of
+            the epoch, and every fiftieth after it).
+        layer_norms: gradient norm per layer at that step, before clipping; 0 for a layer without gradients.
+        dead_fraction: per activation layer (module path), the share of channels that gave 0 everywhere in the batch of
+            that step. Layers behind a global pooling are left out; empty for a compiled network.
         predicted_foreground, true_foreground: mean share of training pixels that are predicted as, and are, foreground.
         component_cosine: cosine between the gradients of the two loss components at the output, mean over the steps
-            looked at; None where the loss has one component.
-        component_gradients: component -> mean L2 norm of its weighted gradient at the output.
+            looked at; None where the loss has one component, or one of the two gradients is 0.
+        component_gradients: component -> mean L2 norm of its weighted gradient at the output, over those steps.
         loss_spread: standard deviation over the epoch's steps of the loss of a batch.
         noise_scale: gradient noise scale in scans (S. McCandlish et al., An empirical model of large-batch training,
-            2018), or None where it cannot be estimated.
+            2018), estimated from successive steps; None with fewer than five pairs of them, or where their gradients
+            have nothing in common.
         data_seconds, step_seconds: time in which the step waited for data, and in all, summed over the epoch.
+        stalls: batches that took over five times the median to come, and longer than a whole step usually takes.
         clipped_share: share of steps whose gradient was clipped.
         overflows: steps computed again because fp16 overflowed.
     """
@@ -91,6 +100,7 @@ class EpochSignals:
     noise_scale: float | None = None
     data_seconds: float = 0.0
     step_seconds: float = 0.0
+    stalls: int = 0
     clipped_share: float = 0.0
     overflows: int = 0
 

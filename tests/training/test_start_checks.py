@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from octa_backend.training import start_checks as checking
+from octa_backend.training.batches import training_batches
+from octa_backend.training.lr_finder import RangeTest
+from octa_backend.training.start_checks import divergence, start_checks
+from octa_backend.training.trainer import build_network
+from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks():
+    with tiny_networks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+
+
+@pytest.fixture(autouse=True)
+def _short_sweep(monkeypatch):
+    """Most tests are about the batch: a range test costs many steps."""
+    monkeypatch.setattr(checking, "FEWEST_SWEPT", math.inf)
+
+
+def never():
+    return False
+
+
+def plan_for(data, **options):
+    return a_plan(data, **{"model": "small_unet", "lr": 0.02, "batch_size": 2, **options})
+
+
+class ZeroHead(SmallUNet):
+    """Its head is switched off."""
+
+    def forward(self, x):
+        return 0 * super().forward(x)
+
+
+class Blind(Normless):
+    """Learns a map of logits by heart, whatever the scan shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Parameter(torch.zeros(2, 1, 32, 32))
+
+    def forward(self, x):
+        return self.map + 0 * super().forward(x)
+
+
+# --- one batch ------------------------------------------------------------------------------------------------------
+
+
+def test_network_that_can_learn_knows_one_batch_by_heart_and_needs_its_intensities(data):
+    plan = plan_for(data)
+    found = start_checks(build_network(plan), data, plan, never)
+    assert found.overfit_dice >= 0.8
+    assert 0 < found.overfit_steps < 100
+    assert found.loss < found.initial_loss
+    assert found.zeroed_input_loss > 1.2 * found.loss
+    assert found.initial_loss == pytest.approx(found.expected_initial_loss, rel=0.5)
+    assert (found.lr_found, found.lr_diverges) == (None, None)
+
+
+def test_rate_that_is_far_too_high_overfits_nothing(data):
+    plan = plan_for(data)
+    plan = plan.model_copy(update={"config": plan.config.model_copy(update={"lr": 1e3})})
+    found = start_checks(build_network(plan), data, plan, never)
+    assert found.overfit_dice < 0.8
+    assert found.overfit_steps == 100
+
+
+def test_head_that_is_switched_off_overfits_nothing_and_begins_at_the_expected_loss(data):
+    plan = plan_for(data)
+    found = start_checks(ZeroHead(1, 1), data, plan, never)
+    assert found.overfit_dice < 0.8
+    assert found.initial_loss == pytest.approx(found.expected_initial_loss)
+    assert found.loss == found.zeroed_input_loss == pytest.approx(found.initial_loss)
+
+
+def test_network_that_ignores_its_input_does_no_worse_without_it(data):
+    plan = plan_for(data, lr=0.1)
+    found = start_checks(Blind(), data, plan, never)
+    assert found.overfit_dice >= 0.8
+    assert found.zeroed_input_loss == pytest.approx(found.loss)
+
+
+def test_loss_that_is_not_finite_ends_the_trial(data):
+    plan = plan_for(data, model="overflowing")
+    found = start_checks(build_network(plan), data, plan, never)
+    assert (found.initial_loss, found.loss, found.zeroed_input_loss) == (None, None, None)
+    assert (found.overfit_dice, found.overfit_steps) == (0, 0)
+
+
+def test_batch_holds_foreground_where_there_is_any(tmp_path):
+    pairs = synthetic_pairs(3)
+    pairs[1] = pairs[1][0], np.zeros_like(pairs[1][1])
+    sparse = training_data(write_store(tmp_path / "sparse", [pairs[1], pairs[0], pairs[2]]))
+    plan = plan_for(sparse, batch_size=1)
+    assert start_checks(build_network(plan), sparse, plan, never).overfit_dice is not None
+    empty = training_data(write_store(tmp_path / "empty", [pairs[1], pairs[1], pairs[2]]))
+    assert start_checks(build_network(plan), empty, plan, never) == checking.StartChecks()
+
+
+# --- the first loss -------------------------------------------------------------------------------------------------
+
+
+def expected(data, **options):
+    """The expected first loss, and the foreground's share and number of pixels per scan of the batch."""
+    plan = plan_for(data, **options)
+    found = start_checks(ZeroHead(1, 1), data, plan, itertools.chain([False], itertools.repeat(True)).__next__)
+    plain = plan_for(data, augmentation="none", foreground_oversampling=1.0)
+    _, mask = next(training_batches(data, plain, torch.Generator().manual_seed(42)))
+    return found.expected_initial_loss, mask.float().mean().item(), mask.flatten(1).sum(1).tolist()
+
+
+def test_expected_cross_entropy_is_ln_2_weighted(data):
+    assert expected(data, loss="bce")[0] == pytest.approx(math.log(2))
+    loss, share, _ = expected(data, loss="bce", pos_weight=3)
+    assert loss == pytest.approx(math.log(2) * (1 + 2 * share))
+
+
+def test_expected_dice_loss_follows_from_the_share_of_foreground(data):
+    loss, _, pixels = expected(data, loss="dice")
+    assert loss == pytest.approx(sum(1 - (n + 1) / (512 + n + 1) for n in pixels) / 2)
+
+
+def test_expected_loss_is_the_weighted_sum(data):
+    loss = expected(data, bce_weight=0.3, dice_weight=0.7)[0]
+    assert loss == pytest.approx(0.3 * math.log(2) + 0.7 * expected(data, loss="dice")[0])
+
+
+def test_expected_cross_entropy_of_three_classes_is_ln_3(tmp_path):
+    pairs = [(image, mask + (np.arange(32) > 16) * mask) for image, mask in synthetic_pairs(3)]
+    several = training_data(write_store(tmp_path, [(i, m.astype(np.uint8)) for i, m in pairs], (0, 1, 2)))
+    plan = plan_for(several, loss="ce")
+    found = start_checks(ZeroHead(1, 3), several, plan, itertools.chain([False], itertools.repeat(True)).__next__)
+    assert found.expected_initial_loss == found.initial_loss == pytest.approx(math.log(3))
+
+
+def test_loss_without_a_value_for_undecided_networks_expects_none(data):
+    assert expected(data, loss="cldice")[0] is None
+
+
+# --- rates ----------------------------------------------------------------------------------------------------------
+
+
+def test_rates_are_those_of_a_range_test(data, monkeypatch):
+    monkeypatch.setattr(checking, "FEWEST_SWEPT", 50)
+    plan = plan_for(data, model="normless", optimizer="sgd", augmentation="none", lr=0.1)
+    found = start_checks(build_network(plan), data, plan, never)
+    assert 1e-6 < found.lr_found < 1
+
+
+def test_divergence_is_the_least_rate_from_which_the_loss_is_worse_than_untrained():
+    rates = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
+    assert divergence(RangeTest(rates, (), (0.9, 0.5, 0.6, 0.95, 1.2), 1e-4)) == 0.1
+    assert divergence(RangeTest(rates, (), (0.9, 0.5, 0.6, 0.7, 0.8), 1e-4)) is None
+    assert divergence(RangeTest(rates[:4], (), (0.9, 0.5, 0.6, 0.7), 1e-4)) == 0.1  # it ended early
+    assert divergence(RangeTest(rates, (), (0.9, 0.9, 0.9, 0.95, 1.2), None)) is None
+
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_time_does_not_suffice_for_stays_open(data):
+    plan = plan_for(data)
+    network = build_network(plan)
+    assert start_checks(network, data, plan, never, seconds_limit=0) == checking.StartChecks()
+    answers = itertools.chain([False] * 3, itertools.repeat(True))
+    found = start_checks(network, data, plan, answers.__next__)
+    assert found.initial_loss is not None
+    assert (found.overfit_dice, found.overfit_steps, found.loss) == (None, None, None)
+
+
+def test_large_patches_are_tried_small(data, monkeypatch):
+    monkeypatch.setattr(checking, "SIDES", {("cpu", 2): 16})
+    shapes = set()
+
+    class Measuring(Normless):
+        def forward(self, x):
+            shapes.add(tuple(x.shape))
+            return super().forward(x)
+
+    plan = plan_for(data, batch_size=4)
+    start_checks(Measuring(), data, plan, itertools.chain([False] * 3, itertools.repeat(True)).__next__)
+    assert shapes == {(2, 1, 16, 16)}
+
+
+def test_network_and_random_numbers_stay_as_they_are(data):
+    plan = plan_for(data, model="forgetful")
+    network = build_network(plan)
+    state = torch.get_rng_state()
+    start_checks(network, data, plan, never)
+    assert torch.equal(torch.get_rng_state(), state)
+    for one, other in zip(network.parameters(), build_network(plan).parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert one.grad is None
