@@ -228,9 +228,16 @@ def _job_columns(job: Job) -> dict[str, Any]:
         "device": plan["device"],
         "precision": plan["config"]["precision"],
         "epochs": epochs,
-        "percent": 100.0 if job.state == JobState.SUCCEEDED else round(100 * job.epoch / epochs, 2) if epochs else 0.0,
+        "percent": _percent(job, epochs),
         "best": best or None,
     }
+
+
+def _percent(job: Job, epochs: int | None) -> float:
+    """Share of the epochs that are done; 0 while their number is not known."""
+    if job.state == JobState.SUCCEEDED:
+        return 100.0
+    return round(100 * job.epoch / epochs, 2) if epochs else 0.0
 
 
 def _eta_seconds(job: Job, latest: EpochReport | None) -> float | None:

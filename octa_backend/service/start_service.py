@@ -146,12 +146,5 @@ def _answers(config: TrainConfig, finding: Finding) -> bool:
     return (
         remedy is not None
         and remedy.code in CONFIG_REMEDIES
-        and all(_is_meant(config, name) for name in remedy.changes)
+        and all(getattr(config, name) not in (None, TrainConfig.model_fields[name].default) for name in remedy.changes)
     )
-
-
-def _is_meant(config: TrainConfig, name: str) -> bool:
-    """Whether the user, or a remedy, gave a field a value that counts: `auto` does where it was sent."""
-    value = getattr(config, name)
-    usual = (None,) if value == "auto" else (None, TrainConfig.model_fields[name].default)
-    return name in config.model_fields_set and value not in usual

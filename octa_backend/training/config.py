@@ -36,7 +36,7 @@ class TrainConfig(BaseModel):
     lr: Annotated[float, Field(gt=0, le=1)] | Auto = 1e-3
     """Learning rate at the start (the peak of `onecycle`), above 0, at most 1; `auto` finds it by a range test."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1024)] | Auto = "auto"
+    batch_size: Annotated[int, Field(ge=1, le=1024)] | Auto = 2
     """Scans (or patches) computed at once, 1 to 1024; `auto`: what a GPU's memory holds, up to 16, and 2 on a CPU."""
 
     accumulation_steps: int = Field(default=1, ge=1, le=1024)

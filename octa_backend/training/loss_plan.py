@@ -39,7 +39,7 @@ def resolve_loss(
         decide("loss", *_choose_loss(manifest)) if config.loss == "auto" else _fitting_loss(config, manifest, decide)
     )
     if "pos_weight" in USES[loss] and config.pos_weight == "auto":
-        chosen["pos_weight"] = decide("pos_weight", *_choose_pos_weight(manifest, count_pixels))
+        chosen["pos_weight"] = decide("pos_weight", *_choose_pos_weight(loss, manifest, count_pixels))
     if "class_weights" in USES[loss]:
         if config.class_weights == "auto":
             pixels = _pixels(manifest, count_pixels)
@@ -65,17 +65,19 @@ def _choose_loss(manifest: Manifest) -> tuple[LossName, str]:
     )
 
 
-def _choose_pos_weight(manifest: Manifest, count_pixels: CountPixels | None) -> tuple[float | None, str]:
+def _choose_pos_weight(
+    loss: LossName, manifest: Manifest, count_pixels: CountPixels | None
+) -> tuple[float | None, str]:
     """Background over foreground where the checks of the data call foreground scarce; else no weight.
 
-    Nor where it is so scarce that they call it an error: at 0.25 % of foreground, weights of 20 and 100 lowered the
-    Dice (docs/training.md).
+    Nor beside a Dice part where it is so scarce that they call it an error: at 0.25 % of foreground, weights of 20 and
+    100 lowered the Dice (docs/training.md).
     """
     fraction = manifest.foreground_fraction
-    if fraction < TOO_SCARCE_FOREGROUND:
+    if fraction < TOO_SCARCE_FOREGROUND and "dice_weight" in USES[loss]:
         return None, (
             f"none, although only {fraction:.2%} of the pixels are foreground: below {TOO_SCARCE_FOREGROUND:.1%} the "
-            "weight that evens this out costs more precision than it brings recall"
+            "weight that evens this out costs more precision than it brings recall, and the Dice part does without"
         )
     if fraction >= SCARCE_FOREGROUND:
         return None, (

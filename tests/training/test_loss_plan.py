@@ -74,6 +74,10 @@ def test_foreground_that_is_ordinary_or_too_scarce_for_it_has_no_weight_and_it_i
     assert said in reason.reason
 
 
+def test_cross_entropy_alone_is_weighed_however_scarce_the_foreground_is():
+    assert plan(pixels=(980, 20), loss="bce", foreground=0.002).config.pos_weight == 49.0
+
+
 def test_given_pos_weight_wins_over_the_data():
     found = plan(foreground=0.01, pos_weight=3)
     assert (found.config.pos_weight, reasons(found, "pos_weight")) == (3, [])

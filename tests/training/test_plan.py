@@ -111,7 +111,7 @@ def test_every_field_that_was_open_has_one_reason_with_its_value(hardware):
 
 
 def test_on_a_gpu_batch_size_and_epochs_wait_for_a_trial():
-    plan = make_plan(TrainConfig(), ORDINARY, GPU)
+    plan = make_plan(TrainConfig(batch_size="auto"), ORDINARY, GPU)
     assert (plan.config.batch_size, plan.config.epochs) == ("auto", "auto")
     assert plan.decided("batch_size", 8, "tried").with_epochs().epochs == 114  # 11 steps an epoch of 85 scans
 
