@@ -123,3 +123,27 @@ def test_the_same_scan_and_model_give_the_same_mask(predicting):
     scan = encoded(grey(5))
     one, again = (predict(predicting, scan).json() for _ in range(2))
     assert one["mask_png"] == again["mask_png"]
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members(predicting):
+    files, scan = predicting.parts.files, encoded(grey(1))
+    torch.manual_seed(1)
+    other = files.root / "other.safetensors"
+    save_weights(registry.build("unet", 1, 1), other)
+    card = {"network": "unet", "channels": 1, "classes": 2}
+    together = {**card, "members": [{"model_id": name, "folder": name} for name in ("old", "other")]}
+    model_service.write_model(files.model("other"), other, card)
+    model_service.write_model(files.model("together"), None, together)
+    with predicting.parts.database.writing() as session:
+        job = session.get_one(Job, jobs(predicting)[0])
+        model_service.register(session, "other", job, card)
+        model_service.register(session, "together", job, together)
+    old, new, mean = (predict(predicting, scan, model_id=name).json() for name in ("old", "other", "together"))
+    assert mean["model_id"] == "together"
+    probabilities = [
+        predicting.parts.predictions.predictor(name).predict(grey(1)[None]).probability
+        for name in ("old", "other", "together")
+    ]
+    np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2, atol=1e-5)
+    assert mean["foreground_fraction"] == pytest.approx((probabilities[2] >= 0.5).mean())
+    assert len({old["confidence"]["mean"], new["confidence"]["mean"], mean["confidence"]["mean"]}) == 3
