@@ -41,6 +41,7 @@ test: setup
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/diagnose.py
 	$(BIN)/python benchmarks/data_doctor.py
