@@ -45,6 +45,7 @@ bench: setup
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/accuracy.py $(SHORT) --hold-out 4 --seeds 42 --epochs 4 --set model=tiny_unet
 	$(BIN)/python benchmarks/losses.py $(SHORT) --epochs 2 --patch-size 64 --losses dice_bce cldice
+	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/diagnose.py
 	$(BIN)/python benchmarks/data_doctor.py

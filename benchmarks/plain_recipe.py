@@ -24,7 +24,7 @@ from octa_backend.data.splits import Splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.models import registry
 from octa_backend.training import memory
-from octa_backend.training.metrics import score_scan
+from octa_backend.training.metrics import mean_of_classes, score_classes
 
 BATCH_SIZE = 4
 RATE, RATE_STEP, RATE_FACTOR = 1e-4, 10, 0.8
@@ -120,7 +120,7 @@ def _scores(network: nn.Module, store: DatasetStore, indices: Sequence[int], dev
         start = time.perf_counter()
         predicted = (network(_image(store, index)[None].to(device)).sigmoid() >= 0.5)[0, 0].long().cpu()
         seconds = time.perf_counter() - start
-        found.append((score_scan(predicted, _mask(store, index), 2).dice, seconds))
+        found.append((mean_of_classes(score_classes(predicted, _mask(store, index), 2)).dice, seconds))
     return found
 
 

@@ -27,7 +27,7 @@ from octa_backend.training.determinism import reproducible
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.losses import Loss, compute_loss, make_loss
 from octa_backend.training.lr_finder import HIGHEST, STEPS, RangeTest, range_test
-from octa_backend.training.metrics import score_scan
+from octa_backend.training.metrics import mean_of_classes, score_classes
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast
 from octa_backend.training.step_hooks import Logits, finest
@@ -192,7 +192,9 @@ def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int
 
 def _dice(logits_BK: Tensor, mask_B: Tensor, classes: int) -> float:
     found = predicted_classes(logits_BK)
-    return fmean(score_scan(one, true, classes).dice for one, true in zip(found, mask_B, strict=True))
+    return fmean(
+        mean_of_classes(score_classes(one, true, classes)).dice for one, true in zip(found, mask_B, strict=True)
+    )
 
 
 def divergence(found: RangeTest) -> float | None:

@@ -349,6 +349,7 @@ ELSEWHERE = {
     "compile": "test_compilation.py",
     "ignore_index": "test_ignored.py",
     "val_fraction": "the splits, below",
+    "folds": "test_cross_validation.py",
     "patience": "test_control.py",
     "max_minutes": "test_control.py",
     "save_freq": "test_control.py",
