@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +28,9 @@ ENTERS_SURE, STAYS_SURE = 2.5, 1.2
 SWINGS = 0.10
 """Epoch means that lie this share of the level off their own trend swing. Healthy runs of 2 to 20 steps per epoch stay
 below 0.06."""
+
+REMEMBERED = 15
+"""Epochs that the hysteresis looks back on: what was before them is out of every window, and forgotten."""
 
 PLATEAU_SHARE = 0.05
 """A curve has reached its plateau when less than this share of all it will gain is still to come."""
@@ -87,7 +88,8 @@ def trend(values: Sequence[float] | Values) -> Trend:
     """The trend of these values, at least two, evenly spaced."""
     y = np.asarray(values, dtype=np.float64)
     x = np.arange(len(y), dtype=np.float64)
-    slope = median(float((y[j] - y[i]) / (j - i)) for i, j in combinations(range(len(y)), 2))
+    i, j = np.triu_indices(len(y), 1)
+    slope = float(np.median((y[j] - y[i]) / (j - i)))
     offset = float(np.median(y - slope * x))
     off = y - offset - slope * x
     noise = float(np.median(np.abs(off))) * MAD_TO_DEVIATION
@@ -103,7 +105,7 @@ def shape(values: Sequence[float] | Values) -> Shape:
         values: per epoch, finite; where more is better (a Dice), pass 1 - value.
     """
     found = Shape.UNCLEAR
-    for end in range(WINDOW[0], len(values) + 1):
+    for end in range(max(WINDOW[0], len(values) - REMEMBERED), len(values) + 1):
         found = _next_shape(found, trend(values[end - window(end) : end]))
     return found
 
@@ -152,10 +154,12 @@ def approach(values: Sequence[float] | Values, epochs_left: int) -> Approach | N
     best: tuple[float, float, float, float] | None = None
     for pace in PACES:
         decay = np.exp(-x / pace)
-        height, limit = np.polyfit(decay, y, 1)
+        centred = decay - decay.mean()
+        height = float((centred * y).sum() / (centred**2).sum())
+        limit = float(y.mean() - height * decay.mean())
         error = float(((y - limit - height * decay) ** 2).sum())
         if height > 0 and (best is None or error < best[0]):
-            best = (error, pace, float(height), float(limit))
+            best = (error, pace, height, limit)
     if best is None:
         return None
     _, pace, height, limit = best

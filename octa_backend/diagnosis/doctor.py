@@ -63,8 +63,8 @@ CHECKS: tuple[Check, ...] = (
     Check(balance.collapse_to_foreground, Severity.WARNING),
     Check(balance.loss_weights_wrong, Severity.WARNING),
     Check(rate.batch_too_noisy, Severity.WARNING),
-    Check(fit.overfitting, Severity.WARNING),
     Check(fit.network_too_large, Severity.WARNING),
+    Check(fit.overfitting, Severity.WARNING),
     Check(data.labels_noisy, Severity.WARNING),
     Check(rate.data_loading_slow, Severity.INFO, is_cause=False),
 )

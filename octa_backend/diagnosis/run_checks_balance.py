@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from octa_backend.diagnosis.curves import Shape
-from octa_backend.diagnosis.run_view import RECENT, RunView, Suspicion, ramp
+from octa_backend.diagnosis.run_view import RECENT, RunView, Suspicion, memorises, ramp
 
 LEAST_EPOCHS = 4
 """Healthy networks call everything foreground, or nothing, for an epoch or two, their running average for longer."""
@@ -116,7 +116,8 @@ def loss_weights_wrong(view: RunView) -> Suspicion | None:
     opposed = ramp(view.recent(lambda signals: signals.component_cosine) or 0.0, *OPPOSED)
     unheard = max((ramp(shares.get(name, 1.0), *DOES_NOT_COUNT) * _is_high(name, now) for name in now), default=0.0)
     apart = _one_settled(now)
-    confidence = max(0.85 * opposed, 0.85 * unheard, 0.62 * apart) * ramp(view.skill, 0.75, 0.55)
+    apart *= 0.4 if memorises(view) else 0.62
+    confidence = max(0.85 * opposed, 0.85 * unheard, apart) * ramp(view.skill, 0.75, 0.55)
     weakest = min(shares, key=lambda name: shares[name]) if unheard else _higher(now)
     evidence = {
         "component": weakest,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from octa_backend.diagnosis.curves import Shape
-from octa_backend.diagnosis.run_view import RunView, Suspicion, ramp
+from octa_backend.diagnosis.run_view import MEMORISED, RunView, Suspicion, memorises, ramp
 
 EXPLAINS: Mapping[str, str | None] = {
     "masks_inverted": "invert_masks",
@@ -33,9 +33,6 @@ NO_SKILL = (0.25, 0.10)
 
 EPOCHS_WITHOUT_SKILL = (6, 12)
 """Epochs without skill that begin to count, and that count in full. Healthy runs have a skill of 0.3 by epoch 4."""
-
-MEMORISED = 0.8
-"""Dice at which a network has learnt one batch by heart."""
 
 NOT_MEMORISED = 0.4
 """Dice on one batch seen again and again that no working set-up stays below."""
@@ -89,7 +86,7 @@ def one_batch_not_learnt(view: RunView) -> Suspicion | None:
 def masks_unpredictable(view: RunView) -> Suspicion | None:
     """Nothing that the network sees predicts the masks: it learns, yet stays as good as no look at the image."""
     skillless = ramp(view.skill, *NO_SKILL) * ramp(len(view.epochs), *EPOCHS_WITHOUT_SKILL)
-    surest = 0.7 if view.start.overfit_dice is None else 0.8 if _memorises(view) else 0.55
+    surest = 0.7 if view.start.overfit_dice is None else 0.8 if memorises(view) else 0.55
     confidence = skillless * (surest + (0.1 if _answers_the_mean(view) else 0.0))
     if view.dice_rises:
         confidence *= 0.6  # it may only be slow
@@ -114,15 +111,11 @@ def labels_noisy(view: RunView) -> Suspicion | None:
         return None
     gap = float(view.val_losses[-1]) / max(view.loss_now, 1e-9)
     middling = ramp(view.skill, *LABEL_SKILL[0]) * ramp(view.skill, *LABEL_SKILL[1])
-    surest = 0.75 if _memorises(view) else 0.55
+    surest = 0.75 if memorises(view) else 0.55
     if "labels_suspicious" in view.facts.data_findings:
         surest += 0.2
     evidence = {"train_loss": round(view.loss_now, 4), "val_loss": round(float(view.val_losses[-1]), 4)}
     return Suspicion("labels_noisy", surest * middling * ramp(gap, *SMALL_GAP) * _set_up_well(view), evidence)
-
-
-def _memorises(view: RunView) -> bool:
-    return view.start.overfit_dice is not None and view.start.overfit_dice >= MEMORISED
 
 
 def _not_disproved(view: RunView) -> float:

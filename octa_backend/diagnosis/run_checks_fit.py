@@ -74,7 +74,7 @@ def network_too_large(view: RunView) -> Suspicion | None:
         "gap": round(gap, 2),
         "model": SMALLER,
     }
-    return Suspicion("network_too_large", confidence * (0.5 if still_better else 1.0), evidence)
+    return Suspicion("network_too_large", confidence * (0.75 if still_better else 1.0), evidence)
 
 
 CONVERGED_SKILL = (0.35, 0.6)
@@ -84,10 +84,15 @@ CONVERGED_DROP = (0.2, 0.5)
 """Share of its first value that the training loss has lost at a good end."""
 
 
+NEAR_ITS_BEST = (0.2, 0.5)
+"""Training loss above its own best, as a share of it: noise alone gives 0.1 to 0.15 in a hundred epochs."""
+
+
 def converged(view: RunView) -> float:
     """How sure a plateau is a good end, 0..1: the loss came far down, the validation is good, and both stand still."""
-    if view.shape is not Shape.FLAT:
+    if view.shape in (Shape.UNCLEAR, Shape.IMPROVING):
         return 0.0
+    steady = 1 - ramp(view.loss_now / max(float(view.losses.min()), 1e-9) - 1, *NEAR_ITS_BEST)
     dice = 1 - view.dice[-window(len(view.dice)) :]
     still = 1.0 if len(dice) < 2 or trend(dice).relative_change > -0.1 else 0.6
-    return still * ramp(view.skill, *CONVERGED_SKILL) * max(ramp(view.drop, *CONVERGED_DROP), 0.5)
+    return steady * still * ramp(view.skill, *CONVERGED_SKILL) * max(ramp(view.drop, *CONVERGED_DROP), 0.5)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from octa_backend.diagnosis.curves import Shape
+from octa_backend.diagnosis.curves import WINDOW, Shape, shape
 from octa_backend.diagnosis.run_checks_gradients import GROWN, growth
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, USUAL_LR, RunView, Suspicion, ramp
 
@@ -29,7 +29,8 @@ ABOVE_FOUND = (math.log10(8), math.log10(40))
 ABOVE_DIVERGING = (math.log10(0.7), math.log10(3))
 """Learning rate over that at which the range test diverged: at it, or beyond."""
 
-ABOVE_USUAL = (math.log10(20), math.log10(200))
+ABOVE_USUAL = (math.log10(15), math.log10(100))
+"""`tiny_unet` learns well with ten times the usual rate."""
 
 LOSS_SWINGS = (0.08, 0.25)
 """Noise of the epochs' losses around their trend, as a share of their level; healthy runs stay below 0.06."""
@@ -69,14 +70,14 @@ def lr_too_high(view: RunView) -> Suspicion | None:
     large = max(by_step, grown, _too_fast(view))
     unstable = _instability(view)
     badly = max(unstable, ramp(view.skill, *UNFINISHED))
-    confidence = max(0.95 * large * (0.55 + 0.45 * badly), 0.7 * unstable)
+    together = large + unstable - large * unstable if min(large, unstable) > 0 else 0.0
+    confidence = max(0.95 * large * (0.55 + 0.45 * badly), 0.7 * unstable, 0.9 * together * badly)
     if view.is_warming_up:
         confidence *= 0.6  # losses that rise while the rate rises come down again
-    rebound = float(view.loss_now / view.losses.min() - 1) if view.losses.min() > 0 else 0.0
     evidence = {
         "lr": view.lr,
         "noise_percent": round(100 * view.relative_noise, 1),
-        "above_best_percent": round(100 * max(rebound, 0), 1),
+        "above_best_percent": round(100 * _rebound(view), 1),
         "update_ratio": view.update_ratio,
     }
     return Suspicion("lr_too_high", confidence, evidence | _found(view))
@@ -99,10 +100,16 @@ def _too_fast(view: RunView) -> float:
 
 def _instability(view: RunView) -> float:
     """How much the loss swings or has come back up, or the validation has broken."""
-    best = float(view.losses.min())
-    rebound = ramp(view.loss_now / best - 1, *LOSS_REBOUNDS) if best > 0 and view.shape is not Shape.IMPROVING else 0.0
+    falls = view.shape in (Shape.UNCLEAR, Shape.IMPROVING)
+    rebound = 0.0 if falls else ramp(_rebound(view), *LOSS_REBOUNDS)
     swings = ramp(view.relative_noise, *LOSS_SWINGS) if view.shape in (Shape.OSCILLATING, Shape.RISING) else 0.0
     return max(rebound, swings, _broken_validation(view))
+
+
+def _rebound(view: RunView) -> float:
+    """How far the better of the last two losses is above the best so far, as a share of it."""
+    best = float(view.losses.min())
+    return float(view.losses[-2:].min()) / best - 1 if best > 0 else 0.0
 
 
 def _broken_validation(view: RunView) -> float:
@@ -128,7 +135,7 @@ def lr_decayed_early(view: RunView) -> Suspicion | None:
     if str(view.option("scheduler")) in FALLING_SCHEDULES:
         return None
     decayed = [e for e in view.epochs if e.lr < DECAYED * view.peak_lr]
-    if len(decayed) < 2 or view.shape is Shape.IMPROVING:
+    if len(decayed) < WINDOW[0] or shape([e.train_loss for e in decayed]) is Shape.IMPROVING:
         return None
     planned = view.history.epochs_planned
     wasted = (planned - decayed[0].epoch + 1) / planned

@@ -17,6 +17,9 @@ from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunHis
 RECENT = 3
 """Epochs that "now" is the mean of: one alone is noise."""
 
+MEMORISED = 0.8
+"""Dice at which a network has learnt one batch by heart."""
+
 USUAL_LR: Mapping[str, float] = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1e-2}
 """What each optimizer is begun with where nothing is known: the product's default, and ten times that for `sgd`."""
 
@@ -168,3 +171,8 @@ class RunView:
             if (moving := [ratio for ratio in epoch.signals.update_ratios.values() if ratio > 0])
         ]
         return max(found) if found else None
+
+
+def memorises(view: RunView) -> bool:
+    """Whether a copy of the network learnt one batch by heart, with this loss: then neither is at fault."""
+    return view.start.overfit_dice is not None and view.start.overfit_dice >= MEMORISED
