@@ -29,7 +29,7 @@ SWINGS = 0.10
 """Epoch means that lie this share of the level off their own trend swing. Healthy runs of 2 to 20 steps per epoch stay
 below 0.06."""
 
-REMEMBERED = 15
+REMEMBERED = 10
 """Epochs that the hysteresis looks back on: what was before them is out of every window, and forgotten."""
 
 PLATEAU_SHARE = 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -102,7 +102,7 @@ class Diagnosis:
     verdict: Finding
     others: tuple[Finding, ...] = ()
     ruled_out: tuple[str, ...] = ()
-    doubtful: Mapping[str, float] | None = None
+    doubtful: Mapping[str, float] = field(default_factory=dict)
     not_judged: tuple[str, ...] = ()
     plateau: Mapping[str, Any] | None = None
     resembles: Resemblance | None = None

@@ -33,7 +33,14 @@ ALL_RECALLED = (0.9, 0.97)
 foreground."""
 
 STILL_MOVING = 0.7
-"""Factor on the confidence of a collapse while the Dice still rises: half of such runs leave it by themselves."""
+"""Factor on the confidence of a collapse while the Dice still rises: it may be leaving it by itself."""
+
+EPOCHS_COLLAPSED = (3, 8)
+"""Epochs that begin to count, and that count in full."""
+
+BEGINNING, AT_THE_BEGINNING = 0.3, 0.5
+"""Share of the planned epochs that is the beginning, and the factor there while the loss falls, or may: long schedules
+begin slowly, and answer one-sidedly until they have learnt something."""
 
 RECOVERED = (0.75, 0.6)
 """Skill of the last epochs at which there is no collapse any more."""
@@ -100,7 +107,12 @@ def _foreground(view: RunView) -> tuple[float | None, float]:
 
 def _collapsed(view: RunView) -> float:
     now = (float(np.median(view.dice[-RECENT:])) - view.trivial_dice) / max(1 - view.trivial_dice, 1e-6)
-    return ramp(now, *RECOVERED) * (STILL_MOVING if view.dice_rises else 1.0)
+    moving = 1.0
+    if view.dice_rises:
+        moving = STILL_MOVING
+    elif view.shape in (Shape.IMPROVING, Shape.UNCLEAR) and len(view.epochs) < BEGINNING * view.history.epochs_planned:
+        moving = AT_THE_BEGINNING
+    return ramp(now, *RECOVERED) * moving * ramp(len(view.epochs), *EPOCHS_COLLAPSED)
 
 
 def _percent(share: float | None) -> float | None:
