@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def trend(values: Sequence[float] | Values) -> Trend:
     """The trend of these values, at least two, evenly spaced."""
     y = np.asarray(values, dtype=np.float64)
     x = np.arange(len(y), dtype=np.float64)
-    i, j = np.triu_indices(len(y), 1)
+    i, j = _pairs(len(y))
     slope = float(np.median((y[j] - y[i]) / (j - i)))
     offset = float(np.median(y - slope * x))
     off = y - offset - slope * x
@@ -96,6 +97,11 @@ def trend(values: Sequence[float] | Values) -> Trend:
     error = noise / float(np.sqrt(((x - x.mean()) ** 2).sum()))
     certainty = abs(slope) / error if error > 0 else (np.inf if slope else 0.0)
     return Trend(slope, offset + slope * float(x[-1]), noise, slope * (len(y) - 1), float(certainty))
+
+
+@cache
+def _pairs(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(count, 1)
 
 
 def shape(values: Sequence[float] | Values) -> Shape:

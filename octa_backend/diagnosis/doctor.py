@@ -28,6 +28,9 @@ RULED_OUT = 0.25
 OUTRANKS = 0.25
 """An earlier cause gives way to a later one that is surer by more than this."""
 
+CALLED_STUCK = 10
+"""Epochs from which a loss that stands still for no known reason is called stuck: some runs are slow to begin."""
+
 BEFORE_THE_FIRST = frozenset({"loss_not_finite", "input_ignored", "one_batch_not_learnt"})
 """Checks that need no epoch."""
 
@@ -191,13 +194,15 @@ def _state(view: RunView) -> State:
         return State.TOO_EARLY
     if view.shape is Shape.IMPROVING or view.is_warming_up:
         return State.STILL_LEARNING
-    return State.CONVERGED if fit.converged(view) >= REPORTED else State.STUCK_UNEXPLAINED
+    if fit.converged(view) >= REPORTED:
+        return State.CONVERGED
+    return State.STUCK_UNEXPLAINED if len(view.epochs) >= CALLED_STUCK else State.TOO_EARLY
 
 
 def _without_fault(state: State, view: RunView) -> Finding:
     evidence: dict[str, Any] = {
         "epochs": len(view.epochs),
-        "awaited": WINDOW[0],
+        "awaited": WINDOW[0] if len(view.epochs) < WINDOW[0] else CALLED_STUCK,
         "best_dice": round(float(view.dice.max(initial=0.0)), 4),
         "shape": view.shape.value if view.epochs else Shape.UNCLEAR.value,
     }

@@ -13,7 +13,7 @@ from octa_backend.diagnosis.run_view import RECENT, RunView, Suspicion, memorise
 LEAST_EPOCHS = 4
 """Healthy networks call everything foreground, or nothing, for an epoch or two, their running average for longer."""
 
-HARDLY_ANY = (0.65, 0.35)
+HARDLY_ANY = (0.75, 0.45)
 """Foreground that is predicted over what there is. Healthy runs have 0.8 to 1.2 once they have learnt."""
 
 HARDLY_RECALLED = (0.65, 0.45)
@@ -25,8 +25,8 @@ ONE_SIDED = (0.15, 0.35)
 NOTHING_FOUND = 0.02
 """Recall at which precision says nothing any more."""
 
-TOO_MUCH = (2.5, 5.0)
-"""Foreground that is predicted over what there is."""
+TOO_MUCH = (1.8, 3.0)
+"""Odds of predicted foreground over the true ones. Healthy runs have at most 1.3 once they have learnt."""
 
 ALL_RECALLED = (0.9, 0.97)
 """Validation recall of a network that calls nearly everything foreground; its precision is then near the share of

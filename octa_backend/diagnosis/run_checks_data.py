@@ -107,7 +107,7 @@ SMALL_GAP = (1.35, 1.1)
 
 def labels_noisy(view: RunView) -> Suspicion | None:
     """The training loss stands still high although one batch can be learnt by heart, and validation is no worse."""
-    if view.shape is not Shape.FLAT or not len(view.val_losses):
+    if view.shape not in (Shape.FLAT, Shape.RISING) or not len(view.val_losses):
         return None
     gap = float(view.val_losses[-1]) / max(view.loss_now, 1e-9)
     middling = ramp(view.skill, *LABEL_SKILL[0]) * ramp(view.skill, *LABEL_SKILL[1])

@@ -19,7 +19,7 @@ from tests.diagnosis import histories
 from tests.diagnosis.histories import FAULTS, altered, blind, first_epochs, healthy, planted, run
 
 HELD_OUT = 1000
-SEEDS = range(HELD_OUT, HELD_OUT + 5)
+SEEDS = range(HELD_OUT, HELD_OUT + 3)
 
 DATASET_REMEDIES = {"invert_masks", "binarize_masks", "map_colours", "drop_unusable"}
 
@@ -72,6 +72,22 @@ def test_stuck_run_that_no_cause_explains_is_said_to_be_unexplained():
     found = examine_run(blind(made))
     assert (found.state, found.verdict.severity) == (State.STUCK_UNEXPLAINED, Severity.WARNING)
     assert found.not_judged != ()
+
+
+def test_flat_beginning_is_not_called_stuck_before_ten_epochs():
+    made = blind(
+        run(
+            np.random.default_rng(3),
+            epochs=30,
+            first=0.6,
+            limit=0.59,
+            noise=0.001,
+            dice=(0.3, 0.42),
+            scheduler="constant",
+        )
+    )
+    states = [examine_run(first_epochs(made, count)).state for count in (9, 10)]
+    assert states == [State.TOO_EARLY, State.STUCK_UNEXPLAINED]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
