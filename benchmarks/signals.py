@@ -18,15 +18,13 @@ from collections.abc import Callable
 from statistics import median
 
 import torch
-from torch import Tensor, nn
 
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.signals import CHANGES_EVERY, LAYERS_EVERY, Signals
-from octa_backend.training.step import Step, Stepper
-from octa_backend.training.step_hooks import StepHooks
+from octa_backend.training.step import Stepper
 from octa_backend.training.trainer import build_network
 
 KINDS = ("look", *["plain"] * (CHANGES_EVERY - 1), "change")
@@ -38,33 +36,6 @@ SHARES = {
     "plain": 1 - 1 / CHANGES_EVERY,
 }
 """How often each kind comes."""
-
-
-class WatchedStepper(Stepper):
-    """A stepper that tells hooks of its steps."""
-
-    def __init__(self, network: nn.Module, plan: Plan, hooks: StepHooks) -> None:
-        super().__init__(network, plan, lambda *_: None)
-        self._hooks = hooks
-        self.loss.register_forward_hook(self._compared)
-
-    def _compared(self, _loss: nn.Module, arguments: tuple[Tensor, Tensor], _result: object) -> None:
-        logits, mask = arguments
-        self._hooks.after_forward(logits, mask.reshape(logits.shape[:1] + logits.shape[2:]))
-
-    def gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
-        self._hooks.before_step()
-        return super().gradients(image_BC, mask_B)
-
-    def _finite_gradients(self, image_BC: Tensor, mask_B: Tensor) -> tuple[dict[str, float], dict[str, float]]:
-        found = super()._finite_gradients(image_BC, mask_B)
-        self._hooks.before_update()
-        return found
-
-    def step(self, image_BC: Tensor, mask_B: Tensor, lr: float) -> Step:
-        step = super().step(image_BC, mask_B, lr)
-        self._hooks.after_step(step)
-        return step
 
 
 def plan_for(model: str, size: int, batch_size: int) -> Plan:
@@ -89,8 +60,8 @@ def compare(model: str, size: int, batch_size: int, rounds: int) -> tuple[dict[s
     plan = plan_for(model, size, batch_size)
     network = build_network(plan).train()
     signals = Signals(network, plan)
-    watched = WatchedStepper(network, plan, signals)
-    plain = Stepper(copy.deepcopy(network), plan, lambda *_: None)
+    watched = Stepper(network, plan, lambda _finding: None, hooks=signals)
+    plain = Stepper(copy.deepcopy(network), plan, lambda _finding: None)
     image = torch.rand((batch_size, 1, size, size), device=plan.device)
     mask = (torch.rand((batch_size, size, size), device=plan.device) > 0.9).long()
     for stepper in (plain, watched):

@@ -18,10 +18,18 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """A named change of a dataset or of a `TrainConfig` that can be applied."""
+    """A named change of a dataset or of a `TrainConfig` that can be applied.
+
+    Attributes:
+        code: stable name, a key of `messages.REMEDY_TITLES`.
+        changes: fields of `TrainConfig` and their new values; the placeholders of the title are its keys.
+        from_checkpoint: whether a run that is under way goes on from its last checkpoint with the changes, or begins
+            anew; None for a remedy of a dataset or of a run that has not begun.
+    """
 
     code: str
     changes: Mapping[str, Any] = field(default_factory=dict)
+    from_checkpoint: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

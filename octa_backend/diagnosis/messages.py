@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.diagnosis.messages_dataset import DATASET_MESSAGES, REMEDY_TITLES
+from octa_backend.diagnosis.messages_dataset import DATASET_MESSAGES
+from octa_backend.diagnosis.messages_dataset import REMEDY_TITLES as DATASET_REMEDY_TITLES
+from octa_backend.diagnosis.messages_doctor import DOCTOR_MESSAGES, DOCTOR_REMEDY_TITLES
 from octa_backend.diagnosis.messages_files import FILE_MESSAGES
 from octa_backend.diagnosis.messages_training import TRAINING_MESSAGES
 from octa_backend.diagnosis.text import Language, Text, render
 
-MESSAGES: Mapping[str, Text] = {**FILE_MESSAGES, **DATASET_MESSAGES, **TRAINING_MESSAGES}
+MESSAGES: Mapping[str, Text] = {**FILE_MESSAGES, **DATASET_MESSAGES, **TRAINING_MESSAGES, **DOCTOR_MESSAGES}
+REMEDY_TITLES: Mapping[str, Text] = {**DATASET_REMEDY_TITLES, **DOCTOR_REMEDY_TITLES}
 
 _GRAVEST_FIRST = list(Severity)
 
@@ -38,5 +41,6 @@ def describe(finding: Finding, language: Language) -> dict[str, Any]:
             "code": remedy.code,
             "title": render(REMEDY_TITLES[remedy.code], remedy.changes, language),
             "changes": dict(remedy.changes),
+            **({} if remedy.from_checkpoint is None else {"from_checkpoint": remedy.from_checkpoint}),
         },
     }

@@ -195,6 +195,7 @@ class EpochReport(Base):
     gradient_verdict: Mapped[str]
     plateau: Mapped[dict[str, Any] | None]
     per_class: Mapped[list[Any] | None]
+    signals: Mapped[dict[str, Any] | None]
 
 
 class GradientNorm(Base):

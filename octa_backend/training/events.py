@@ -30,7 +30,8 @@ class EpochFinished:
 
     `train_loss` is exactly the weighted sum of `loss_components`; `peak_memory_mb` is the process's (or GPU's) so far.
     An epoch that was not validated (`val_freq`) repeats the `val_` numbers of the last one that was. `per_class` is
-    None for binary masks, else what `metrics.mean_per_class` says of each foreground class.
+    None for binary masks, else what `metrics.mean_per_class` says of each foreground class. `signals` has the fields of
+    `diagnosis.run_history.EpochSignals`; `plateau` is what the training doctor says of the losses so far.
     """
 
     epoch: int
@@ -49,6 +50,7 @@ class EpochFinished:
     gradient_verdict: str
     plateau: dict[str, Any] | None = None
     per_class: list[dict[str, Any]] | None = None
+    signals: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

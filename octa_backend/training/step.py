@@ -19,6 +19,7 @@ from octa_backend.training.losses import Logits, Loss, compute_loss, make_loss
 from octa_backend.training.optim import make_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, gradient_scaler
+from octa_backend.training.step_hooks import StepHooks
 
 LEAST_SCALE = 1.0
 """A gradient that overflows fp16 although the loss is not scaled up any more has diverged."""
@@ -47,7 +48,15 @@ class Stepper:
         micro_batch: how many scans are computed at once; halved when the device's memory runs out.
     """
 
-    def __init__(self, network: nn.Module, plan: Plan, notice: Notice, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        plan: Plan,
+        notice: Notice,
+        *,
+        compiled: bool = False,
+        hooks: StepHooks | None = None,
+    ) -> None:
         """Prepare to train.
 
         Args:
@@ -56,8 +65,10 @@ class Stepper:
             notice: told where a step goes on otherwise than the plan says.
             compiled: whether the first step compiles the network. Its parameters stay where they are, so optimizer,
                 running average and checkpoints see the network itself.
+            hooks: told of the moments of each step; None: nobody is.
         """
         self.network = network
+        self._hooks = hooks or StepHooks()
         self._forward: Callable[[Tensor], Logits] = compile_network(network) if compiled else network
         self._compiled = compiled
         self.optimizer = make_optimizer(network, plan.config)
@@ -83,11 +94,14 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         components, norms = self._finite_gradients(image_BC, mask_B)
+        self._hooks.before_update()
         if self._plan.config.gradient_clipping:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._plan.config.gradient_clipping)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return Step(image_BC.shape[0], components, norms, lr)
+        done = Step(image_BC.shape[0], components, norms, lr)
+        self._hooks.after_step(done)
+        return done
 
     def gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
         """Compute the gradients of the mean loss over all B scans, `micro_batch` of them at once.
@@ -99,12 +113,14 @@ class Stepper:
             The loss's components, each the mean over all B scans.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self._hooks.before_step()
         sums: dict[str, Tensor] = {}
         parts = zip(torch.split(image_BC, self.micro_batch), torch.split(mask_B, self.micro_batch), strict=True)
         for image, mask in parts:
             share = image.shape[0] / image_BC.shape[0]
             with autocast(self._plan.device, self._plan.config.precision):
                 logits = self._forward(image)
+            self._hooks.after_forward(logits, mask)
             result = compute_loss(self.loss, logits, mask)
             torch.autograd.backward(self.scaler.scale(result.total * share))
             for name, value in result.components.items():
@@ -121,6 +137,7 @@ class Stepper:
                 return components, norms
             if not self.scaler.is_enabled() or self.scaler.get_scale() <= LEAST_SCALE:
                 _require_finite(norms)
+            self._hooks.overflowed()
             self.scaler.update()
 
     def _fitting_gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:

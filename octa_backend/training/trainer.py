@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -30,6 +30,7 @@ from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
 from octa_backend.training.schedules import Schedule
+from octa_backend.training.signals import Signals
 from octa_backend.training.step import Step, Stepper
 from octa_backend.training.stopping import Limits
 
@@ -80,6 +81,7 @@ class _Run:
     network: nn.Module
     average: WeightAverage
     stepper: Stepper
+    signals: Signals
     schedule: Schedule
     limits: Limits
     generator: torch.Generator
@@ -172,12 +174,15 @@ def _start(data: TrainingData, plan: Plan, checkpoints: Checkpoints, emit: Emit,
     def notice(finding: Finding) -> None:
         emit(FindingNoticed(replace(finding, epoch=run.epoch)))
 
+    compiled = plan.config.compile == "on"
+    signals = Signals(network, plan, compiled=compiled)
     run = _Run(
         plan=plan,
         data=data,
         network=network,
         average=WeightAverage(network, averaged, plan.config.ema_decay),
-        stepper=Stepper(network, plan, notice, compiled=plan.config.compile == "on"),
+        stepper=Stepper(network, plan, notice, compiled=compiled, hooks=signals),
+        signals=signals,
         schedule=Schedule(plan.config),
         limits=Limits(plan.config),
         generator=torch.Generator().manual_seed(plan.config.seed),
@@ -230,7 +235,8 @@ def _train(run: _Run) -> list[Step] | Outcome:
     """Every training scan once, or how the run ended on the way."""
     run.network.train()
     done = []
-    for number, (image, mask) in enumerate(training_batches(run.data, run.plan, run.generator), start=1):
+    batches = run.signals.batches(training_batches(run.data, run.plan, run.generator))
+    for number, (image, mask) in enumerate(batches, start=1):
         if run.should_stop():
             return Outcome(finished=False, best=run.best)
         out_of_time = run.limits.out_of_time(run.epoch, run.best)
@@ -283,4 +289,5 @@ def _report(
         gradient_norms=norms,
         gradient_verdict=gradient_verdict(norms),
         per_class=validation.per_class,
+        signals=asdict(run.signals.epoch()),
     )

@@ -7,7 +7,6 @@ from statistics import fmean, pstdev
 import pytest
 import torch
 
-from benchmarks.signals import WatchedStepper
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.training import signals as watching
 from octa_backend.training.config import TrainConfig
@@ -39,7 +38,7 @@ def batches(count, scans=2, size=16):
 def watched(network, plan, pairs, lr=0.1):
     """The signals of an epoch of these batches, and its steps."""
     found = Signals(network, plan)
-    stepper = WatchedStepper(network.train(), plan, found)
+    stepper = Stepper(network.train(), plan, lambda _: None, hooks=found)
     steps = [stepper.step(image, mask, lr) for image, mask in found.batches(pairs)]
     return found.epoch(), steps
 
@@ -131,7 +130,7 @@ def test_layers_are_looked_at_in_the_first_step_and_every_so_often(monkeypatch):
     monkeypatch.setattr(watching, "LAYERS_EVERY", 3)
     network = Normless()
     found = Signals(network, a_plan())
-    stepper = WatchedStepper(network, a_plan(), found)
+    stepper = Stepper(network, a_plan(), lambda _: None, hooks=found)
     looked = []
     for image, mask in batches(7):
         stepper.step(image, mask, 0.1)
@@ -145,7 +144,7 @@ def test_layers_are_looked_at_in_the_first_step_and_every_so_often(monkeypatch):
 def test_an_epoch_begins_anew():
     network, plan = Normless(), a_plan(gradient_clipping=1e-6)
     found = Signals(network, plan)
-    stepper = WatchedStepper(network, plan, found)
+    stepper = Stepper(network, plan, lambda _: None, hooks=found)
     for image, mask in found.batches(batches(6)):
         stepper.step(image, mask, 0.1)
     first = found.epoch()
@@ -165,7 +164,7 @@ def test_activations_of_a_compiled_network_are_left_alone():
     found.before_step()
     assert not any(module._forward_hooks for module in network.modules())
     image, mask = batches(1)[0]
-    WatchedStepper(network, a_plan(), found).step(image, mask, 0.1)
+    Stepper(network, a_plan(), lambda _: None, hooks=found).step(image, mask, 0.1)
     assert found.epoch().dead_fraction == {}
 
 

@@ -1,0 +1,234 @@
+"""Remedies of a running training: what to change in its `TrainConfig` (or its dataset), and where to go on from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from octa_backend.diagnosis.findings import Finding, Remedy
+from octa_backend.diagnosis.run_checks_data import EXPLAINS
+from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, SMALLER
+from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
+
+LR_BOUNDS = (1e-7, 1.0)
+"""What `TrainConfig.lr` allows, and what a step can still be told from in float32."""
+
+LOWER, RAISE = 10.0, 5.0
+"""Factors where no range test was made: a thrown run needs a clear cut, a slow one must not be thrown."""
+
+AIMED_STEP = 3e-3
+"""Change of the weights per step, relative to them, that a rate is raised to: the middle of runs that learn."""
+
+MOST_RAISED = 1000.0
+
+CLIPPING = 1.0
+"""Largest gradient norm: usual ones are 0.01 to 10, so it touches hardly any sound step."""
+
+PRESETS: Sequence[str] = ("none", "light", "standard", "strong")
+"""Of augmentation, each stronger than the one before."""
+
+POS_WEIGHT_BOUNDS = (1.0, 20.0)
+"""Weight of foreground: beyond 20 single pixels decide, and most of the picture is called foreground."""
+
+SMALL_NETWORK = 1e6
+"""Parameters below which a network may lack capacity: `tiny_unet` has 0.07 million."""
+
+AUTOMATIC_CONFIDENCE = 0.75
+"""A remedy is applied unasked only where its cause is at least this sure."""
+
+AUTOMATIC = frozenset({"lower_lr", "raise_lr", "clip_gradients", "keep_lr_up", "full_precision", "accumulate"})
+"""Remedies that may be applied unasked: they change how a run is stepped, not what is learnt from which data."""
+
+
+def remedy_for(code: str, view: RunView) -> Remedy | None:
+    """What would help against a cause; None where only a person can help, or nothing is needed.
+
+    Args:
+        code: of the finding.
+        view: the run; its config decides the values.
+    """
+    make = _MAKERS.get(code)
+    return make(view) if make is not None else None
+
+
+def is_automatic(finding: Finding) -> bool:
+    """Whether the remedy of the doctor's finding is sure enough to be applied unasked."""
+    return (
+        finding.remedy is not None
+        and finding.remedy.code in AUTOMATIC
+        and float(finding.evidence.get("confidence", 0.0)) >= AUTOMATIC_CONFIDENCE
+    )
+
+
+# --- learning rate --------------------------------------------------------------------------------------------------
+
+
+def lowered_lr(view: RunView) -> float:
+    """The range test's rate where it is clearly lower, else a tenth."""
+    found = view.start.lr_found
+    return _rounded(found if found is not None and found <= view.lr / 2 else view.lr / LOWER)
+
+
+def raised_lr(view: RunView) -> float:
+    """The range test's rate where it is clearly higher; else what the size of the steps asks for; else five times."""
+    found, ratio = view.start.lr_found, view.update_ratio
+    if found is not None and found >= 2 * view.lr:
+        return _rounded(found)
+    factor = RAISE if not ratio else min(MOST_RAISED, max(RAISE, AIMED_STEP / ratio))
+    most = view.start.lr_diverges / 4 if view.start.lr_diverges else LR_BOUNDS[1]
+    return _rounded(max(min(view.lr * factor, most), view.lr))
+
+
+def _rounded(lr: float) -> float:
+    """Two digits, within the bounds."""
+    return float(f"{min(max(lr, LR_BOUNDS[0]), LR_BOUNDS[1]):.1e}")
+
+
+def _lower_lr(view: RunView) -> Remedy:
+    """Goes on where the weights still hold something; thrown ones (no better than at first) are not worth it."""
+    return Remedy("lower_lr", {"lr": lowered_lr(view)}, from_checkpoint=view.drop > 0.3 and view.skill > 0.3)
+
+
+def _raise_lr(view: RunView) -> Remedy:
+    return Remedy("raise_lr", {"lr": raised_lr(view)}, from_checkpoint=True)
+
+
+def _keep_lr_up(_: RunView) -> Remedy:
+    return Remedy("keep_lr_up", {"scheduler": "cosine"}, from_checkpoint=True)
+
+
+# --- steps ----------------------------------------------------------------------------------------------------------
+
+
+def _after_non_finite(view: RunView) -> Remedy:
+    """Half precision overflows first; otherwise the steps were too large. The last finite epoch is kept."""
+    has_epochs = bool(view.epochs)
+    if view.option("precision") == "fp16":
+        return Remedy("full_precision", {"precision": "fp32"}, from_checkpoint=has_epochs)
+    return Remedy("lower_lr", {"lr": lowered_lr(view)}, from_checkpoint=has_epochs and view.drop > 0)
+
+
+def _clip(_: RunView) -> Remedy:
+    return Remedy("clip_gradients", {"gradient_clipping": CLIPPING}, from_checkpoint=True)
+
+
+def _accumulate(view: RunView) -> Remedy:
+    """Four times as many scans per step, up to the epoch's size; fewer steps, so the rest stays."""
+    steps = int(view.option("accumulation_steps", 1))
+    most = max(steps + 1, steps * view.facts.steps_per_epoch // 4)
+    return Remedy("accumulate", {"accumulation_steps": min(4 * steps, most, 1024)}, from_checkpoint=True)
+
+
+def _warm_up(view: RunView) -> Remedy:
+    """Channels die in the first large steps: a lower rate and a rise to it, from the start."""
+    epochs = int(view.option("epochs", 50))
+    changes = {"lr": _rounded(view.lr / 3), "warmup_epochs": min(5, max(1, epochs // 10), epochs - 1)}
+    return Remedy("warm_up", changes, from_checkpoint=False)
+
+
+# --- loss -----------------------------------------------------------------------------------------------------------
+
+
+def _weigh_foreground(view: RunView) -> Remedy:
+    """Weigh foreground up by the root of its scarcity; where the loss has no such weight, take one that has Dice."""
+    share = view.facts.foreground_fraction
+    weight = round(min(max(math.sqrt((1 - share) / max(share, 1e-6)), POS_WEIGHT_BOUNDS[0]), POS_WEIGHT_BOUNDS[1]), 1)
+    given = view.option("pos_weight")
+    if view.option("loss") in ("dice_bce", "bce") and not (isinstance(given, int | float) and given >= weight):
+        return Remedy("pos_weight", {"pos_weight": weight}, from_checkpoint=False)
+    return Remedy("another_loss", {"loss": "focal_tversky"}, from_checkpoint=False)
+
+
+def _unweigh_foreground(view: RunView) -> Remedy:
+    """Take an own weight of foreground away; else a loss that makes false foreground cost as much as missed one."""
+    if view.option("loss") in ("dice_bce", "bce") and view.option("pos_weight") not in (None, 1, 1.0):
+        return Remedy("unweigh_foreground", {"pos_weight": 1.0}, from_checkpoint=False)
+    changes = {"loss": "tversky", "tversky_alpha": 0.5, "tversky_beta": 0.5}
+    return Remedy("another_loss", changes, from_checkpoint=False)
+
+
+def _balance_components(view: RunView) -> Remedy:
+    """Give the component that stays high the larger weight."""
+    if view.option("loss") not in ("dice_bce", "dice_ce"):
+        return Remedy(
+            "another_loss", {"loss": "dice_bce" if view.facts.classes == 2 else "dice_ce"}, from_checkpoint=False
+        )
+    now = view.epochs[-1].loss_components
+    entropy = now.get("bce", now.get("ce", 0.0))
+    heavy = {"dice_weight": 0.7, "bce_weight": 0.3}
+    already = float(view.option("dice_weight", 0.5)) > float(view.option("bce_weight", 0.5))
+    even = {"dice_weight": 0.5, "bce_weight": 0.5}
+    changes = heavy if now["dice"] > entropy and not already else even
+    return Remedy("loss", changes, from_checkpoint=True)
+
+
+# --- data and network -----------------------------------------------------------------------------------------------
+
+
+def _repair(view: RunView) -> Remedy | None:
+    """The remedy of the dataset for the gravest finding that has one."""
+    codes = [code for code in EXPLAINS if view.facts.data_findings.get(code) in ("error", "warning")]
+    codes.sort(key=lambda code: view.facts.data_findings[code] != "error")
+    named = next((name for code in codes if (name := EXPLAINS[code])), None)
+    return Remedy(named, from_checkpoint=False) if named else None
+
+
+def _against_overfitting(view: RunView) -> Remedy:
+    """More augmentation; where it is strong already, weight decay; where there is that, too, an earlier end."""
+    preset = str(view.option("augmentation", "standard"))
+    if preset in PRESETS[:-1]:
+        stronger = "standard" if preset in PRESETS[:2] else "strong"
+        return Remedy("augment_more", {"augmentation": stronger, "augmentation_overrides": None}, from_checkpoint=False)
+    if float(view.option("weight_decay", 0.0)) == 0:
+        return Remedy("decay_weights", {"optimizer": "adamw", "weight_decay": 0.01}, from_checkpoint=False)
+    return Remedy("stop_early", {"patience": max(5, view.history.epochs_planned // 5)}, from_checkpoint=False)
+
+
+def _smaller_network(view: RunView) -> Remedy | None:
+    large = view.facts.parameters >= LARGE_NETWORK
+    return Remedy("model", {"model": SMALLER}, from_checkpoint=False) if large else None
+
+
+def _larger_network(view: RunView) -> Remedy | None:
+    """A network that may be too small for what is to be learnt gives way to the next larger one."""
+    is_small = view.facts.parameters < SMALL_NETWORK and view.facts.train_scans >= FEW_SCANS
+    return Remedy("model", {"model": SMALLER}, from_checkpoint=False) if is_small else None
+
+
+def _more_epochs(view: RunView) -> Remedy | None:
+    """Twice as many epochs where a run ends that still learns.
+
+    A schedule that has fallen to 0 by design is left alone: with more epochs it would jump up again.
+    """
+    planned = view.history.epochs_planned
+    if view.epochs[-1].epoch < planned or view.option("scheduler", "onecycle") in FALLING_SCHEDULES:
+        return None
+    return Remedy("more_epochs", {"epochs": min(2 * planned, 10_000)}, from_checkpoint=True)
+
+
+def _sound_network(view: RunView) -> Remedy | None:
+    """Another network with short ways for the gradient: residual blocks and skips."""
+    if view.option("model") == SMALLER:
+        return None
+    return Remedy("model", {"model": SMALLER}, from_checkpoint=False)
+
+
+_MAKERS: Mapping[str, Callable[[RunView], Remedy | None]] = {
+    "data_at_fault": _repair,
+    "loss_not_finite": _after_non_finite,
+    "gradients_exploding": _clip,
+    "channels_dead": _warm_up,
+    "gradients_vanishing": _sound_network,
+    "lr_decayed_early": _keep_lr_up,
+    "lr_too_low": _raise_lr,
+    "lr_too_high": _lower_lr,
+    "collapse_to_background": _weigh_foreground,
+    "collapse_to_foreground": _unweigh_foreground,
+    "loss_weights_wrong": _balance_components,
+    "batch_too_noisy": _accumulate,
+    "overfitting": _against_overfitting,
+    "network_too_large": _smaller_network,
+    "still_learning": _more_epochs,
+    "stuck_unexplained": _larger_network,
+}
+"""Missing are causes that only a person can mend: masks of other scans, labels, frozen layers, slow storage."""

@@ -1,0 +1,155 @@
+"""Does the fault lie in the data? Checks of what the data checks, the start checks and a run without skill say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from octa_backend.diagnosis.curves import Shape
+from octa_backend.diagnosis.run_view import MEMORISED, RunView, Suspicion, memorises, ramp
+
+EXPLAINS: Mapping[str, str | None] = {
+    "masks_inverted": "invert_masks",
+    "masks_not_binary": "binarize_masks",
+    "masks_coloured": "map_colours",
+    "mask_unrelated": None,
+    "mask_misaligned": None,
+    "masks_full": "drop_unusable",
+    "scans_blank": "drop_unusable",
+    "range_compressed": None,
+    "depths_mixed": None,
+    "duplicates_two_masks": None,
+}
+"""Findings of the data checks that can keep a loss high, gravest first, each with the remedy of the dataset."""
+
+LISTED = {"error": 0.9, "warning": 0.65}
+"""How sure such a finding is as the cause of a run that does badly. A warning often concerns a few scans only."""
+
+DOES_WELL = (0.7, 0.4)
+"""Skill at which nothing needs explaining, and at which something certainly does."""
+
+NO_SKILL = (0.25, 0.10)
+"""Skill between which a run has learnt something, and hardly more than to call everything foreground."""
+
+EPOCHS_WITHOUT_SKILL = (6, 12)
+"""Epochs without skill that begin to count, and that count in full. Healthy runs have a skill of 0.3 by epoch 4."""
+
+NOT_MEMORISED = 0.4
+"""Dice on one batch seen again and again that no working set-up stays below."""
+
+FULL_TRIAL_STEPS = 50
+"""A trial on one batch that was broken off earlier proves nothing."""
+
+SAME_LOSS = (1.3, 1.05)
+"""Loss with zeroed input over loss with input: from the first on the network looks at the image, at the second it does
+not. Trained copies that work have ratios over 2."""
+
+NEAR_FOUND_LR = 10.0
+"""A rate within this factor of the range test's is not what keeps a network from learning one batch."""
+
+
+def data_at_fault(view: RunView) -> Suspicion | None:
+    """The data checks found what explains a run that does badly."""
+    found = {code: view.facts.data_findings[code] for code in EXPLAINS if code in view.facts.data_findings}
+    grave = {code: severity for code, severity in found.items() if severity in LISTED}
+    if not grave:
+        return None
+    surest = max(LISTED[severity] for severity in grave.values())
+    badly = ramp(view.skill, *DOES_WELL) if len(view.epochs) >= 3 else 0.0
+    return Suspicion("data_at_fault", surest * badly, {"findings": ", ".join(grave), "skill": round(view.skill, 3)})
+
+
+def input_ignored(view: RunView) -> Suspicion | None:
+    """A copy trained on one batch does no worse on it when all intensities are 0."""
+    start = view.start
+    if start.loss is None or start.zeroed_input_loss is None:
+        return None
+    ratio = start.zeroed_input_loss / max(start.loss, 1e-9)
+    tried_enough = (start.overfit_steps or 0) >= FULL_TRIAL_STEPS
+    confidence = 0.9 * ramp(ratio, *SAME_LOSS) * (1.0 if tried_enough else 0.5) * _not_disproved(view)
+    evidence = {"loss": round(start.loss, 4), "zeroed_input_loss": round(start.zeroed_input_loss, 4)}
+    return Suspicion("input_ignored", confidence, evidence)
+
+
+def one_batch_not_learnt(view: RunView) -> Suspicion | None:
+    """A copy of the network could not learn one batch by heart."""
+    start = view.start
+    if start.overfit_dice is None or (start.overfit_steps or 0) < FULL_TRIAL_STEPS:
+        return None
+    confidence = 0.9 * ramp(start.overfit_dice, MEMORISED, NOT_MEMORISED) * _not_disproved(view)
+    if start.lr_found is not None and not 1 / NEAR_FOUND_LR <= view.lr / start.lr_found <= NEAR_FOUND_LR:
+        confidence *= 0.5  # the learning rate explains it better
+    evidence = {"overfit_dice": round(start.overfit_dice, 3), "overfit_steps": start.overfit_steps}
+    return Suspicion("one_batch_not_learnt", confidence, evidence)
+
+
+def masks_unpredictable(view: RunView) -> Suspicion | None:
+    """Nothing that the network sees predicts the masks: it learns, yet stays as good as no look at the image."""
+    skillless = ramp(view.skill, *NO_SKILL) * ramp(len(view.epochs), *EPOCHS_WITHOUT_SKILL)
+    surest = 0.7 if view.start.overfit_dice is None else 0.8 if memorises(view) else 0.55
+    confidence = skillless * (surest + (0.1 if _answers_the_mean(view) else 0.0))
+    if view.dice_rises:
+        confidence *= 0.6  # it may only be slow
+    evidence = {
+        "best_dice": round(float(view.dice.max()), 3),
+        "trivial_dice": round(view.trivial_dice, 3),
+        "epochs": len(view.epochs),
+    }
+    return Suspicion("masks_unpredictable", confidence * _set_up_well(view), evidence)
+
+
+LABEL_SKILL = ((0.15, 0.3), (0.8, 0.65))
+"""Wrong labels let a network learn something, but not well: skill must be above the first pair and below the second."""
+
+SMALL_GAP = (1.35, 1.1)
+"""Validation over training loss: labels that are wrong everywhere make both alike."""
+
+
+def labels_noisy(view: RunView) -> Suspicion | None:
+    """The training loss stands still high although one batch can be learnt by heart, and validation is no worse."""
+    if view.shape not in (Shape.FLAT, Shape.RISING) or not len(view.val_losses):
+        return None
+    gap = float(view.val_losses[-1]) / max(view.loss_now, 1e-9)
+    middling = ramp(view.skill, *LABEL_SKILL[0]) * ramp(view.skill, *LABEL_SKILL[1])
+    surest = 0.75 if memorises(view) else 0.55
+    if "labels_suspicious" in view.facts.data_findings:
+        surest += 0.2
+    evidence = {"train_loss": round(view.loss_now, 4), "val_loss": round(float(view.val_losses[-1]), 4)}
+    return Suspicion("labels_noisy", surest * middling * ramp(gap, *SMALL_GAP) * _set_up_well(view), evidence)
+
+
+def _not_disproved(view: RunView) -> float:
+    """A trial before the first step says nothing any more once the run itself has learnt well."""
+    return ramp(view.skill, *DOES_WELL) if len(view.epochs) >= 3 else 1.0
+
+
+STEPS_THAT_LEARN = (1e-4, 0.1)
+"""Change of the weights per step, relative to them, between which a network learns; see `run_checks_rate`."""
+
+BALANCED = (0.2, 5.0)
+"""Weight of foreground pixels that cannot by itself decide between all and nothing."""
+
+SCARCE = 0.02
+"""Share of foreground below which a cross-entropy without a Dice loss beside it may settle at nothing by itself."""
+
+SAME_ENTROPY = 0.1
+"""Distance of the cross-entropy from that of the mean answer, as a share of it."""
+
+
+def _set_up_well(view: RunView) -> float:
+    """How far the run's own settings can be ruled out as the cause: only then the data are to blame."""
+    ratio, least = view.update_ratio, STEPS_THAT_LEARN
+    rate = 1.0 if ratio is not None and least[0] <= ratio <= least[1] else 0.7 if ratio is None else 0.3
+    weight = view.option("pos_weight")
+    balanced = not isinstance(weight, int | float) or BALANCED[0] <= weight <= BALANCED[1]
+    alone = view.facts.foreground_fraction < SCARCE and "dice" not in view.epochs[-1].loss_components
+    return rate * (1.0 if balanced and not alone else 0.5)
+
+
+def _answers_the_mean(view: RunView) -> bool:
+    """Whether the cross-entropy is that of giving every pixel the same probability, the share of foreground."""
+    found, share = view.epochs[-1].loss_components.get("bce"), view.facts.foreground_fraction
+    if found is None or not 0 < share < 1:
+        return False
+    entropy = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    return abs(found / entropy - 1) < SAME_ENTROPY

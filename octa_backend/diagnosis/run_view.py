@@ -1,0 +1,178 @@
+"""What several checks of a run look at, worked out once from its history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from octa_backend.diagnosis.curves import Shape, Values, shape, trend, window
+from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunHistory
+
+RECENT = 3
+"""Epochs that "now" is the mean of: one alone is noise."""
+
+MEMORISED = 0.8
+"""Dice at which a network has learnt one batch by heart."""
+
+USUAL_LR: Mapping[str, float] = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1e-2}
+"""What each optimizer is begun with where nothing is known: the product's default, and ten times that for `sgd`."""
+
+FALLING_SCHEDULES = ("onecycle", "cosine", "poly")
+"""Their learning rate falls to nearly 0 by design, and most of the last gain comes then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """One possible cause, how sure it is, and the numbers behind it.
+
+    Attributes:
+        code: of the finding it would become.
+        confidence: 0..1; about the share of such cases in which it is right.
+        evidence: JSON-serialisable; the placeholders of the finding's sentence are its keys.
+    """
+
+    code: str
+    confidence: float
+    evidence: Mapping[str, Any]
+
+
+def ramp(value: float, none: float, full: float) -> float:
+    """0 where `value` is at `none` or beyond, 1 at `full` or beyond, a line between; `none` may be the larger one."""
+    return min(1.0, max(0.0, (value - none) / (full - none)))
+
+
+class RunView:
+    """A run's history as the checks look at it. Epochs without a finite loss are left out."""
+
+    def __init__(self, history: RunHistory) -> None:
+        self.history = history
+        self.facts = history.facts
+        self.start = history.start
+        self.epochs = tuple(e for e in history.epochs if math.isfinite(e.train_loss))
+        self.losses: Values = np.array([epoch.train_loss for epoch in self.epochs])
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """A field of the run's config; the default where an older run has none."""
+        return self.facts.config.get(name, default)
+
+    # --- learning rate ---
+
+    @cached_property
+    def lr(self) -> float:
+        """The rate the run was configured with: the peak of its schedule."""
+        return float(self.option("lr", USUAL_LR["adam"]))
+
+    @cached_property
+    def peak_lr(self) -> float:
+        """The highest rate so far."""
+        return max((epoch.lr for epoch in self.epochs), default=0.0)
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate still rises: a loss that rises with it is no fault yet."""
+        return len(self.epochs) >= 2 and self.epochs[-1].lr > self.epochs[-2].lr
+
+    # --- losses and scores ---
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Of the training loss."""
+        return shape(self.losses)
+
+    @cached_property
+    def loss_now(self) -> float:
+        """Mean training loss of the last epochs."""
+        return float(self.losses[-RECENT:].mean())
+
+    @cached_property
+    def drop(self) -> float:
+        """How far the training loss fell from its first epoch, as a share of it."""
+        return float((self.losses[0] - self.loss_now) / max(abs(self.losses[0]), 1e-9))
+
+    @cached_property
+    def relative_noise(self) -> float:
+        """Noise of the epochs' training losses around their trend, as a share of their level."""
+        return trend(self.losses[-window(len(self.losses)) :]).relative_noise if len(self.losses) > 1 else 0.0
+
+    @cached_property
+    def validated(self) -> tuple[EpochRecord, ...]:
+        """The epochs that were validated (`val_freq`); the others repeat the numbers of these."""
+        every = int(self.option("val_freq", 1))
+        last = self.history.epochs_planned
+        return tuple(e for e in self.epochs if e.epoch in (1, last) or e.epoch % every == 0)
+
+    @cached_property
+    def val_losses(self) -> Values:
+        """Of the validated epochs, as far as they are finite."""
+        return np.array([e.val_loss for e in self.validated if math.isfinite(e.val_loss)])
+
+    @cached_property
+    def dice(self) -> Values:
+        """Validation Dice of the validated epochs."""
+        return np.array([epoch.val_dice for epoch in self.validated])
+
+    @cached_property
+    def dice_rises(self) -> bool:
+        """Whether the validation Dice still gets better: surer than the loss where both could be moving."""
+        return shape(1 - self.dice) is Shape.IMPROVING
+
+    @cached_property
+    def trivial_dice(self) -> float:
+        """The Dice of calling every pixel foreground, 2f / (1 + f): what is reached without looking at the image."""
+        share = self.facts.foreground_fraction / max(1, self.facts.classes - 1)
+        return 2 * share / (1 + share)
+
+    @cached_property
+    def skill(self) -> float:
+        """How far the best validation Dice is from the trivial one (0) to perfect (1); below 0 it is worse."""
+        best = float(self.dice.max(initial=0.0))
+        return (best - self.trivial_dice) / max(1 - self.trivial_dice, 1e-6)
+
+    # --- signals ---
+
+    @cached_property
+    def signals(self) -> tuple[EpochSignals, ...]:
+        """Of the epochs that kept some."""
+        return tuple(epoch.signals for epoch in self.epochs if epoch.signals is not None)
+
+    def recent(self, number: Callable[[EpochSignals], float | None]) -> float | None:
+        """Mean of a number over the last epochs, where all of them have it."""
+        found = [number(signals) for signals in self.signals[-RECENT:]]
+        known = [value for value in found if value is not None]
+        return fmean(known) if known and len(known) == len(found) else None
+
+    def epoch_of(self, pick: Callable[[EpochRecord], float]) -> int:
+        """The epoch where a number is greatest."""
+        return max(self.epochs, key=pick).epoch
+
+    @cached_property
+    def gradient_norms(self) -> Mapping[str, float]:
+        """Median over the last epochs of each group's norm; empty where none were kept."""
+        recent = self.signals[-RECENT:]
+        names = recent[-1].gradient_norms if recent else {}
+        return {name: median(s.gradient_norms[name] for s in recent if name in s.gradient_norms) for name in names}
+
+    @cached_property
+    def update_ratio(self) -> float | None:
+        """How far a step moved the weights at the schedule's peak: the median over the groups that move.
+
+        While the rate is still below its peak it is scaled up to it: an optimizer's step is proportional to the rate.
+        """
+        found = [
+            median(moving) * (self.lr / max(epoch.lr, self.peak_lr))
+            for epoch in self.epochs
+            if epoch.signals is not None and epoch.lr > 0.5 * self.peak_lr
+            if (moving := [ratio for ratio in epoch.signals.update_ratios.values() if ratio > 0])
+        ]
+        return max(found) if found else None
+
+
+def memorises(view: RunView) -> bool:
+    """Whether a copy of the network learnt one batch by heart, with this loss: then neither is at fault."""
+    return view.start.overfit_dice is not None and view.start.overfit_dice >= MEMORISED
