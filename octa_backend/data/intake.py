@@ -53,14 +53,13 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """One pair after decoding; what could not be decoded is None, and the faults say why."""
+class _Decoded:
+    """One pair; what could not be decoded is None, and the faults say why."""
 
     pair: Pair
     image: ImagePixels | None
     mask: MaskPixels | None
     faults: tuple[Fault, ...]
-    statistics: ScanStatistics | None
 
 
 def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
@@ -156,12 +155,12 @@ def _examine(
 ) -> Examination:
     faults, statistics = list(surveyed.faults), []
     wanted = surveyed.readable
-    for done, looked in enumerate(_look_at_all(source, surveyed, limits.max_scan_pixels, executor), 1):
-        faults += looked.faults
-        if looked.statistics is not None:
-            statistics.append(looked.statistics)
-        if keep is not None and looked.image is not None and looked.mask is not None:
-            keep(looked.pair, looked.image.values, _stored_mask(looked.mask, looked.image.values.shape[1:]))
+    for done, scan in enumerate(_decode_all(source, surveyed, limits.max_scan_pixels, executor), 1):
+        faults += scan.faults
+        if scan.image is not None and scan.mask is not None:
+            statistics.append(_measure(scan.pair, scan.image, scan.mask))
+            if keep is not None:
+                keep(scan.pair, scan.image.values, _stored_mask(scan.mask, scan.image.values.shape[1:]))
         if progress is not None:
             progress(done, len(wanted))
     if len(surveyed.pairs) < MIN_SCANS and surveyed.pairs:
@@ -202,18 +201,22 @@ def _pool() -> Iterator[Executor]:
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _look_at_all(source: Source, surveyed: Survey, max_pixels: int, executor: Executor) -> Iterator[_Looked]:
-    """Decode and measure in parallel, in order, with few scans in memory at a time."""
-    waiting: deque[Future[_Looked]] = deque()
+def _decode_all(source: Source, surveyed: Survey, max_pixels: int, executor: Executor) -> Iterator[_Decoded]:
+    """Decode ahead, in order, with few scans in memory at a time.
+
+    The caller measures meanwhile: decoding leaves the interpreter's lock alone, measuring takes it often, and two
+    threads that both measure spend their time handing it to each other.
+    """
+    waiting: deque[Future[_Decoded]] = deque()
     for pair in surveyed.readable:
-        waiting.append(executor.submit(_look, source, pair, max_pixels))
+        waiting.append(executor.submit(_decode, source, pair, max_pixels))
         if len(waiting) > 2 * processors():
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _look(source: Source, pair: Pair, max_pixels: int) -> _Looked:
+def _decode(source: Source, pair: Pair, max_pixels: int) -> _Decoded:
     image: ImagePixels | None = None
     mask: MaskPixels | None = None
     faults = []
@@ -225,9 +228,11 @@ def _look(source: Source, pair: Pair, max_pixels: int) -> _Looked:
         mask = decode_mask(opened(source, pair.mask, max_pixels), pair.mask, max_pixels)
     except (UnreadableScan, ScanTooLarge) as error:
         faults.append(_unreadable(pair.mask, error))
-    if image is None or mask is None:
-        return _Looked(pair, image, mask, tuple(faults), None)
-    statistics = ScanStatistics(
+    return _Decoded(pair, image, mask, tuple(faults))
+
+
+def _measure(pair: Pair, image: ImagePixels, mask: MaskPixels) -> ScanStatistics:
+    return ScanStatistics(
         name=pair.name,
         image=pair.image,
         mask=pair.mask,
@@ -236,7 +241,6 @@ def _look(source: Source, pair: Pair, max_pixels: int) -> _Looked:
         of_image=measure_image(image.values, image.alpha),
         of_mask=measure_mask(mask, image.values),
     )
-    return _Looked(pair, image, mask, (), statistics)
 
 
 def _unreadable(path: str, error: UnreadableScan | ScanTooLarge) -> Fault:

@@ -24,12 +24,22 @@ def values_and_counts(mask_HW: NDArray[Any]) -> tuple[MaskValues, tuple[tuple[in
     if mask_HW.dtype.itemsize > 2:
         values, (there, counts) = values_of(mask_HW), np.unique(mask_HW, return_counts=True)
     else:
-        in_all = counts_of(mask_HW)
-        there = np.flatnonzero(in_all)
-        counts = in_all[there]
+        there, counts = _few_counts(mask_HW)
         values = MaskValues(len(there), tuple(there[: MAX_CLASSES + 1].tolist()), int(there[-1]))
     few = values.count <= MAX_CLASSES
     return values, tuple(zip(there.tolist(), counts.tolist(), strict=True)) if few else ()
+
+
+def _few_counts(mask_HW: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The values that occur, rising, and their pixels. Two values, the usual case, need no histogram."""
+    low, high = mask_HW.min(), mask_HW.max()
+    at_low, at_high = (int(np.count_nonzero(mask_HW == value)) for value in (low, high))
+    if low == high or at_low + at_high == mask_HW.size:
+        pairs = {int(low): at_low, int(high): at_high}
+        return np.array(list(pairs)), np.array(list(pairs.values()))
+    in_all = counts_of(mask_HW)
+    there = np.flatnonzero(in_all)
+    return there, in_all[there]
 
 
 def is_plain(values: MaskValues) -> bool:

@@ -45,7 +45,7 @@ _COARSE_SIGMA, _LOCAL_SIGMA = 2.0, 3.0
 _FINE_BAND = (0.5, 3.0)
 _COARSE_BAND = (0.0, 1.0)
 _BLOCK = 512
-_SAMPLED_PAIRS = 500
+_SAMPLED_PAIRS = 250
 _FLIPS = ("none", "left_right", "up_down", "both")
 
 

@@ -50,10 +50,10 @@ class Survey:
     @property
     def prepared_bytes(self) -> int:
         """Size of the prepared arrays, at most."""
-        total = 0
+        total, channels = 0, self.channels
         for pair in self.readable:
             header = self.headers[pair.image]
-            total += header.decoded_bytes * self.channels // header.channels
+            total += header.decoded_bytes * channels // header.channels
             total += header.width * header.height * MASK_DTYPE.itemsize
         return total
 
@@ -125,7 +125,8 @@ def _different_sizes(found: Survey) -> Iterable[Fault]:
 
 
 def _conversions(found: Survey) -> Iterable[Fault]:
+    channels = found.channels
     for pair in found.readable:
         header = found.headers[pair.image]
-        if header.channels < found.channels:
+        if header.channels < channels:
             yield Fault("channels_mixed", pair.image, header.mode)
