@@ -1,15 +1,15 @@
-"""How a mask lies on its image: whether its structures follow the image's, and where they would follow them better."""
+"""How masks lie on their images: whether their structures follow the images', and where they would follow better."""
 
-# Shapes: H x W pixels of the reduced grid; F x G frequencies of its real Fourier transform.
+# Shapes: N scans of equal size, H x W pixels or cells of the reduced grid; F x G frequencies of its real Fourier
+# transform; K squares along a side.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from PIL import Image
 from scipy import fft
 
 from octa_backend.data.details import LOCAL_CONTRAST, band
@@ -21,9 +21,10 @@ GRID_SIDE = 128
 FINE_SIGMA, COARSE_SIGMA = 0.7, 5.0
 """Cells: structures between these two widths are compared (a difference of Gaussians), neither noise nor lighting."""
 
-LIGHTING_CELLS, CONTRAST_CELLS = 8, 12
+LIGHTING_CELLS, CONTRAST_CELLS = 10, 16
 """Sides of the squares whose means are taken for the image's lighting and for its contrast, which is evened so that the
-border of a fundus photograph does not outweigh its vessels."""
+border of a fundus photograph does not outweigh its vessels. Spread linearly, means of squares of c cells smooth like a
+Gaussian of c / 2 cells."""
 
 FARTHEST_SHARE = 0.125
 """Shifts are sought up to this share of each side."""
@@ -48,23 +49,27 @@ class Alignment(NamedTuple):
     shift: tuple[int, int]
 
 
-def align(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> Alignment:
-    """Compare a mask with its image, as it lies and shifted.
+def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Alignment]:
+    """Compare masks with their images, as they lie and shifted.
 
     Args:
-        grey_HW: the image.
-        inside_HW: the foreground, of the same size.
+        grey_NHW: the images.
+        inside_NHW: their foregrounds, of the same sizes.
 
     Returns:
-        All zero where image or mask has no structure of the compared widths.
+        One for each scan; all zero where image or mask has no structure of the compared widths.
     """
-    factor = -(-max(grey_HW.shape) // GRID_SIDE)
-    image_HW, mask_HW = _cropped(box_reduced(grey_HW, factor)), _cropped(box_reduced(inside_HW, factor))
-    height, width = image_HW.shape
-    cross_FG = fft.rfft2(_evened_details(image_HW))
-    cross_FG *= fft.rfft2(mask_HW).conj()
-    cross_FG *= band(height, width, FINE_SIGMA, COARSE_SIGMA)
-    correlation_HW: NDArray[np.float32] = fft.irfft2(cross_FG, s=(height, width))
+    factor = -(-max(grey_NHW.shape[1:]) // GRID_SIDE)
+    image_NHW, mask_NHW = _cropped(box_reduced(grey_NHW, factor)), _cropped(box_reduced(inside_NHW, factor))
+    height, width = image_NHW.shape[1:]
+    cross_NFG = fft.rfft2(_evened_details(image_NHW))
+    cross_NFG *= fft.rfft2(mask_NHW).conj()
+    cross_NFG *= band(height, width, FINE_SIGMA, COARSE_SIGMA)
+    correlations_NHW: NDArray[np.float32] = fft.irfft2(cross_NFG, s=(height, width))
+    return [_read_off(correlation_HW, factor) for correlation_HW in correlations_NHW]
+
+
+def _read_off(correlation_HW: NDArray[np.float32], factor: int) -> Alignment:
     spread = float(correlation_HW.std())
     if not spread > NO_STRUCTURE:
         return Alignment(0.0, 0.0, (0, 0))
@@ -78,25 +83,44 @@ def align(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> Alignment
     return Alignment(sign * at_zero / spread, sign * at_best / spread, shift)
 
 
-def _evened_details(image_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+def _evened_details(images_NHW: NDArray[np.float32]) -> NDArray[np.float32]:
     """What differs from the lighting around it, over the contrast around it (see `details.evened_details`).
 
-    Means of squares, spread smoothly, stand for Gaussians here: one pass over the plane instead of two transforms each.
+    Means of squares, spread over them again, stand for Gaussians here: two small matrix products instead of two
+    transforms each, and opposite borders do not mix.
     """
-    details_HW = image_HW - _around(image_HW, LIGHTING_CELLS)
-    energy_HW = details_HW * details_HW
-    whole = float(energy_HW.mean()) ** 0.5
-    contrast_HW = np.sqrt(np.maximum(_around(energy_HW, CONTRAST_CELLS), 0))
-    contrast_HW += np.float32(max(LOCAL_CONTRAST * whole, 1e-3))
-    details_HW /= contrast_HW
-    return details_HW
+    details_NHW = images_NHW - images_NHW[:, :1, :1]  # so that a constant image is 0, without rounding
+    details_NHW -= _around(details_NHW, LIGHTING_CELLS)
+    energy_NHW = details_NHW * details_NHW
+    whole_N11 = np.sqrt(energy_NHW.mean(axis=(1, 2), keepdims=True))
+    contrast_NHW = _around(energy_NHW, CONTRAST_CELLS)
+    np.sqrt(contrast_NHW, out=contrast_NHW)
+    contrast_NHW += np.maximum(np.float32(LOCAL_CONTRAST) * whole_N11, np.float32(1e-3))
+    details_NHW /= contrast_NHW
+    return details_NHW
 
 
-def _around(plane_HW: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
-    """Means over squares of so many cells, spread over the plane again."""
-    height, width = plane_HW.shape
-    means = Image.fromarray(plane_HW).reduce(cells)
-    return np.asarray(means.resize((width, height), Image.Resampling.BICUBIC))
+def _around(planes_NHW: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
+    """Means over squares of so many cells, spread linearly between their middles."""
+    (gather_KH, spread_HK), (gather_KW, spread_WK) = (_squares(length, cells) for length in planes_NHW.shape[1:])
+    means_NKK = gather_KH @ (planes_NHW @ gather_KW.T)
+    around_NHW: NDArray[np.float32] = (spread_HK @ means_NKK) @ spread_WK.T
+    return around_NHW
+
+
+@lru_cache(maxsize=32)
+def _squares(length: int, cells: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Along one side: the matrix that takes the squares' means, (K, length), and that which spreads them, (length, K).
+
+    The last square has fewer cells where the side is no multiple. Before the first and behind the last middle the mean
+    stays the same.
+    """
+    at = np.arange(length)
+    inside_KL = at // cells == np.arange(-(-length // cells))[:, None]
+    gather_KL = inside_KL / inside_KL.sum(axis=1, keepdims=True)
+    middles_K = gather_KL @ at
+    spread_LK = np.stack([np.interp(at, middles_K, unit) for unit in np.eye(len(middles_K))], axis=1)
+    return gather_KL.astype(np.float32), spread_LK.astype(np.float32)
 
 
 def _peak(correlation_HW: NDArray[np.floating[Any]]) -> tuple[int, int]:
@@ -122,7 +146,7 @@ def _summit(line: NDArray[np.floating[Any]], at: int) -> float:
     return (at if at <= length // 2 else at - length) + max(-0.5, min(0.5, offset))
 
 
-def _cropped(plane_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+def _cropped(planes_NHW: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sides that are multiples of 4, whose transforms are quick."""
-    height, width = plane_HW.shape
-    return np.ascontiguousarray(plane_HW[: height // 4 * 4, : width // 4 * 4])
+    height, width = planes_NHW.shape[1:]
+    return np.ascontiguousarray(planes_NHW[:, : height // 4 * 4, : width // 4 * 4])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from octa_backend.data.examination import Source
@@ -58,15 +57,15 @@ class Survey:
         return total
 
 
-def survey(source: Source, limits: IntakeLimits, executor: Executor) -> Survey:
+def survey(source: Source, limits: IntakeLimits) -> Survey:
     """Pair the files by their names, apply an official split, and read every header."""
     layout = find_layout(source.members)
     found = Survey(list(layout.pairs), faults=[*layout.faults, *layout.notes])
     found.faults += [Fault("duplicate_names", name, f"{n} times") for name, n in source.duplicates.items()]
     if layout.splits_file:
         _apply_splits(source, found, layout.splits_file)
-    outcomes = executor.map(lambda path: _read_one_header(source, path, limits.max_scan_pixels), layout.images)
-    for path, outcome in zip(layout.images, outcomes, strict=True):
+    for path in layout.images:
+        outcome = _read_one_header(source, path, limits.max_scan_pixels)
         if isinstance(outcome, Fault):
             found.faults.append(outcome)
         else:

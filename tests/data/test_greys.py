@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octa_backend.data.greys import box_reduced, counts_of, entropy_bits, grey_of, levels_of, thumbnail, variance
+from octa_backend.data.greys import box_reduced, counts_of, entropy_bits, grey_of, levels_of, thumbnails, variance
 
 
 def test_levels_are_the_values_that_are_there_with_their_pixels_over_all_channels():
@@ -45,16 +45,17 @@ def test_8_bit_greys_stay_as_they_are_and_deeper_ones_fill_the_range():
 
 def test_boxes_are_averaged_and_what_fills_none_is_left_out():
     plane = np.arange(25, dtype=np.uint8).reshape(5, 5)
-    assert box_reduced(plane, 2).tolist() == [[3, 5], [13, 15]]
-    assert box_reduced(plane > 11, 2).tolist() == [[0, 0], [0.5, 1]]
-    assert np.array_equal(box_reduced(plane, 1), plane)
+    planes = np.stack([plane, plane[::-1]])
+    assert box_reduced(planes, 2).tolist() == [[[3, 5], [13, 15]], [[18, 20], [8, 10]]]
+    assert box_reduced(planes > 11, 2)[0].tolist() == [[0, 0], [0.5, 1]]
+    assert np.array_equal(box_reduced(planes, 1), planes)
 
 
 def test_thumbnails_of_larger_and_smaller_planes_hold_area_means():
     checks = np.indices((64, 64)).sum(axis=0) % 2 * 100
-    assert np.unique(thumbnail(checks.astype(np.uint8), 32)).tolist() == [50]
+    assert np.unique(thumbnails(checks.astype(np.uint8)[None], 32)).tolist() == [50]
     corners = np.array([[0, 80], [160, 240]], np.uint8)
-    assert thumbnail(corners, 4)[::3, ::3].tolist() == corners.tolist()
+    assert thumbnails(corners[None], 4)[0, ::3, ::3].tolist() == corners.tolist()
 
 
 def test_variance_and_entropy_are_those_of_the_pixels():
@@ -62,3 +63,12 @@ def test_variance_and_entropy_are_those_of_the_pixels():
     assert variance(counts_of(plane)) == pytest.approx(plane.var())
     assert entropy_bits(counts_of(plane)) == 1.5
     assert entropy_bits(counts_of(np.zeros((2, 2), np.uint8))) == 0
+
+
+@pytest.mark.parametrize("side", [64, 50])
+def test_each_plane_of_a_stack_has_the_thumbnail_it_has_alone(side):
+    planes = np.random.default_rng(0).integers(0, 256, (3, side, 2 * side), dtype=np.uint8)
+    found = thumbnails(planes, 32)
+    assert found.shape == (3, 32, 32)
+    for plane, small in zip(planes, found, strict=True):
+        assert np.array_equal(thumbnails(plane[None], 32)[0], small)
