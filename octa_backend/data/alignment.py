@@ -65,15 +65,18 @@ def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Al
     cross_NFG = fft.rfft2(_evened_details(image_NHW))
     cross_NFG *= fft.rfft2(mask_NHW).conj()
     cross_NFG *= band(height, width, FINE_SIGMA, COARSE_SIGMA)
-    correlations_NHW: NDArray[np.float32] = fft.irfft2(cross_NFG, s=(height, width))
-    return [_read_off(correlation_HW, factor) for correlation_HW in correlations_NHW]
+    correlation_NHW: NDArray[np.float32] = fft.irfft2(cross_NFG, s=(height, width))
+    spread_N = correlation_NHW.std(axis=(1, 2))
+    return [
+        _read_off(correlation_HW, float(spread), peak, factor)
+        for correlation_HW, spread, peak in zip(correlation_NHW, spread_N, _peaks(correlation_NHW), strict=True)
+    ]
 
 
-def _read_off(correlation_HW: NDArray[np.float32], factor: int) -> Alignment:
-    spread = float(correlation_HW.std())
+def _read_off(correlation_HW: NDArray[np.float32], spread: float, peak: tuple[int, int], factor: int) -> Alignment:
     if not spread > NO_STRUCTURE:
         return Alignment(0.0, 0.0, (0, 0))
-    row, column = _peak(np.abs(correlation_HW))
+    row, column = peak
     sign = 1.0 if correlation_HW[row, column] > 0 else -1.0
     shift = (
         round(factor * _summit(correlation_HW[:, column], row)),
@@ -123,12 +126,12 @@ def _squares(length: int, cells: int) -> tuple[NDArray[np.float32], NDArray[np.f
     return gather_KL.astype(np.float32), spread_LK.astype(np.float32)
 
 
-def _peak(correlation_HW: NDArray[np.floating[Any]]) -> tuple[int, int]:
-    """Where the correlation is largest among the shifts that are sought."""
-    rows, columns = (_near(length) for length in correlation_HW.shape)
-    near = correlation_HW[rows[:, None], columns]
-    at = int(near.argmax())
-    return int(rows[at // len(columns)]), int(columns[at % len(columns)])
+def _peaks(correlation_NHW: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
+    """Where each correlation is strongest among the shifts that are sought."""
+    rows, columns = (_near(length) for length in correlation_NHW.shape[1:])
+    near_NP = np.abs(correlation_NHW[:, rows[:, None], columns]).reshape(len(correlation_NHW), -1)
+    places = near_NP.argmax(axis=1).tolist()
+    return [(int(rows[at // len(columns)]), int(columns[at % len(columns)])) for at in places]
 
 
 def _near(length: int) -> NDArray[np.intp]:
@@ -147,6 +150,6 @@ def _summit(line: NDArray[np.floating[Any]], at: int) -> float:
 
 
 def _cropped(planes_NHW: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sides that are multiples of 4, whose transforms are quick."""
-    height, width = planes_NHW.shape[1:]
-    return np.ascontiguousarray(planes_NHW[:, : height // 4 * 4, : width // 4 * 4])
+    """To the next smaller sides whose transforms are quick."""
+    height, width = (fft.prev_fast_len(side, real=True) for side in planes_NHW.shape[1:])
+    return np.ascontiguousarray(planes_NHW[:, :height, :width])

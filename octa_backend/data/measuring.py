@@ -20,12 +20,11 @@ from octa_backend.data.greys import (
     HIGH_SHARE,
     LOW_SHARE,
     Levels,
-    counts_of,
-    entropy_bits,
-    grey_of,
+    entropies_bits,
+    greys_of,
     levels_of,
     thumbnails,
-    variance,
+    variances,
 )
 from octa_backend.data.mask_values import commonest_colours, histogram_of, is_plain, values_and_counts
 from octa_backend.data.masks import MaskValues
@@ -39,7 +38,7 @@ DEAD_ZONE = 2
 """Laplacians of up to so many grey levels are rounding, and no detail."""
 
 SAMPLED_ROWS = 160
-"""Detail and intensity inside and outside are measured on about so many rows, evenly spread."""
+"""Detail, and intensity inside and outside, are measured on so many evenly spread rows, up to twice as many."""
 
 _DARK, _BRIGHT = 0.02, 0.98
 _UNALIGNED = Alignment(0.0, 0.0, (0, 0))
@@ -53,10 +52,8 @@ def measure(images: Sequence[ImagePixels], masks: Sequence[MaskPixels]) -> list[
     found: dict[int, tuple[ImageStatistics, MaskStatistics]] = {}
     for places in alike.values():
         stack, labels = [images[place] for place in places], [masks[place] for place in places]
-        levels = [levels_of(image.values) for image in stack]
-        grey_NHW = _stacked([grey_of(image.values, known) for image, known in zip(stack, levels, strict=True)])
-        of_images, of_masks = _of_images(stack, levels, grey_NHW), _of_masks(labels, grey_NHW)
-        found.update(zip(places, zip(of_images, of_masks, strict=True), strict=True))
+        of_images, grey_NHW = _of_images(stack)
+        found.update(zip(places, zip(of_images, _of_masks(labels, grey_NHW), strict=True), strict=True))
     return [found[place] for place in range(len(images))]
 
 
@@ -67,70 +64,75 @@ def measure_image(image_CHW: NDArray[Any], alpha: str) -> ImageStatistics:
         image_CHW: uint8, uint16 or float32, C 1 or 3, as `scans.read_image` gives it.
         alpha: see `ImageStatistics`.
     """
-    levels = levels_of(image_CHW)
-    return _of_images([ImagePixels(image_CHW, alpha)], [levels], grey_of(image_CHW, levels)[np.newaxis])[0]
+    return _of_images([ImagePixels(image_CHW, alpha)])[0][0]
 
 
 def measure_mask(mask: MaskPixels, image_CHW: NDArray[Any]) -> MaskStatistics:
     """Measure one decoded mask against its image (as in `measure_image`)."""
-    return _of_masks([mask], grey_of(image_CHW)[np.newaxis])[0]
+    return _of_masks([mask], greys_of(image_CHW[np.newaxis]))[0]
 
 
 def _kind(pixels: NDArray[Any] | None) -> tuple[Any, ...]:
     return () if pixels is None else (pixels.shape, pixels.dtype)
 
 
-def _stacked(planes_HW: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return planes_HW[0][np.newaxis] if len(planes_HW) == 1 else np.stack(planes_HW)
+def _stacked(pixels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return pixels[0][np.newaxis] if len(pixels) == 1 else np.stack(pixels)
 
 
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-def _of_images(
-    images: Sequence[ImagePixels], levels: Sequence[Levels], grey_NHW: NDArray[np.uint8]
-) -> list[ImageStatistics]:
-    details_N, small_NSS = _details(grey_NHW), thumbnails(grey_NHW, THUMBNAIL_SIDE)
-    return [
-        _of_image(image, known, counts_of(grey_HW) if known.greys is None else known.greys, float(detail), small_SS)
-        for image, known, grey_HW, detail, small_SS in zip(images, levels, grey_NHW, details_N, small_NSS, strict=True)
+def _of_images(images: Sequence[ImagePixels]) -> tuple[list[ImageStatistics], NDArray[np.uint8]]:
+    """Of images of one kind and size; and the images as greys, (N, H, W)."""
+    pixels_NCHW = _stacked([image.values for image in images])
+    _, channels, height, width = pixels_NCHW.shape
+    levels = levels_of(pixels_NCHW)
+    grey_NHW = greys_of(pixels_NCHW, levels)
+    are_greys = pixels_NCHW.dtype == np.uint8 and channels == 1
+    shares_NL = levels.shares if are_greys else levels_of(grey_NHW[:, np.newaxis]).shares
+    numbers = _exposure(levels, pixels_NCHW.dtype == np.uint8) | _contents(grey_NHW, shares_NL)
+    columns = [number_N.tolist() for number_N in numbers.values()]
+    of_images = [
+        ImageStatistics(
+            shape=(height, width),
+            channels=channels,
+            dtype=str(pixels_NCHW.dtype),
+            alpha=image.alpha,
+            digest=_digest(image.values),
+            thumbnail=small_SS,
+            **dict(zip(numbers, row, strict=True)),
+        )
+        for image, small_SS, *row in zip(images, thumbnails(grey_NHW, THUMBNAIL_SIDE), *columns, strict=True)
     ]
+    return of_images, grey_NHW
 
 
-def _of_image(
-    image: ImagePixels, levels: Levels, greys: NDArray[np.int64], detail: float, thumbnail: NDArray[np.uint8]
-) -> ImageStatistics:
-    channels, height, width = image.values.shape
-    spread = variance(greys)
-    mean, std, dark, bright = _exposure(levels, image.values.dtype == np.uint8)
-    return ImageStatistics(
-        shape=(height, width),
-        channels=channels,
-        dtype=str(image.values.dtype),
-        alpha=image.alpha,
-        digest=_digest(image.values),
-        low=float(levels.values[0]),
-        high=float(levels.values[-1]),
-        robust_low=levels.percentile(LOW_SHARE),
-        robust_high=levels.percentile(HIGH_SHARE),
-        mean=mean,
-        std=std,
-        dark_fraction=dark,
-        bright_fraction=bright,
-        sharpness=detail / spread if spread > 0 else 0.0,
-        entropy_bits=entropy_bits(greys),
-        thumbnail=thumbnail,
-    )
+def _exposure(levels: Levels, is_8_bit: bool) -> dict[str, NDArray[np.float64]]:
+    """What the levels tell; mean, deviation, dark and bright share of the images brought to 0..1."""
+    low_N, high_N = levels.percentile(0), levels.percentile(1)
+    black_N1, white_N1 = (0.0, 255.0) if is_8_bit else (low_N[:, None], high_N[:, None])
+    range_N1 = np.subtract(white_N1, black_N1)
+    unit_NL = (levels.values - black_N1) / np.where(range_N1 > 0, range_N1, np.inf)
+    shares_NL = levels.shares
+    mean_N = (shares_NL * unit_NL).sum(axis=1)
+    return {
+        "low": low_N,
+        "high": high_N,
+        "robust_low": levels.percentile(LOW_SHARE),
+        "robust_high": levels.percentile(HIGH_SHARE),
+        "mean": mean_N,
+        "std": np.sqrt((shares_NL * (unit_NL - mean_N[:, None]) ** 2).sum(axis=1)),
+        "dark_fraction": (shares_NL * (unit_NL <= _DARK)).sum(axis=1),
+        "bright_fraction": (shares_NL * (unit_NL >= _BRIGHT)).sum(axis=1),
+    }
 
 
-def _exposure(levels: Levels, is_8_bit: bool) -> tuple[float, float, float, float]:
-    """Mean, standard deviation, and the dark and bright shares, of the image brought to 0..1."""
-    low, high = (0.0, 255.0) if is_8_bit else (float(levels.values[0]), float(levels.values[-1]))
-    unit = (levels.values - low) / (high - low) if high > low else np.zeros_like(levels.values)
-    share = levels.counts / levels.counts.sum()
-    mean = float(share @ unit)
-    std = float(share @ (unit - mean) ** 2) ** 0.5
-    return mean, std, float(share[unit <= _DARK].sum()), float(share[unit >= _BRIGHT].sum())
+def _contents(grey_NHW: NDArray[np.uint8], shares_NL: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """What the greys tell, and the shares of their levels."""
+    spread_N = variances(shares_NL)
+    sharpness_N = np.divide(_details(grey_NHW), spread_N, out=np.zeros_like(spread_N), where=spread_N > 0)
+    return {"sharpness": sharpness_N, "entropy_bits": entropies_bits(shares_NL)}
 
 
 def _digest(pixels: NDArray[Any]) -> str:
@@ -140,27 +142,25 @@ def _digest(pixels: NDArray[Any]) -> str:
     return found.hexdigest()[:32]
 
 
-def _details(grey_NHW: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _details(grey_NHW: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean squares of the Laplacian beyond the dead zone, (N,)."""
     step, last = _row_step(grey_NHW.shape[1]), grey_NHW.shape[1] - 2
-    above_NRW, centre_NRW, below_NRW = (grey_NHW[:, row : last + row : step].astype(np.int16) for row in range(3))
-    neighbours_NRW = above_NRW
-    neighbours_NRW += below_NRW
+    above_NRW, centre_NRW, below_NRW = (grey_NHW[:, row : last + row : step] for row in range(3))
+    neighbours_NRW, beyond_NRW = np.add(above_NRW, below_NRW, dtype=np.int16), centre_NRW.astype(np.int16)
     # The rows lie one behind the other: what the outermost columns get from the next row is set to 0 below.
-    around, centre = neighbours_NRW.reshape(-1), centre_NRW.reshape(-1)
+    around, centre = neighbours_NRW.reshape(-1), beyond_NRW.reshape(-1)
     around[1:] += centre[:-1]
     around[:-1] += centre[1:]
-    beyond_NRW = centre_NRW
     beyond_NRW <<= 2
     beyond_NRW -= neighbours_NRW
     np.abs(beyond_NRW, out=beyond_NRW)
     beyond_NRW -= DEAD_ZONE
     np.maximum(beyond_NRW, 0, out=beyond_NRW)
     beyond_NRW[:, :, (0, -1)] = 0
-    flat = beyond_NRW.reshape(len(grey_NHW), -1).astype(np.float32)
-    squares_N: NDArray[np.float32] = np.einsum("np,np->n", flat, flat)
-    squares_N /= beyond_NRW[0, :, 1:-1].size
-    return squares_N
+    flat_NP = beyond_NRW.reshape(len(grey_NHW), -1)
+    squares_N: NDArray[np.float32] = np.einsum("np,np->n", flat_NP, flat_NP, dtype=np.float32)
+    means_N: NDArray[np.float64] = squares_N.astype(np.float64) / beyond_NRW[0, :, 1:-1].size
+    return means_N
 
 
 def _row_step(height: int) -> int:
@@ -171,36 +171,41 @@ def _row_step(height: int) -> int:
 
 
 def _of_masks(masks: Sequence[MaskPixels], grey_NHW: NDArray[np.uint8]) -> list[MaskStatistics]:
-    """Masks of one kind and size, or coloured ones."""
-    values_HW = [mask.values for mask in masks if mask.values is not None]
-    if not values_HW:
+    """Of masks of one kind and size, or of coloured ones."""
+    pixels = [mask.values for mask in masks if mask.values is not None]
+    if not pixels:
         return [_of_coloured_mask(mask) for mask in masks]
-    values, counts = zip(*[values_and_counts(mask_HW) for mask_HW in values_HW], strict=True)
-    inside_NHW = _stacked([_inside(mask_HW, of_mask) for mask_HW, of_mask in zip(values_HW, values, strict=True)])
-    fractions = [float(np.count_nonzero(inside_HW) / inside_HW.size) for inside_HW in inside_NHW]
-    related = _related(inside_NHW, fractions, grey_NHW)
+    masks_NHW = _stacked(pixels)
+    values, areas = zip(*values_and_counts(masks_NHW), strict=True)
+    inside_NHW = _inside(masks_NHW, values)
+    fractions = [np.count_nonzero(inside_HW) / inside_HW.size for inside_HW in inside_NHW]
+    related, coverage_NSS = _related(inside_NHW, fractions, grey_NHW), _coverage(inside_NHW)
     return [
         MaskStatistics(
-            shape=(mask_HW.shape[0], mask_HW.shape[1]),
+            shape=(masks_NHW.shape[1], masks_NHW.shape[2]),
             values=values[n],
             colours=(),
             colour_count=0,
             digest=_digest(mask_HW),
             histogram=None if is_plain(values[n]) else histogram_of(mask_HW),
-            counts=counts[n],
+            counts=areas[n],
             foreground_fraction=fractions[n],
             auc=related[n][0],
             shift=related[n][1].shift,
             best_agreement=related[n][1].best,
             edge_agreement=related[n][1].agreement,
-            thumbnail=coverage_SS,
+            thumbnail=coverage_NSS[n],
         )
-        for n, (mask_HW, coverage_SS) in enumerate(zip(values_HW, _coverage(inside_NHW), strict=True))
+        for n, mask_HW in enumerate(pixels)
     ]
 
 
-def _inside(mask_HW: NDArray[Any], values: MaskValues) -> NDArray[np.bool_]:
-    return mask_HW != 0 if is_plain(values) else mask_HW > values.highest // 2
+def _inside(masks_NHW: NDArray[Any], values: Sequence[MaskValues]) -> NDArray[np.bool_]:
+    inside_NHW: NDArray[np.bool_] = masks_NHW != 0
+    for inside_HW, mask_HW, of_mask in zip(inside_NHW, masks_NHW, values, strict=True):
+        if not is_plain(of_mask):
+            np.greater(mask_HW, of_mask.highest // 2, out=inside_HW)
+    return inside_NHW
 
 
 def _related(
@@ -208,32 +213,48 @@ def _related(
 ) -> list[tuple[float | None, Alignment]]:
     """AUC and alignment of each mask that can be compared with its image."""
     found: list[tuple[float | None, Alignment]] = [(None, _UNALIGNED)] * len(fractions)
-    if inside_NHW.shape != grey_NHW.shape:
-        return found
     partial = [n for n, fraction in enumerate(fractions) if 0 < fraction < 1]
-    if not partial:
+    if not partial or inside_NHW.shape != grey_NHW.shape:
         return found
     if len(partial) < len(fractions):
         grey_NHW, inside_NHW = grey_NHW[partial], inside_NHW[partial]
     aligned = align(grey_NHW, inside_NHW)
-    for n, grey_HW, inside_HW, alignment in zip(partial, grey_NHW, inside_NHW, aligned, strict=True):
-        found[n] = _auc(grey_HW, inside_HW), alignment
+    for n, auc, alignment in zip(partial, _aucs(grey_NHW, inside_NHW), aligned, strict=True):
+        found[n] = auc, alignment
     return found
 
 
-def _auc(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> float:
+def _aucs(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[float]:
+    """Areas under the ROC curves, on the sampled rows; on all where these show nothing inside or nothing outside."""
+    step = _row_step(grey_NHW.shape[1])
+    sampled = _bins(grey_NHW[:, ::step], inside_NHW[:, ::step])
+    found = [_auc(bins_RW) for bins_RW in sampled]
+    return [
+        _auc(_bins(grey_HW, inside_HW)) if np.isnan(auc) else auc
+        for auc, grey_HW, inside_HW in zip(found, grey_NHW, inside_NHW, strict=True)
+    ]
+
+
+def _bins(grey: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """The grey level outside, 256 more inside."""
+    bins = inside.astype(np.uint16)
+    bins <<= 8
+    bins |= grey
+    return bins
+
+
+def _auc(bins_RW: NDArray[np.uint16]) -> float:
     """Area under the ROC curve of the grey level as a sign of the inside: P(inside > outside) + P(equal) / 2.
+
+    Returns:
+        NaN where nothing is inside, or nothing outside.
 
     Source:
         J. A. Hanley, B. J. McNeil, Radiology 143(1), 1982.
     """
-    step = _row_step(len(grey_HW))
-    for rows in (slice(None, None, step), slice(None)):
-        inside = counts_of(grey_HW[rows], inside_HW[rows]).astype(np.float64)
-        outside = counts_of(grey_HW[rows]) - inside
-        if inside.any() and outside.any():
-            break
-    return float(inside @ (outside.cumsum() - outside / 2) / (inside.sum() * outside.sum()))
+    outside, inside = np.bincount(bins_RW.ravel(), minlength=512).reshape(2, 256).astype(np.float64)
+    pairs = inside.sum() * outside.sum()
+    return float(inside @ (outside.cumsum() - outside / 2) / pairs) if pairs else np.nan
 
 
 def _coverage(inside_NHW: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -248,7 +269,7 @@ def _of_coloured_mask(mask: MaskPixels) -> MaskStatistics:
         packed_HW |= mask.rgb[..., channel]
     packed, areas = np.unique(packed_HW, return_counts=True)
     inside_HW: NDArray[np.bool_] = packed_HW != 0
-    values, _ = values_and_counts(grey_of(mask.rgb.transpose(2, 0, 1)))
+    ((values, _),) = values_and_counts(greys_of(mask.rgb.transpose(2, 0, 1)[np.newaxis]))
     return MaskStatistics(
         shape=(inside_HW.shape[0], inside_HW.shape[1]),
         values=values,

@@ -100,7 +100,7 @@ def test_means_of_squares_are_spread_linearly_between_their_middles():
 
 
 @pytest.mark.parametrize("cells", [LIGHTING_CELLS, CONTRAST_CELLS])
-def test_squares_smooth_as_a_gaussian_of_half_their_side(cells):
+def test_squares_smooth_like_a_gaussian_of_half_their_side(cells):
     """A point's squared distances after smoothing, on the average over where in its square it lies, are variance."""
     length, at = 15 * cells, np.arange(15 * cells)
     gather, spread = alignment._squares(length, cells)
