@@ -21,7 +21,7 @@ GRID_SIDE = 128
 FINE_SIGMA, COARSE_SIGMA = 0.7, 5.0
 """Cells: structures between these two widths are compared (a difference of Gaussians), neither noise nor lighting."""
 
-LIGHTING_CELLS, CONTRAST_CELLS = 10, 16
+LIGHTING_CELLS, CONTRAST_CELLS = 8, 12
 """Sides of the squares whose means are taken for the image's lighting and for its contrast, which is evened so that the
 border of a fundus photograph does not outweigh its vessels. Spread linearly, means of squares of c cells smooth like a
 Gaussian of c / 2 cells."""
@@ -40,7 +40,8 @@ class Alignment(NamedTuple):
         agreement: correlation of the band-passed mask with the band-passed image as they lie, over the spread of the
             correlations at all shifts; of the order of 1 for a mask that has nothing to do with the image. Negative
             where the best shift agrees with the opposite sign.
-        best: the same at the best shift, never negative.
+        best: the same at the best shift, between the cells of the grid, never negative; where mask and image lie right,
+            the agreement.
         shift: (rows, columns), in pixels, by which the mask should move.
     """
 
@@ -78,11 +79,10 @@ def _read_off(correlation_HW: NDArray[np.float32], spread: float, peak: tuple[in
         return Alignment(0.0, 0.0, (0, 0))
     row, column = peak
     sign = 1.0 if correlation_HW[row, column] > 0 else -1.0
-    shift = (
-        round(factor * _summit(correlation_HW[:, column], row)),
-        round(factor * _summit(correlation_HW[row], column)),
-    )
-    at_zero, at_best = float(correlation_HW[0, 0]), float(correlation_HW[row, column])
+    (down, rise), (right, further_rise) = _summit(correlation_HW[:, column], row), _summit(correlation_HW[row], column)
+    shift = round(factor * down), round(factor * right)
+    at_zero = float(correlation_HW[0, 0])
+    at_best = float(correlation_HW[row, column]) + rise + further_rise if any(shift) else at_zero
     return Alignment(sign * at_zero / spread, sign * at_best / spread, shift)
 
 
@@ -140,13 +140,16 @@ def _near(length: int) -> NDArray[np.intp]:
     return np.concatenate([np.arange(farthest + 1), np.arange(length - farthest, length)])
 
 
-def _summit(line: NDArray[np.floating[Any]], at: int) -> float:
-    """Top of the parabola through a peak and its two neighbours on a circular line, as a signed shift in cells."""
+def _summit(line: NDArray[np.floating[Any]], at: int) -> tuple[float, float]:
+    """Top of the parabola through a peak and its two neighbours on a circular line: as a signed shift in cells, and how
+    far it stands out beyond the peak.
+    """
     length = len(line)
     before, peak, after = float(line[at - 1]), float(line[at]), float(line[(at + 1) % length])
     curvature = before - 2 * peak + after
-    offset = (before - after) / (2 * curvature) if curvature else 0.0
-    return (at if at <= length // 2 else at - length) + max(-0.5, min(0.5, offset))
+    offset = max(-0.5, min(0.5, (before - after) / (2 * curvature))) if curvature else 0.0
+    rise = offset * (after - before) / 2 + offset**2 * curvature / 2
+    return (at if at <= length // 2 else at - length) + offset, rise
 
 
 def _cropped(planes_NHW: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -90,6 +90,28 @@ def test_each_scan_of_a_stack_is_compared_with_its_own_mask():
         assert (one.agreement, one.best) == pytest.approx((alone.agreement, alone.best), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("line", "at", "shift", "height"),
+    [
+        ([4, 3, 0, 0, 3], 0, 0, 4),
+        ([0, 0, 2, 6, 6, 2, 0, 0], 3, 3.5, 6.5),
+        ([0, 0, 0, -1, -5, -3], 4, -2 + 1 / 6, -5 - 1 / 12),
+        ([6, 2, 0, 0, 6], 4, -0.5, 6.75),
+        ([1, 1, 1, 1], 0, 0, 1),
+    ],
+)
+def test_a_peak_between_two_cells_is_the_top_of_a_parabola(line, at, shift, height):
+    found, rise = alignment._summit(np.array(line, float), at)
+    assert (found, line[at] + rise) == pytest.approx((shift, height))
+
+
+def test_a_shift_by_half_a_cell_is_seen_in_shift_and_agreement():
+    inside = blobs(6 * GRID_SIDE, count=60)
+    found = align(picture(inside), np.roll(inside, 3, 0))
+    assert found.shift == (-3, 0)
+    assert found.best > 1.01 * found.agreement
+
+
 def test_means_of_squares_are_spread_linearly_between_their_middles():
     """Squares of 4 along 10 cells have their middles at 1.5, 5.5 and, the last being of 2 cells, 8.5."""
     steps = np.repeat([8.0, 0.0, 3.0], [4, 4, 2]).astype(np.float32)
