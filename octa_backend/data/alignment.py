@@ -15,8 +15,9 @@ from scipy import fft
 from octa_backend.data.details import LOCAL_CONTRAST, band
 from octa_backend.data.greys import box_reduced
 
-GRID_SIDE = 128
-"""The longer side of the grid on which image and mask are compared is at most so many cells."""
+GRID_SIDE, FINE_GRID_SIDE = 128, 192
+"""The longer side of the grid on which image and mask are compared is at most so many cells: of the first where the
+mask lies best as it is, which is usual and quick; else of the second, on which a shift of few pixels shows."""
 
 FINE_SIGMA, COARSE_SIGMA = 0.7, 5.0
 """Cells: structures between these two widths are compared (a difference of Gaussians), neither noise nor lighting."""
@@ -60,7 +61,16 @@ def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Al
     Returns:
         One for each scan; all zero where image or mask has no structure of the compared widths.
     """
-    factor = -(-max(grey_NHW.shape[1:]) // GRID_SIDE)
+    factor, fine_factor = (-(-max(grey_NHW.shape[1:]) // side) for side in (GRID_SIDE, FINE_GRID_SIDE))
+    found = _aligned(grey_NHW, inside_NHW, factor)
+    shifted = [n for n, alignment in enumerate(found) if any(alignment.shift)]
+    if shifted and fine_factor < factor:
+        for n, alignment in zip(shifted, _aligned(grey_NHW[shifted], inside_NHW[shifted], fine_factor), strict=True):
+            found[n] = alignment
+    return found
+
+
+def _aligned(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_], factor: int) -> list[Alignment]:
     image_NHW, mask_NHW = _cropped(box_reduced(grey_NHW, factor)), _cropped(box_reduced(inside_NHW, factor))
     height, width = image_NHW.shape[1:]
     cross_NFG = fft.rfft2(_evened_details(image_NHW))

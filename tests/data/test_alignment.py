@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from octa_backend.data import alignment
-from octa_backend.data.alignment import CONTRAST_CELLS, GRID_SIDE, LIGHTING_CELLS, Alignment
+from octa_backend.data.alignment import CONTRAST_CELLS, FINE_GRID_SIDE, GRID_SIDE, LIGHTING_CELLS, Alignment
 from octa_backend.data.details import evened_details
 
 
@@ -103,6 +103,17 @@ def test_each_scan_of_a_stack_is_compared_with_its_own_mask():
 def test_a_peak_between_two_cells_is_the_top_of_a_parabola(line, at, shift, height):
     found, rise = alignment._summit(np.array(line, float), at)
     assert (found, line[at] + rise) == pytest.approx((shift, height))
+
+
+def test_only_what_would_lie_better_elsewhere_is_compared_on_the_finer_grid(monkeypatch):
+    inside = blobs(FINE_GRID_SIDE, count=60)
+    images = np.stack([picture(inside)] * 2)
+    both = alignment.align(images, np.stack([inside, np.roll(inside, 7, 0)]))
+    assert [one.shift for one in both] == [(0, 0), (-7, 0)]
+    monkeypatch.setattr(alignment, "GRID_SIDE", FINE_GRID_SIDE)
+    finely = alignment.align(images, np.stack([inside, np.roll(inside, 7, 0)]))
+    assert (both[1].shift, both[1].best) == (finely[1].shift, pytest.approx(finely[1].best, rel=1e-4))
+    assert both[0].agreement < 0.95 * finely[0].agreement
 
 
 def test_a_shift_by_half_a_cell_is_seen_in_shift_and_agreement():
