@@ -30,7 +30,7 @@ class ImageStatistics:
         sharpness: mean square of the Laplacian beyond `measuring.DEAD_ZONE` grey levels, over the variance of the grey
             image; 0 for a constant image.
         entropy_bits: Shannon entropy of the 256-bin histogram of the grey image.
-        thumbnail: uint8 (32, 32), area means of the grey image (see `greys.grey_of`).
+        thumbnail: uint8 (32, 32), area means of the grey image (see `greys.greys_of`).
     """
 
     shape: tuple[int, int]
