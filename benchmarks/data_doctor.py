@@ -30,9 +30,10 @@ from octa_backend.data.intake import opened_archive
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.masks import classes_of
+from octa_backend.data.measuring import measure_image, measure_mask
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
 from octa_backend.data.splits import patient_of
-from octa_backend.data.statistics import ScanStatistics, measure_image, measure_mask
+from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.survey import opened
 from octa_backend.data.synthetic import make_scan
 from octa_backend.diagnosis.dataset import examine

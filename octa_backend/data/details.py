@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 LOCAL_CONTRAST = 0.1
 """Details are divided by the contrast around them plus this share of the whole plane's, so that a strong border does
@@ -42,9 +43,9 @@ def evened_details(planes_HW: NDArray[Any], coarse_sigma: float, local_sigma: fl
 
 def filtered(planes_HW: NDArray[Any], transfer_FG: NDArray[np.float32]) -> NDArray[np.float32]:
     """Planes (..., H, W) after a filter with this transfer function; their borders are joined."""
-    spectrum = np.fft.rfft2(planes_HW.astype(np.float32, copy=False))
+    spectrum = fft.rfft2(planes_HW.astype(np.float32, copy=False))
     spectrum *= transfer_FG
-    result: NDArray[np.float32] = np.fft.irfft2(spectrum, s=planes_HW.shape[-2:]).astype(np.float32, copy=False)
+    result: NDArray[np.float32] = fft.irfft2(spectrum, s=planes_HW.shape[-2:], overwrite_x=True)
     return result
 
 

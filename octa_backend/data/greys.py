@@ -1,11 +1,12 @@
-"""Images as 8-bit greys, and smaller copies of them: what the measurements of `statistics` share."""
+"""Images as 8-bit greys, and smaller copies of them: what the measurements of `measuring` share."""
 
-# Shapes: C channels, H x W pixels.
+# Shapes: N images or planes of equal size, C channels, H x W pixels, L levels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,57 +24,70 @@ _LUMA = (77, 150, 29)
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """The different values of an image, rising, and how many pixels (of all channels) have each.
+    """The values that images of equal kind may have, rising, and how many pixels (of all channels) have each.
 
-    Of real numbers the values are the middles of `FLOAT_LEVELS` bins, the outermost ones the extremes themselves.
+    Attributes:
+        values: (N, L); of real numbers the middles of `FLOAT_LEVELS` bins, the outermost ones the extremes themselves;
+            else 0, 1, …, the same for all images, (1, L).
+        counts: (N, L); 0 for values that an image does not have.
     """
 
     values: NDArray[np.float64]
     counts: NDArray[np.int64]
 
-    def percentile(self, share: float) -> float:
-        """The least value that `share` of the pixels do not exceed."""
-        cumulated = self.counts.cumsum()
-        return float(self.values[int(np.searchsorted(cumulated, share * cumulated[-1]))])
+    def percentile(self, share: float) -> NDArray[np.float64]:
+        """The least value of each image, (N,), that `share` of its pixels do not exceed; its extremes for 0 and 1."""
+        cumulated_NL = self.counts.cumsum(axis=1)
+        wanted_N = np.maximum(share * cumulated_NL[:, -1], 1)
+        places_N = (cumulated_NL < wanted_N[:, None]).sum(axis=1)
+        values_NL = np.broadcast_to(self.values, self.counts.shape)
+        found_N: NDArray[np.float64] = values_NL[np.arange(len(places_N)), places_N]
+        return found_N
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of each image's pixels, (N, L)."""
+        shares_NL: NDArray[np.float64] = self.counts / self.counts.sum(axis=1, keepdims=True)
+        return shares_NL
 
 
-def levels_of(image_CHW: NDArray[Any]) -> Levels:
-    """Count the values of an image.
-
-    Args:
-        image_CHW: uint8, uint16 or finite float32.
-    """
-    if image_CHW.dtype.kind == "f":
-        return _levels_of_floats(image_CHW)
-    counts = counts_of(image_CHW.reshape(-1, image_CHW.shape[-1]))
-    there = np.flatnonzero(counts)
-    return Levels(there.astype(np.float64), counts[there])
-
-
-def counts_of(plane_HW: NDArray[Any], inside_HW: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-    """Pixels per value, (256,) or longer.
+def levels_of(images_NCHW: NDArray[Any]) -> Levels:
+    """Count the values of images.
 
     Args:
-        plane_HW: uint8 or uint16.
-        inside_HW: the pixels that count; all where it is left out.
+        images_NCHW: uint8, uint16 or finite float32.
     """
-    if plane_HW.dtype == np.uint8:  # Pillow counts bytes several times as fast as NumPy
-        chosen = None if inside_HW is None else Image.fromarray(inside_HW)
-        return np.array(Image.fromarray(plane_HW).histogram(chosen), dtype=np.int64)
-    return np.bincount((plane_HW if inside_HW is None else plane_HW[inside_HW]).ravel(), minlength=256)
+    if images_NCHW.dtype.kind == "f":
+        pairs = [_levels_of_floats(image_CHW) for image_CHW in images_NCHW]
+        return Levels(_padded([values for values, _ in pairs], "edge"), _padded([counts for _, counts in pairs]))
+    flat = images_NCHW.reshape(len(images_NCHW), -1, images_NCHW.shape[-1])
+    counts_NL = _padded([counts_of(plane) for plane in flat])
+    return Levels(np.arange(counts_NL.shape[1], dtype=np.float64)[None], counts_NL)
 
 
-def _levels_of_floats(image_CHW: NDArray[Any]) -> Levels:
+def _padded(rows: Sequence[NDArray[Any]], mode: Literal["constant", "edge"] = "constant") -> NDArray[Any]:
+    longest = max(len(row) for row in rows)
+    return np.stack([np.pad(row, (0, longest - len(row)), mode) if len(row) < longest else row for row in rows])
+
+
+def counts_of(plane_HW: NDArray[Any]) -> NDArray[np.int64]:
+    """Pixels per value of a uint8 or uint16 plane, (256,) or longer."""
+    if plane_HW.dtype == np.uint8:  # Pillow counts bytes twice as fast as NumPy
+        return np.array(Image.fromarray(plane_HW).histogram(), dtype=np.int64)
+    return np.bincount(plane_HW.ravel(), minlength=256)
+
+
+def _levels_of_floats(image_CHW: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Bins over the range that holds nearly all values, so that one hot pixel does not swallow the others."""
     low, high = float(image_CHW.min()), float(image_CHW.max())
     if high <= low:
-        return Levels(np.array([low]), np.array([image_CHW.size]))
+        return np.array([low]), np.array([image_CHW.size])
     inner_low, inner_high = (float(x) for x in np.percentile(_thinned(image_CHW), (0.1, 99.9)))
     edges = np.unique(np.array([low, *np.linspace(inner_low, inner_high, FLOAT_LEVELS - 1), high]))
     counts, _ = np.histogram(image_CHW, edges)
     middles = (edges[:-1] + edges[1:]) / 2
     middles[0], middles[-1] = low, high
-    return Levels(middles, counts)
+    return middles, counts
 
 
 def _thinned(image_CHW: NDArray[Any], most: int = 2**18) -> NDArray[Any]:
@@ -81,63 +95,72 @@ def _thinned(image_CHW: NDArray[Any], most: int = 2**18) -> NDArray[Any]:
     return flat[:: max(1, flat.size // most)]
 
 
-def grey_of(image_CHW: NDArray[Any], levels: Levels | None = None) -> NDArray[np.uint8]:
-    """The image as 8-bit grey, (H, W).
+def greys_of(images_NCHW: NDArray[Any], levels: Levels | None = None) -> NDArray[np.uint8]:
+    """The images as 8-bit greys, (N, H, W).
 
     8-bit images keep their values, coloured ones become luma; deeper ones are stretched from their robust range.
 
     Args:
-        image_CHW: uint8, uint16 or finite float32, C 1 or 3.
-        levels: of the image, where they are known already.
+        images_NCHW: uint8, uint16 or finite float32, C 1 or 3.
+        levels: of the images, where they are known already.
     """
-    if image_CHW.dtype == np.uint8:
-        return _luma(image_CHW)
-    levels = levels or levels_of(image_CHW)
-    low, high = levels.percentile(LOW_SHARE), levels.percentile(HIGH_SHARE)
-    scale = 255 / (high - low) if high > low else 0.0
-    stretched_HW = (image_CHW.mean(axis=0, dtype=np.float32) - np.float32(low)) * np.float32(scale)
-    grey_HW: NDArray[np.uint8] = np.clip(stretched_HW, 0, 255).astype(np.uint8)
-    return grey_HW
+    if images_NCHW.dtype == np.uint8:
+        return _luma(images_NCHW)
+    levels = levels or levels_of(images_NCHW)
+    low_N, high_N = levels.percentile(LOW_SHARE), levels.percentile(HIGH_SHARE)
+    scale_N = np.divide(255, high_N - low_N, out=np.zeros_like(low_N), where=high_N > low_N)
+    stretched_NHW = images_NCHW.mean(axis=1, dtype=np.float32)
+    stretched_NHW -= low_N.astype(np.float32)[:, None, None]
+    stretched_NHW *= scale_N.astype(np.float32)[:, None, None]
+    greys_NHW: NDArray[np.uint8] = np.clip(stretched_NHW, 0, 255).astype(np.uint8)
+    return greys_NHW
 
 
-def _luma(image_CHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if len(image_CHW) == 1:
-        only_HW: NDArray[np.uint8] = image_CHW[0]
-        return only_HW
-    weighted_HW: NDArray[np.uint16] = image_CHW[0] * np.uint16(_LUMA[0])
+def _luma(images_NCHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if images_NCHW.shape[1] == 1:
+        only_NHW: NDArray[np.uint8] = images_NCHW[:, 0]
+        return only_NHW
+    weighted_NHW: NDArray[np.uint16] = images_NCHW[:, 0] * np.uint16(_LUMA[0])
     for channel in (1, 2):
-        weighted_HW += image_CHW[channel] * np.uint16(_LUMA[channel])
-    weighted_HW >>= 8
-    return weighted_HW.astype(np.uint8)
+        weighted_NHW += images_NCHW[:, channel] * np.uint16(_LUMA[channel])
+    weighted_NHW >>= 8
+    return weighted_NHW.astype(np.uint8)
 
 
-def box_reduced(plane_HW: NDArray[Any], factor: int) -> NDArray[np.float32]:
-    """Means of `factor` x `factor` pixels of a uint8 or bool plane; what fills no whole box is left out."""
-    height, width = plane_HW.shape[0] // factor * factor, plane_HW.shape[1] // factor * factor
-    kind = np.uint16 if factor <= 256 else np.uint32
-    rows_hW: NDArray[Any] = plane_HW[:height:factor].astype(kind)
+def box_reduced(planes_NHW: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    """Means of `factor` x `factor` pixels of uint8 or bool planes; what fills no whole box is left out."""
+    height, width = (side // factor * factor for side in planes_NHW.shape[1:])
+    largest = (1 if planes_NHW.dtype == bool else 255) * factor * factor
+    rows_NhW: NDArray[Any] = planes_NHW[:, :height:factor].astype(np.min_scalar_type(largest))
     for row in range(1, factor):
-        rows_hW += plane_HW[row:height:factor]
-    sums_hw: NDArray[np.float32] = rows_hW[:, :width:factor].astype(np.float32)
+        rows_NhW += planes_NHW[:, row:height:factor]
+    sums_Nhw: NDArray[np.float32] = rows_NhW[..., :width:factor].astype(np.float32)
     for column in range(1, factor):
-        sums_hw += rows_hW[:, column:width:factor]
-    sums_hw /= factor * factor
-    return sums_hw
+        sums_Nhw += rows_NhW[..., column:width:factor]
+    sums_Nhw /= factor * factor
+    return sums_Nhw
 
 
-def thumbnail(plane_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Area means of `side` x `side` cells of equal size, uint8 (side, side)."""
-    small = Image.fromarray(plane_HW).resize((side, side), Image.Resampling.BOX)
-    return np.array(small, dtype=np.uint8)
+def thumbnails(planes_NHW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Area means of `side` x `side` cells of equal size, uint8 (N, side, side)."""
+    count, height, width = planes_NHW.shape
+    if height % side == 0 and width % side == 0:  # then the planes, one below the other, are one tall picture
+        tall = Image.fromarray(planes_NHW.reshape(count * height, width))
+        return np.asarray(tall.reduce((width // side, height // side))).reshape(count, side, side)
+    pictures = (Image.fromarray(plane_HW) for plane_HW in planes_NHW)
+    return np.stack([np.asarray(picture.resize((side, side), Image.Resampling.BOX)) for picture in pictures])
 
 
-def variance(counts: NDArray[np.int64]) -> float:
-    """Of the grey levels that a histogram counts."""
-    share, level = counts / counts.sum(), np.arange(len(counts))
-    return float(share @ (level - share @ level) ** 2)
+def variances(shares_NL: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of grey levels with these shares of the pixels, (N,)."""
+    levels_L = np.arange(shares_NL.shape[1])
+    deviations_NL = levels_L - (shares_NL @ levels_L)[:, None]
+    found_N: NDArray[np.float64] = np.einsum("nl,nl,nl->n", shares_NL, deviations_NL, deviations_NL)
+    return found_N
 
 
-def entropy_bits(counts: NDArray[np.int64]) -> float:
-    """Shannon entropy of the grey levels that a histogram counts, in bits."""
-    share = counts[counts > 0] / counts.sum()
-    return max(0.0, float(-(share @ np.log2(share))))
+def entropies_bits(shares_NL: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Shannon entropy of grey levels with these shares of the pixels, in bits, (N,)."""
+    logarithms_NL = np.log2(shares_NL, out=np.zeros_like(shares_NL), where=shares_NL > 0)
+    found_N: NDArray[np.float64] = np.maximum(0.0, -np.einsum("nl,nl->n", shares_NL, logarithms_NL))
+    return found_N

@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +16,20 @@ from numpy.typing import NDArray
 from octa_backend.data.archive import Archive
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.file_findings import findings_about_files, refusal
+from octa_backend.data.kept_files import KeptFiles
 from octa_backend.data.limits import IntakeLimits, check_room
 from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, classes_of, values_of
 from octa_backend.data.pairing import Fault, Pair
-from octa_backend.data.processors import processors
-from octa_backend.data.scans import ImagePixels, MaskPixels, decode_image, decode_mask
+from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
 from octa_backend.data.splits import patient_of
-from octa_backend.data.statistics import ScanStatistics, measure_image, measure_mask
+from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.store import MASK_DTYPE, Manifest, StoreWriter
-from octa_backend.data.survey import Survey, opened, reason, survey
+from octa_backend.data.survey import Survey, opened, survey
+from octa_backend.data.viewing import threads, view_all
 from octa_backend.diagnosis import dataset as checks
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import ordered
-from octa_backend.errors import InvalidDataset, ScanTooLarge, UnreadableScan
+from octa_backend.errors import InvalidDataset
 from octa_backend.storage.files import folder_written_aside
 
 MIN_SCANS = 2
@@ -50,17 +49,6 @@ class Prepared:
 
     manifest: Manifest
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """One pair after decoding; what could not be decoded is None, and the faults say why."""
-
-    pair: Pair
-    image: ImagePixels | None
-    mask: MaskPixels | None
-    faults: tuple[Fault, ...]
-    statistics: ScanStatistics | None
 
 
 def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
@@ -84,8 +72,9 @@ def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
     """
     if target.exists():
         raise FileExistsError(f"{target} exists")
-    with opened_archive(archive, limits) as source, _pool() as executor:
-        surveyed = survey(source, limits, executor)
+    with opened_archive(archive, limits) as zipped, threads() as executor:
+        source = KeptFiles(zipped)
+        surveyed = survey(source, limits)
         check_room(target.parent, surveyed.prepared_bytes, limits.max_unpacked_bytes)
         with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
             kept: list[str] = []
@@ -103,9 +92,10 @@ def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
 
 def examine(source: Source, limits: IntakeLimits, progress: Progress | None = None) -> Examination:
     """Check a zip or a folder without keeping anything; everything that is wrong comes as a finding."""
-    with _pool() as executor:
-        surveyed = survey(source, limits, executor)
-        return _examine(source, surveyed, limits, executor, progress=progress)
+    with threads() as executor:
+        kept = KeptFiles(source)
+        surveyed = survey(kept, limits)
+        return _examine(kept, surveyed, limits, executor, progress=progress)
 
 
 def opened_archive(path: Path, limits: IntakeLimits) -> Archive:
@@ -156,12 +146,13 @@ def _examine(
 ) -> Examination:
     faults, statistics = list(surveyed.faults), []
     wanted = surveyed.readable
-    for done, looked in enumerate(_look_at_all(source, surveyed, limits.max_scan_pixels, executor), 1):
-        faults += looked.faults
-        if looked.statistics is not None:
-            statistics.append(looked.statistics)
-        if keep is not None and looked.image is not None and looked.mask is not None:
-            keep(looked.pair, looked.image.values, _stored_mask(looked.mask, looked.image.values.shape[1:]))
+    for done, view in enumerate(view_all(source, surveyed, limits.max_scan_pixels, executor), 1):
+        faults += view.faults
+        if view.scan is not None:
+            statistics.append(view.scan.statistics)
+            if keep is not None:
+                image_CHW = view.scan.image.values
+                keep(view.pair, image_CHW, _stored_mask(view.scan.mask, image_CHW.shape[1:]))
         if progress is not None:
             progress(done, len(wanted))
     if len(surveyed.pairs) < MIN_SCANS and surveyed.pairs:
@@ -190,58 +181,6 @@ def _judge_masks(scans: Sequence[ScanStatistics], *, complete: bool) -> tuple[tu
 
 
 # --- pixels -------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _pool() -> Iterator[Executor]:
-    """Threads: decoding and NumPy leave the interpreter's lock alone for most of their time."""
-    executor = ThreadPoolExecutor(processors(), thread_name_prefix="intake")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _look_at_all(source: Source, surveyed: Survey, max_pixels: int, executor: Executor) -> Iterator[_Looked]:
-    """Decode and measure in parallel, in order, with few scans in memory at a time."""
-    waiting: deque[Future[_Looked]] = deque()
-    for pair in surveyed.readable:
-        waiting.append(executor.submit(_look, source, pair, max_pixels))
-        if len(waiting) > 2 * processors():
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _look(source: Source, pair: Pair, max_pixels: int) -> _Looked:
-    image: ImagePixels | None = None
-    mask: MaskPixels | None = None
-    faults = []
-    try:
-        image = decode_image(opened(source, pair.image, max_pixels), pair.image, max_pixels)
-    except (UnreadableScan, ScanTooLarge) as error:
-        faults.append(_unreadable(pair.image, error))
-    try:
-        mask = decode_mask(opened(source, pair.mask, max_pixels), pair.mask, max_pixels)
-    except (UnreadableScan, ScanTooLarge) as error:
-        faults.append(_unreadable(pair.mask, error))
-    if image is None or mask is None:
-        return _Looked(pair, image, mask, tuple(faults), None)
-    statistics = ScanStatistics(
-        name=pair.name,
-        image=pair.image,
-        mask=pair.mask,
-        patient=patient_of(pair.name),
-        split=pair.split,
-        of_image=measure_image(image.values, image.alpha),
-        of_mask=measure_mask(mask, image.values),
-    )
-    return _Looked(pair, image, mask, (), statistics)
-
-
-def _unreadable(path: str, error: UnreadableScan | ScanTooLarge) -> Fault:
-    found = reason(error, path)
-    return Fault("values_not_finite" if "not finite" in found else "scan_unreadable", path, found)
 
 
 def _stored_mask(mask: MaskPixels, shape: Sequence[int]) -> NDArray[Any]:

@@ -4,32 +4,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.greys import counts_of
-from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, MaskValues, values_of
+from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, MaskValues
 
 MAX_COLOURS = 64
 """So many of a coloured mask's colours are kept."""
+
+Areas = tuple[tuple[int, int], ...]
+"""Value -> pixels, in rising order."""
 
 Colours = tuple[tuple[tuple[int, int, int], int], ...]
 """(red, green, blue) -> pixels, the commonest first."""
 
 
-def values_and_counts(mask_HW: NDArray[Any]) -> tuple[MaskValues, tuple[tuple[int, int], ...]]:
-    """The different values, and how many pixels have each where there are not too many."""
-    if mask_HW.dtype.itemsize > 2:
-        values, (there, counts) = values_of(mask_HW), np.unique(mask_HW, return_counts=True)
-    else:
-        in_all = counts_of(mask_HW)
-        there = np.flatnonzero(in_all)
-        counts = in_all[there]
-        values = MaskValues(len(there), tuple(there[: MAX_CLASSES + 1].tolist()), int(there[-1]))
-    few = values.count <= MAX_CLASSES
-    return values, tuple(zip(there.tolist(), counts.tolist(), strict=True)) if few else ()
+def values_and_counts(masks_NHW: NDArray[Any]) -> list[tuple[MaskValues, Areas]]:
+    """The different values of each mask, and how many pixels have each where there are not too many."""
+    if masks_NHW.dtype.itemsize > 2:
+        found = [np.unique(mask_HW, return_counts=True) for mask_HW in masks_NHW]
+        return [_described(dict(zip(there.tolist(), areas.tolist(), strict=True))) for there, areas in found]
+    low_N, high_N = masks_NHW.min(axis=(1, 2)), masks_NHW.max(axis=(1, 2))
+    at_low, at_high = (map(np.count_nonzero, masks_NHW == value_N[:, None, None]) for value_N in (low_N, high_N))
+    described = []
+    for mask_HW, low, n, high, m in zip(masks_NHW, low_N.tolist(), at_low, high_N.tolist(), at_high, strict=True):
+        extremes = {low: int(n), high: int(m)}  # most masks have no other values, and need no histogram
+        described.append(_described(extremes if sum(extremes.values()) == mask_HW.size else _areas(mask_HW)))
+    return described
+
+
+def _areas(mask_HW: NDArray[Any]) -> dict[int, int]:
+    """Value -> pixels, of the values that occur, rising."""
+    in_all = counts_of(mask_HW)
+    there = np.flatnonzero(in_all)
+    return dict(zip(there.tolist(), in_all[there].tolist(), strict=True))
+
+
+def _described(areas: Mapping[int, int]) -> tuple[MaskValues, Areas]:
+    there = list(areas)
+    values = MaskValues(len(there), tuple(there[: MAX_CLASSES + 1]), there[-1])
+    return values, tuple(areas.items()) if values.count <= MAX_CLASSES else ()
 
 
 def is_plain(values: MaskValues) -> bool:

@@ -265,8 +265,12 @@ def _image_array(image: Image.Image, name: str) -> NDArray[Any]:
         return np.asarray(image).astype(np.uint8)[np.newaxis] * np.uint8(255)
     image.info.pop("transparency", None)  # converting a palette with one to RGB warns
     if image.mode in _GREY_MODES:
-        return np.asarray(image.convert("L"))[np.newaxis]
+        return np.asarray(_to_grey(image))[np.newaxis]
     return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1))
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.convert("L")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -287,7 +291,7 @@ def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
         return MaskPixels(_palette_values(image))
     if image.mode in ("1", "L") or image.mode.startswith("I;16"):
         values_HW = np.asarray(image)
-        return MaskPixels(values_HW.astype(np.uint16 if values_HW.dtype.itemsize > 1 else np.uint8))
+        return MaskPixels(values_HW.astype(np.uint16 if values_HW.dtype.itemsize > 1 else np.uint8, copy=False))
     if image.mode in ("I", "F"):
         numbers_HW = np.asarray(image)
         if not np.isfinite(numbers_HW).all() or (numbers_HW != np.rint(numbers_HW)).any():
@@ -296,7 +300,7 @@ def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
     if image.mode == "PA":
         return MaskPixels(np.asarray(image)[..., 0])
     if image.mode in _GREY_MODES:
-        return MaskPixels(np.asarray(image.convert("L")))
+        return MaskPixels(np.asarray(_to_grey(image)))
     return _one_channel(np.asarray(_to_rgb(image)))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from octa_backend.data.details import band, evened_details, filtered
 
@@ -45,7 +46,7 @@ _COARSE_SIGMA, _LOCAL_SIGMA = 2.0, 3.0
 _FINE_BAND = (0.5, 3.0)
 _COARSE_BAND = (0.0, 1.0)
 _BLOCK = 512
-_SAMPLED_PAIRS = 500
+_SAMPLED_PAIRS = 250
 _FLIPS = ("none", "left_right", "up_down", "both")
 
 
@@ -195,7 +196,7 @@ def _spectrum(thumbnails_PSS: NDArray[np.uint8]) -> NDArray[np.complex64]:
     """Of the details in even contrast, scaled so that a thumbnail is like itself by 1; 0 for a constant one."""
     side = thumbnails_PSS.shape[1]
     even_PSS = evened_details(thumbnails_PSS, _COARSE_SIGMA, _LOCAL_SIGMA)
-    spectrum_PFG = np.fft.rfft2(even_PSS) * band(side, side, *_FINE_BAND)
+    spectrum_PFG = fft.rfft2(even_PSS) * band(side, side, *_FINE_BAND)
     energy_P = ((np.abs(spectrum_PFG) ** 2) @ _multiplicity(side)).sum(axis=1)
     scaled_PFG: NDArray[np.complex64] = spectrum_PFG / np.maximum(np.sqrt(energy_P), np.float32(1e-3))[:, None, None]
     return scaled_PFG

@@ -1,42 +1,16 @@
-"""What is measured of every scan in the one pass over a dataset: the numbers that the dataset's checks judge."""
+"""What is known of every scan after the one pass over a dataset: the numbers that the dataset's checks judge."""
 
-# Shapes: C channels, H x W pixels.
+# Shapes: H x W pixels.
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octa_backend.data.alignment import Alignment, align
-from octa_backend.data.greys import (
-    HIGH_SHARE,
-    LOW_SHARE,
-    Levels,
-    counts_of,
-    entropy_bits,
-    grey_of,
-    levels_of,
-    thumbnail,
-    variance,
-)
-from octa_backend.data.mask_values import Colours, commonest_colours, histogram_of, is_plain, values_and_counts
-from octa_backend.data.masks import MaskValues, has_void
-from octa_backend.data.scans import MaskPixels
-
-THUMBNAIL_SIDE = 32
-MASK_THUMBNAIL_SIDE = 16
-
-DEAD_ZONE = 2
-"""Laplacians of up to so many grey levels are rounding, and no detail."""
-
-BLOCK_PIXELS = 2**20
-"""Pixels worked on at a time where the work needs many bytes per pixel."""
-
-_DARK, _BRIGHT = 0.02, 0.98
+from octa_backend.data.mask_values import Colours
+from octa_backend.data.masks import MaskValues
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +27,10 @@ class ImageStatistics:
         robust_low, robust_high: 0.5 and 99.5 percentiles, as decoded.
         mean, std: over all channels, of the image brought to 0..1 (see `normalise.to_unit`).
         dark_fraction, bright_fraction: share of values at most 2 %, at least 98 % of the full range.
-        sharpness: mean square of the Laplacian beyond `DEAD_ZONE` grey levels, over the variance of the grey image;
-            0 for a constant image.
+        sharpness: mean square of the Laplacian beyond `measuring.DEAD_ZONE` grey levels, over the variance of the grey
+            image; 0 for a constant image.
         entropy_bits: Shannon entropy of the 256-bin histogram of the grey image.
-        thumbnail: uint8 (32, 32), area means of the grey image (see `greys.grey_of`).
+        thumbnail: uint8 (32, 32), area means of the grey image (see `greys.greys_of`).
     """
 
     shape: tuple[int, int]
@@ -142,141 +116,3 @@ class ScanStatistics:
     split: str | None
     of_image: ImageStatistics
     of_mask: MaskStatistics
-
-
-# --- images -------------------------------------------------------------------------------------------------------
-
-
-def measure_image(image_CHW: NDArray[Any], alpha: str) -> ImageStatistics:
-    """Measure one decoded image.
-
-    Args:
-        image_CHW: uint8, uint16 or float32, C 1 or 3, as `scans.read_image` gives it.
-        alpha: see `ImageStatistics`.
-    """
-    levels = levels_of(image_CHW)
-    grey_HW = grey_of(image_CHW, levels)
-    greys = counts_of(grey_HW)
-    spread = variance(greys)
-    mean, std, dark, bright = _exposure(levels, image_CHW.dtype == np.uint8)
-    return ImageStatistics(
-        shape=(image_CHW.shape[1], image_CHW.shape[2]),
-        channels=len(image_CHW),
-        dtype=str(image_CHW.dtype),
-        alpha=alpha,
-        digest=_digest(image_CHW),
-        low=float(levels.values[0]),
-        high=float(levels.values[-1]),
-        robust_low=levels.percentile(LOW_SHARE),
-        robust_high=levels.percentile(HIGH_SHARE),
-        mean=mean,
-        std=std,
-        dark_fraction=dark,
-        bright_fraction=bright,
-        sharpness=_detail(grey_HW) / spread if spread > 0 else 0.0,
-        entropy_bits=entropy_bits(greys),
-        thumbnail=thumbnail(grey_HW, THUMBNAIL_SIDE),
-    )
-
-
-def _exposure(levels: Levels, is_8_bit: bool) -> tuple[float, float, float, float]:
-    """Mean, standard deviation, and the dark and bright shares, of the image brought to 0..1."""
-    low, high = (0.0, 255.0) if is_8_bit else (float(levels.values[0]), float(levels.values[-1]))
-    unit = (levels.values - low) / (high - low) if high > low else np.zeros_like(levels.values)
-    share = levels.counts / levels.counts.sum()
-    mean = float(share @ unit)
-    std = float(share @ (unit - mean) ** 2) ** 0.5
-    return mean, std, float(share[unit <= _DARK].sum()), float(share[unit >= _BRIGHT].sum())
-
-
-def _digest(pixels: NDArray[Any]) -> str:
-    """Of shape, kind and content; 128 bits."""
-    found = sha256(f"{pixels.shape} {pixels.dtype.str}".encode())
-    found.update(np.ascontiguousarray(pixels).data)
-    return found.hexdigest()[:32]
-
-
-def _detail(grey_HW: NDArray[np.uint8]) -> float:
-    """Mean square of the Laplacian beyond the dead zone; in blocks of rows, because it needs 11 bytes per pixel."""
-    height, width = grey_HW.shape
-    step, total = max(1, BLOCK_PIXELS // width), 0.0
-    for first in range(1, height - 1, step):
-        plane_HW = grey_HW[first - 1 : min(first + step, height - 1) + 1].astype(np.int16)
-        laplacian = 4 * plane_HW[1:-1, 1:-1]
-        for neighbours in (plane_HW[:-2, 1:-1], plane_HW[2:, 1:-1], plane_HW[1:-1, :-2], plane_HW[1:-1, 2:]):
-            laplacian -= neighbours
-        beyond = np.maximum(np.abs(laplacian) - DEAD_ZONE, 0).astype(np.float32).ravel()
-        total += float(beyond @ beyond)
-    return float(total / ((height - 2) * (width - 2)))
-
-
-# --- masks --------------------------------------------------------------------------------------------------------
-
-
-def measure_mask(mask: MaskPixels, image_CHW: NDArray[Any]) -> MaskStatistics:
-    """Measure one decoded mask against its image (as in `measure_image`)."""
-    if mask.values is None:
-        return _measure_coloured(mask)
-    values, counts = values_and_counts(mask.values)
-    inside_HW = mask.values != 0 if is_plain(values) or has_void(values.lowest) else mask.values > values.highest // 2
-    fraction = float(np.count_nonzero(inside_HW) / inside_HW.size)
-    auc, aligned = None, Alignment(0.0, 0.0, (0, 0))
-    if 0 < fraction < 1 and inside_HW.shape == image_CHW.shape[1:]:
-        grey_HW = grey_of(image_CHW)
-        auc, aligned = _auc(grey_HW, inside_HW), align(grey_HW, inside_HW)
-    return MaskStatistics(
-        shape=(mask.values.shape[0], mask.values.shape[1]),
-        values=values,
-        colours=(),
-        colour_count=0,
-        digest=_digest(mask.values),
-        histogram=None if is_plain(values) else histogram_of(mask.values),
-        counts=counts,
-        foreground_fraction=fraction,
-        auc=auc,
-        shift=aligned.shift,
-        best_agreement=aligned.best,
-        edge_agreement=aligned.agreement,
-        thumbnail=_coverage(inside_HW),
-    )
-
-
-def _auc(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> float:
-    """Area under the ROC curve of the grey level as a sign of the inside: P(inside > outside) + P(equal) / 2.
-
-    Source:
-        J. A. Hanley, B. J. McNeil, Radiology 143(1), 1982.
-    """
-    inside = counts_of(grey_HW, inside_HW).astype(np.float64)
-    outside = counts_of(grey_HW) - inside
-    return float(inside @ (outside.cumsum() - outside / 2) / (inside.sum() * outside.sum()))
-
-
-def _coverage(inside_HW: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return thumbnail(inside_HW.view(np.uint8) * np.uint8(255), MASK_THUMBNAIL_SIDE)
-
-
-def _measure_coloured(mask: MaskPixels) -> MaskStatistics:
-    assert mask.rgb is not None
-    packed_HW = mask.rgb[..., 0].astype(np.uint32)
-    for channel in (1, 2):
-        packed_HW <<= 8
-        packed_HW |= mask.rgb[..., channel]
-    packed, areas = np.unique(packed_HW, return_counts=True)
-    inside_HW: NDArray[np.bool_] = packed_HW != 0
-    values, _ = values_and_counts(grey_of(mask.rgb.transpose(2, 0, 1)))
-    return MaskStatistics(
-        shape=(inside_HW.shape[0], inside_HW.shape[1]),
-        values=values,
-        colours=commonest_colours(packed, areas),
-        colour_count=len(packed),
-        digest=_digest(mask.rgb),
-        histogram=None,
-        counts=(),
-        foreground_fraction=float(np.count_nonzero(inside_HW) / inside_HW.size),
-        auc=None,
-        shift=(0, 0),
-        best_agreement=0.0,
-        edge_agreement=0.0,
-        thumbnail=_coverage(inside_HW),
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from octa_backend.data.class_table import Labels, read_class_table
@@ -53,15 +52,15 @@ class Survey:
     @property
     def prepared_bytes(self) -> int:
         """Size of the prepared arrays, at most."""
-        total = 0
+        total, channels = 0, self.channels
         for pair in self.readable:
             header = self.headers[pair.image]
-            total += header.decoded_bytes * self.channels // header.channels
+            total += header.decoded_bytes * channels // header.channels
             total += header.width * header.height * MASK_DTYPE.itemsize
         return total
 
 
-def survey(source: Source, limits: IntakeLimits, executor: Executor) -> Survey:
+def survey(source: Source, limits: IntakeLimits) -> Survey:
     """Pair the files by their names, apply an official split, and read every header."""
     layout = find_layout(source.members)
     found = Survey(list(layout.pairs), faults=[*layout.faults, *layout.notes])
@@ -71,8 +70,8 @@ def survey(source: Source, limits: IntakeLimits, executor: Executor) -> Survey:
     if layout.classes_file:
         found.labels, faults = read_labels(source, layout.classes_file)
         found.faults += faults
-    outcomes = executor.map(lambda path: _read_one_header(source, path, limits.max_scan_pixels), layout.images)
-    for path, outcome in zip(layout.images, outcomes, strict=True):
+    for path in layout.images:
+        outcome = _read_one_header(source, path, limits.max_scan_pixels)
         if isinstance(outcome, Fault):
             found.faults.append(outcome)
         else:
@@ -139,7 +138,8 @@ def _different_sizes(found: Survey) -> Iterable[Fault]:
 
 
 def _conversions(found: Survey) -> Iterable[Fault]:
+    channels = found.channels
     for pair in found.readable:
         header = found.headers[pair.image]
-        if header.channels < found.channels:
+        if header.channels < channels:
             yield Fault("channels_mixed", pair.image, header.mode)

@@ -21,19 +21,19 @@ JUDGED_FOREGROUND = 0.001
 
 SHIFTED_PIXELS, SHIFT_GAIN, SHIFTED_AGREEMENT = 3.0, 0.15, 7.0
 """A mask is misaligned if shifting it by more than so many pixels raises its agreement with the image by this share, to
-at least the third number. No clean scan measured gains anything; shifted by 6 pixels they gain 0.13 to 46. Clean scans
-agree by 13 or more (of 64 x 64 pixels: 8), masks of other scans at their best shift by less than 6.4 in 99 %."""
+at least the third number. Clean scans measured gain 0.02 at most; shifted by 6 pixels they gain 0.17 to 47. Clean scans
+agree by 10 or more (of 64 x 64 pixels: 8), masks of other scans at their best shift by less than 6 in 99 %."""
 
 UNRELATED_AGREEMENT, UNRELATED_MARGIN = 4.5, 2.0
 """A mask is unrelated to its image if its agreement is below the first number, and at its best shift not above it by
-more than the second. Masks of other scans reach 4.1 as they lie."""
+more than the second. Masks of other scans reach 4.0 as they lie."""
 
 RELATED_AGREEMENT = 7.0
 """If the median of a dataset is above it, its masks do follow edges, and a mask that does not is suspicious."""
 
 UNRELATED_SHARE = 0.25
 """In such a dataset less than this share of the median is suspicious too, up to `RELATED_AGREEMENT`: mirrored masks and
-those of look-alike scans agree a little. The least of the clean scans measured has 0.6 of its set's median."""
+those of look-alike scans agree a little. The least of the clean scans measured has 0.55 of its set's median."""
 
 CLEAR_AUC, SOME_AUC = 0.35, 0.1
 """A mask whose AUC differs from 0.5 by more is related to its image by intensity, if not by edges: the first number

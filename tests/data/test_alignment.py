@@ -3,8 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octa_backend.data.alignment import GRID_SIDE, align
+from octa_backend.data import alignment
+from octa_backend.data.alignment import CONTRAST_CELLS, FINE_GRID_SIDE, GRID_SIDE, LIGHTING_CELLS, Alignment
 from octa_backend.data.details import evened_details
+
+
+def align(image, inside) -> Alignment:
+    """Of one scan."""
+    return alignment.align(image[None], inside[None])[0]
 
 
 def blobs(side, seed=0, count=30):
@@ -70,3 +76,69 @@ def test_details_have_even_contrast_wherever_they_are():
     assert found[:, 8:24].std() == pytest.approx(found[:, 40:56].std(), rel=0.8)
     assert waves[:, 40:56].std() > 25 * waves[:, 8:24].std()
     assert not evened_details(np.full((3, 16, 16), 5.0), 2.0, 3.0).any()
+
+
+def test_each_scan_of_a_stack_is_compared_with_its_own_mask():
+    insides = [blobs(128, seed) for seed in range(3)]
+    images = [picture(inside) for inside in insides]
+    moved = [np.roll(inside, 4 * number, 0) for number, inside in enumerate(insides)]
+    found = alignment.align(np.stack(images), np.stack(moved))
+    assert [one.shift for one in found] == [(0, 0), (-4, 0), (-8, 0)]
+    for one, image, inside in zip(found, images, moved, strict=True):
+        alone = align(image, inside)
+        assert one.shift == alone.shift
+        assert (one.agreement, one.best) == pytest.approx((alone.agreement, alone.best), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("line", "at", "shift", "height"),
+    [
+        ([4, 3, 0, 0, 3], 0, 0, 4),
+        ([0, 0, 2, 6, 6, 2, 0, 0], 3, 3.5, 6.5),
+        ([0, 0, 0, -1, -5, -3], 4, -2 + 1 / 6, -5 - 1 / 12),
+        ([6, 2, 0, 0, 6], 4, -0.5, 6.75),
+        ([1, 1, 1, 1], 0, 0, 1),
+    ],
+)
+def test_a_peak_between_two_cells_is_the_top_of_a_parabola(line, at, shift, height):
+    found, rise = alignment._summit(np.array(line, float), at)
+    assert (found, line[at] + rise) == pytest.approx((shift, height))
+
+
+def test_only_what_would_lie_better_elsewhere_is_compared_on_the_finer_grid(monkeypatch):
+    inside = blobs(FINE_GRID_SIDE, count=60)
+    images = np.stack([picture(inside)] * 2)
+    both = alignment.align(images, np.stack([inside, np.roll(inside, 7, 0)]))
+    assert [one.shift for one in both] == [(0, 0), (-7, 0)]
+    monkeypatch.setattr(alignment, "GRID_SIDE", FINE_GRID_SIDE)
+    finely = alignment.align(images, np.stack([inside, np.roll(inside, 7, 0)]))
+    assert (both[1].shift, both[1].best) == (finely[1].shift, pytest.approx(finely[1].best, rel=1e-4))
+    assert both[0].agreement < 0.95 * finely[0].agreement
+
+
+def test_a_shift_by_half_a_cell_is_seen_in_shift_and_agreement():
+    inside = blobs(6 * GRID_SIDE, count=60)
+    found = align(picture(inside), np.roll(inside, 3, 0))
+    assert found.shift == (-3, 0)
+    assert found.best > 1.01 * found.agreement
+
+
+def test_means_of_squares_are_spread_linearly_between_their_middles():
+    """Squares of 4 along 10 cells have their middles at 1.5, 5.5 and, the last being of 2 cells, 8.5."""
+    steps = np.repeat([8.0, 0.0, 3.0], [4, 4, 2]).astype(np.float32)
+    expected = [8, 8, 7, 5, 3, 1, 0.5, 1.5, 2.5, 3]
+    for plane in (np.tile(steps, (7, 1)), np.tile(steps, (7, 1)).T):
+        found = alignment._around(plane[None], 4)[0]
+        assert np.allclose(found if found.shape == (7, 10) else found.T, expected)
+
+
+@pytest.mark.parametrize("cells", [LIGHTING_CELLS, CONTRAST_CELLS])
+def test_squares_smooth_like_a_gaussian_of_half_their_side(cells):
+    """A point's squared distances after smoothing, on the average over where in its square it lies, are variance."""
+    length, at = 15 * cells, np.arange(15 * cells)
+    gather, spread = alignment._squares(length, cells)
+    points = at[7 * cells : 8 * cells]
+    smoothed = (spread @ gather)[:, points]
+    assert np.allclose(smoothed.sum(axis=0), 1, atol=0.01)
+    variance = np.mean([share @ (at - point) ** 2 for share, point in zip(smoothed.T, points, strict=True)])
+    assert variance**0.5 == pytest.approx(cells / 2, rel=0.02)

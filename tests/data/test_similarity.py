@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from octa_backend.data import similarity
-from octa_backend.data.greys import thumbnail
+from octa_backend.data import greys, similarity
 from octa_backend.data.similarity import flipped, look_alikes
 from octa_backend.data.synthetic import make_scan
 
@@ -21,7 +20,7 @@ def images():
 
 
 def thumbnails(images):
-    return np.stack([thumbnail(np.ascontiguousarray(image), 32) for image in images])
+    return np.concatenate([greys.thumbnails(np.ascontiguousarray(image)[None], 32) for image in images])
 
 
 def pairs(images):

@@ -9,9 +9,10 @@ import numpy as np
 
 from octa_backend.data.examination import Examination
 from octa_backend.data.masks import classes_of
+from octa_backend.data.measuring import measure_image, measure_mask
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import MaskPixels
-from octa_backend.data.statistics import ScanStatistics, measure_image, measure_mask
+from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.synthetic import make_scan
 from octa_backend.diagnosis.findings import Finding
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octa_backend.data import statistics
+from octa_backend.data import measuring
 from octa_backend.data.masks import MaskValues
-from octa_backend.data.scans import MaskPixels
-from octa_backend.data.statistics import measure_image, measure_mask
+from octa_backend.data.measuring import measure, measure_image, measure_mask
+from octa_backend.data.scans import ImagePixels, MaskPixels
 from octa_backend.data.synthetic import make_scan
 
 
@@ -86,11 +86,24 @@ def test_steps_of_rounding_are_no_detail():
     assert measure_image(np.ascontiguousarray(ramp), "none").sharpness == 0
 
 
-def test_sharpness_is_the_same_however_many_rows_are_worked_on_at_a_time(vessels, monkeypatch):
-    image, _ = vessels
-    whole = measure_image(image, "none").sharpness
-    monkeypatch.setattr(statistics, "BLOCK_PIXELS", 5 * 128)
-    assert measure_image(image, "none").sharpness == pytest.approx(whole, rel=1e-6)
+def test_detail_is_measured_on_every_second_row_of_a_large_image(monkeypatch):
+    monkeypatch.setattr(measuring, "SAMPLED_ROWS", 8)
+    image = np.full((1, 17, 17), 100, np.uint8)
+    image[0, 9, 8] = 112
+    # Of rows 1, 3, … 15 row 9 has 46 and twice 10 beyond 2 grey levels; rows 8 and 10, with a 10 each, are not seen.
+    variance = 12**2 * (1 / 289) * (288 / 289)
+    assert measure_image(image, "none").sharpness == pytest.approx((46**2 + 2 * 10**2) / 120 / variance, rel=1e-5)
+
+
+def test_auc_is_measured_on_sampled_rows_and_on_all_where_these_show_no_foreground(monkeypatch):
+    mask, image = np.zeros((16, 16), np.uint8), np.full((16, 16), 50, np.uint8)
+    mask[0, :4], mask[1, :4] = 255, 255
+    image[0, :4], image[1, :4] = 200, 10
+    assert masks_statistics(mask, image[None]).auc == 0.5
+    monkeypatch.setattr(measuring, "SAMPLED_ROWS", 8)
+    assert masks_statistics(mask, image[None]).auc == 1.0
+    mask[0] = 0
+    assert masks_statistics(mask, image[None]).auc == 0.0
 
 
 def test_colours_count_as_luma():
@@ -257,3 +270,35 @@ def test_inverted_images_and_masks_agree_as_well(vessels):
     for changed in (masks_statistics(mask, 255 - image), masks_statistics(255 - mask, image)):
         assert changed.shift == (0, 0)
         assert changed.edge_agreement == pytest.approx(plain.edge_agreement, rel=0.01)
+
+
+# --- many scans together ---------------------------------------------------------------------------------------------
+
+
+def same(first, second):
+    """Statistics that agree in every number."""
+    for name in first.__dataclass_fields__:
+        one, other = getattr(first, name), getattr(second, name)
+        if isinstance(one, np.ndarray):
+            assert np.array_equal(one, other), name
+        else:
+            assert one == (pytest.approx(other, rel=1e-4) if isinstance(one, float) else other), name
+
+
+def test_scans_measured_together_have_the_numbers_they_have_alone():
+    """Of different sizes, depths, channels and kinds of masks, in no order."""
+    drawn = [make_scan(side, np.random.default_rng(side)) for side in (96, 64, 96, 64, 96, 96, 64)]
+    images = [scan.image[None] for scan in drawn]
+    images[2], images[3] = images[2].repeat(3, axis=0), images[3].astype(np.uint16) * np.uint16(9)
+    masks = [MaskPixels(scan.mask.astype(np.uint8) * np.uint8(255)) for scan in drawn]
+    masks[1] = MaskPixels(drawn[1].image)
+    masks[4] = MaskPixels(None, (), 2, drawn[4].mask[..., None].astype(np.uint8) * np.array([9, 0, 0], np.uint8))
+    masks[5], masks[6] = MaskPixels(np.zeros((96, 96), np.uint8)), MaskPixels(np.ones((32, 64), np.uint8))
+    found = measure([ImagePixels(image, "none") for image in images], masks)
+    for (of_image, of_mask), image, mask in zip(found, images, masks, strict=True):
+        same(of_image, measure_image(image, "none"))
+        same(of_mask, measure_mask(mask, image))
+
+
+def test_nothing_has_no_statistics():
+    assert measure([], []) == []
