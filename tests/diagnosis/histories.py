@@ -20,6 +20,14 @@ HEALTHY_NORMS = dict(zip(GRADIENT_GROUPS, (0.08, 0.02, 0.04, 0.15), strict=True)
 LENGTHS = (12, 20, 50, 100)
 SCHEDULES = ("onecycle", "constant", "cosine", "poly", "step", "plateau")
 LOSSES = ("dice_bce", "dice", "bce", "focal_tversky")
+RESOLVED = {
+    "epochs": 50,
+    "model": "unet_transformer",
+    "loss": "dice_bce",
+    "pos_weight": None,
+    "optimizer": "adam",
+    "scheduler": "onecycle",
+}
 
 
 def facts(**changes):
@@ -27,7 +35,7 @@ def facts(**changes):
     own = {"train_scans": 85, "val_scans": 15, "patients": None, "parameters": 31_400_000, "classes": 2}
     own |= {"foreground_fraction": 0.13, "steps_per_epoch": 43, "data_findings": {}}
     own |= {name: changes.pop(name) for name in list(changes) if name in own}
-    return RunFacts(config=TrainConfig(**changes).model_dump(mode="json"), **own)
+    return RunFacts(config=TrainConfig(**(RESOLVED | changes)).model_dump(mode="json"), **own)
 
 
 def signals(rng, lr, progress=1.0, **changes):
