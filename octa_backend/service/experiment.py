@@ -20,6 +20,7 @@ from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
+from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.losses import make_loss
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
@@ -64,6 +65,7 @@ def design(
     wanted_device: str,
     earlier: Plan | None,
     should_stop: ShouldStop = lambda: False,
+    initial: InitialWeights | None = None,
 ) -> Experiment:
     """Divide the scans and resolve the plan.
 
@@ -74,6 +76,7 @@ def design(
         earlier: the plan of an earlier attempt; it is kept on the same device, because a new measurement could
             decide otherwise halfway.
         should_stop: asked while the learning rate is searched for, where it is `auto`.
+        initial: weights that the training begins with.
     """
     splits = assign_splits(store.manifest.scans, config.val_fraction, config.seed)
     device = pick_device(wanted_device)
@@ -83,7 +86,7 @@ def design(
         plan = make_plan(config, store.manifest, probe(device), lambda: class_pixels(store, splits.train))
         plan = plan.with_rate_of(earlier) if earlier else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)
-    return Experiment(complete_plan(plan, data, should_stop), data, splits)
+    return Experiment(complete_plan(plan, data, should_stop, initial), data, splits)
 
 
 def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:

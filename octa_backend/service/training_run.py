@@ -17,12 +17,15 @@ from octa_backend.service.experiment import (
     score_test_split,
 )
 from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.pretrained import from_shelf
+from octa_backend.service.tensorboard_sink import tensorboard, told_to
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset, Job, JobState
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import Outcome, fit
 
@@ -36,12 +39,22 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
         dataset = session.get_one(Dataset, job.file_id)
     config = TrainConfig.model_validate(job.config)
     earlier = Plan.model_validate(job.plan) if job.plan else None
-    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop)
     checkpoints = Checkpoints(files.checkpoints(job.id))
+    initial = _initial_weights(files, database, config, checkpoints)
+    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop, initial)
     sink = EventSink(database, order, config.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
-    outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)
+    with tensorboard(run, files.tensorboard(job.id), checkpoints.last) as board:
+        outcome = fit(
+            run.data,
+            run.plan,
+            checkpoints=checkpoints,
+            emit=told_to(sink, board),
+            should_stop=should_stop,
+            initial=initial,
+            show=board.show if board else None,
+        )
     sink.write()
     tested = score_test_split(run, checkpoints, should_stop) if outcome.finished else []
     card = make_card(run, Source(dataset.id, dataset.name, dataset.sha256), outcome, tested)
@@ -50,10 +63,19 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     _finish(order, files, database, outcome, checkpoints, card)
 
 
+def _initial_weights(
+    files: Files, database: Database, config: TrainConfig, checkpoints: Checkpoints
+) -> InitialWeights | None:
+    """The weights to begin with; a job that goes on has its own, and theirs may be gone."""
+    if checkpoints.last:
+        return None
+    with database.reading() as session:
+        return from_shelf(session, files, config.pretrained)
+
+
 def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
     """Store the plan; drop the steps of an epoch that an earlier attempt did not finish."""
-    index = checkpoints.index
-    last = index.last if index else 0
+    last = checkpoints.last
     with database.writing() as session:
         job = session.get_one(Job, order.job_id)
         first_time = job.plan is None

@@ -46,6 +46,9 @@ class TrainConfig(BaseModel):
         "`swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
     )
 
+    pretrained: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Weights to begin with: the id of a model (`octa train`: or a path); what fits by name and shape is taken."""
+
     loss: LossName = Field(
         default="dice_bce",
         description="What is minimised: `dice_bce` or `bce` (for several classes the plan takes `dice_ce` or `ce`), "
@@ -172,6 +175,12 @@ class TrainConfig(BaseModel):
 
     keep_last: int = Field(default=1, ge=1, le=100)
     """How many of the latest checkpoints are kept beside the best one, 1 to 100."""
+
+    tensorboard: bool = True
+    """Whether the run's numbers are also written as TensorBoard files."""
+
+    tensorboard_images: int = Field(default=5, ge=0, le=10_000)
+    """Every so many epochs, and the first and the last, validation scans are drawn into them; 0 to 10000, 0 none."""
 
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """Seed of weights, order, patches, augmentation and the random split."""
