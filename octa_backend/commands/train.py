@@ -1,60 +1,125 @@
-"""`octa train`: the engine with a progress bar, without a server."""
+"""`octa train`: the engine with a table and a progress bar, without a server."""
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from octa_backend.commands.script_options import ScriptOptions, in_fields
+from octa_backend.commands.training_view import TrainingView, show_facts, speed_rows
 from octa_backend.diagnosis.messages import describe
-from octa_backend.diagnosis.text import Language
-from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.errors import OctaError
+from octa_backend.service.local_training import (
+    LocalResult,
+    LocalTraining,
+    folder_to_resume,
+    open_training,
+    reopen_training,
+    values_of,
+)
 from octa_backend.service.process import CUBLAS_SETTINGS
 from octa_backend.service.start_service import StartOptions
 from octa_backend.service.train_service import read_config
 from octa_backend.settings import Settings
-from octa_backend.training.batches import steps_per_epoch
 from octa_backend.training.complete import find_learning_rate
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.config import TrainConfig
 from octa_backend.training.lr_finder import STEPS
 from octa_backend.training.trainer import Outcome
 
 ROWS_APART = 5
 """The table shows every fifth of the rates that were tried."""
 
+OUT = Path("octa_train")
+"""Where a training lies when nothing else is said."""
 
-def train(
-    console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings, options: StartOptions
-) -> None:
-    """Train on a zip and show how it goes; a first Ctrl-C stops at the next batch."""
-    config = read_config(values)
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says.
+
+    Attributes:
+        data: zip or folder of the scans; None where the training's own are meant.
+        out: the training's folder, or None.
+        resume: what names the training to go on with, or None.
+        values: fields of the configuration, as text.
+        script: options that stand for fields.
+        options: what to do where the checks find errors.
+    """
+
+    data: Path | None
+    out: Path | None
+    resume: Path | None
+    values: dict[str, Any]
+    script: ScriptOptions = field(default_factory=ScriptOptions)
+    options: StartOptions = field(default_factory=StartOptions)
+
+
+def train(console: Console, wishes: Wishes, settings: Settings) -> None:
+    """Train and show how it goes; a first Ctrl-C stops at the next batch.
+
+    Raises:
+        OctaError: what was given does not fit together, or the training fails.
+    """
+    out = _folder(wishes)
+    kept = values_of(out) if wishes.resume is not None else {}
+    config = read_config({**kept, **in_fields(wishes.script, wishes.values, kept, settings.device)})
     if config.deterministic:
         os.environ.update({**CUBLAS_SETTINGS, **os.environ})
-    with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings, options)
+    training = _opened(console, wishes, out, config, settings)
     _introduce(console, training, settings)
+    if wishes.script.amp and training.run.plan.config.precision == "fp32":
+        console.print("--amp: arithmetic in 16 bits does not pay on this device, so the network computes in fp32")
     stop = _StopOnInterrupt(console)
-    with _Bar(console, training, settings.language) as bar:
-        result = training.train(bar, stop)
-    _conclude(console, result)
+    with TrainingView(console, training.run, settings.language) as view:
+        result = training.train(view, stop)
+    _conclude(console, result, speed_rows(view.epochs, training.run.plan.batch_size))
 
 
-def find_lr(
-    console: Console, archive: Path, out: Path, values: dict[str, Any], settings: Settings, options: StartOptions
-) -> None:
+def score(console: Console, wishes: Wishes, settings: Settings) -> None:
+    """Score the model of a training's folder on the test split, and train nothing.
+
+    Raises:
+        OctaError: there is no model, no test split, or an option that the model was not trained with.
+    """
+    out = _folder(wishes)
+    kept = values_of(out)
+    config = read_config(kept)
+    given = read_config({**kept, **in_fields(wishes.script, wishes.values, kept, settings.device)})
+    changed = [name for name in TrainConfig.model_fields if getattr(given, name) != getattr(config, name)]
+    if changed:
+        named = ", ".join(f"{name}={getattr(config, name)}" for name in changed)
+        raise OctaError(f"--test-only scores the model as it was trained, with {named}; leave out what differs")
+    training = _opened(console, wishes, out, config, settings)
+    console.print(training.run.describe(), highlight=False, markup=False)
+    with console.status("scoring the test split"):
+        found = training.score_test(_StopOnInterrupt(console))
+    if found is None:
+        return
+    rows = {f"test {name}": f"{found[name]:.4f} ± {found[f'{name}_std']:.4f}" for name in SCORES}
+    best = training.checkpoints.index
+    assert best is not None, "score_test refuses a training without a model"
+    show_facts(console, "test", {"epoch": str(best.best.epoch), "test scans": str(found["scans"]), **rows})
+
+
+SCORES = ("dice", "iou", "precision", "recall")
+
+
+def find_lr(console: Console, wishes: Wishes, settings: Settings) -> None:
     """Show the learning rate range test of a training, and train nothing; Ctrl-C breaks it off."""
-    config = read_config({name: value for name, value in values.items() if name != "lr"})
-    with console.status("checking the zip and measuring the device"):
-        training = open_training(archive, out, config, settings, options)
+    fields = in_fields(wishes.script, wishes.values, {}, settings.device)
+    config = read_config({name: value for name, value in fields.items() if name != "lr"})
+    training = _opened(console, wishes, _folder(wishes), config, settings)
     console.print(training.run.describe(), highlight=False)
     with console.status(f"trying {STEPS} learning rates"):
-        found = find_learning_rate(training.run.plan, training.run.data, _StopOnInterrupt(console))
+        stop = _StopOnInterrupt(console)
+        found = find_learning_rate(training.run.plan, training.run.data, stop, training.initial)
     if found is None:
         return
     table = Table("lr", "loss", "smoothed", title="learning rate range test", title_justify="left")
@@ -67,6 +132,27 @@ def find_lr(
         console.print(f"suggestion: --lr {found.suggestion:g}, a tenth of the rate where the loss is least")
 
 
+def _folder(wishes: Wishes) -> Path:
+    """The training's folder.
+
+    Raises:
+        OctaError: `--resume` and `--out` name different ones, or neither scans nor a training were named.
+    """
+    if wishes.resume is None:
+        return wishes.out or OUT
+    out = folder_to_resume(wishes.resume)
+    if wishes.out is not None and wishes.out.resolve() != out.resolve():
+        raise OctaError(f"--resume {wishes.resume} goes on in {out}, not in {wishes.out}; leave out --out")
+    return out
+
+
+def _opened(console: Console, wishes: Wishes, out: Path, config: TrainConfig, settings: Settings) -> LocalTraining:
+    with console.status("checking the scans and measuring the device"):
+        if wishes.data is None:
+            return reopen_training(out, config, settings)
+        return open_training(wishes.data, out, config, settings, wishes.options)
+
+
 def _introduce(console: Console, training: LocalTraining, settings: Settings) -> None:
     for finding in (*training.findings, *training.run.findings()):
         console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
@@ -77,19 +163,19 @@ def _introduce(console: Console, training: LocalTraining, settings: Settings) ->
         console.print(f"  {reason.field} = {reason.value}: {reason.reason}", highlight=False, markup=False)
 
 
-def _conclude(console: Console, result: LocalResult) -> None:
+def _conclude(console: Console, result: LocalResult, speed: dict[str, str]) -> None:
     if result.model is None or result.outcome.best is None:
         console.print("stopped before the first epoch was finished; there is no model yet")
         return
-    table = Table(title="result", title_justify="left", show_header=False)
-    table.add_row("ended", _ending(result.outcome))
-    table.add_row("best epoch", str(result.outcome.best.epoch))
-    table.add_row("validation Dice", f"{result.outcome.best.val_dice:.4f}")
+    rows = {
+        "ended": _ending(result.outcome),
+        "best epoch": str(result.outcome.best.epoch),
+        "validation Dice": f"{result.outcome.best.val_dice:.4f}",
+    }
     test = result.card["test"]
     if test:
-        table.add_row("test Dice", f"{test['dice']:.4f} ± {test['dice_std']:.4f} over {test['scans']} scans")
-    table.add_row("model", str(result.model))
-    console.print(table)
+        rows["test Dice"] = f"{test['dice']:.4f} ± {test['dice_std']:.4f} over {test['scans']} scans"
+    show_facts(console, "result", {**rows, **speed, "model": str(result.model)})
 
 
 def _ending(outcome: Outcome) -> str:
@@ -114,47 +200,3 @@ class _StopOnInterrupt:
             raise KeyboardInterrupt
         self._wanted = True
         self._console.print("stopping at the next batch; press Ctrl-C again to break off")
-
-
-class _Bar:
-    """A progress bar over all steps, with loss, validation Dice and remaining time."""
-
-    def __init__(self, console: Console, training: LocalTraining, language: Language) -> None:
-        plan = training.run.plan
-        self._language: Language = language
-        self._console = console
-        self._epochs = plan.config.epochs
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]} · Dice {task.fields[dice]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        steps = steps_per_epoch(training.run.data.train, plan)
-        self._task = self._progress.add_task("", total=steps * self._epochs, epoch="–", loss="–", dice="–")
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case StepFinished(epoch=epoch, step=step, steps=steps, loss=loss):
-                done = (epoch - 1) * steps + step
-                shown = f"{epoch}/{self._epochs}"
-                self._progress.update(self._task, completed=done, epoch=shown, loss=f"{loss:.4f}")
-            case FindingNoticed(finding):
-                message = describe(finding, self._language)["message"]
-                self._console.print(f"{finding.severity}: {message}", markup=False)
-            case EpochFinished():
-                self._progress.update(self._task, dice=f"{event.val_dice:.4f}")
-                self._console.print(
-                    f"epoch {event.epoch}: train loss {event.train_loss:.4f}, val Dice {event.val_dice:.4f}, "
-                    f"{event.seconds:.1f} s, gradients {event.gradient_verdict}",
-                    highlight=False,
-                )
