@@ -36,6 +36,9 @@ from octa_backend.training.trainer import Outcome
 ROWS_APART = 5
 """The table shows every fifth of the rates that were tried."""
 
+SCORES = ("dice", "iou", "precision", "recall")
+"""What `--test-only` shows."""
+
 OUT = Path("octa_train")
 """Where a training lies when nothing else is said."""
 
@@ -108,9 +111,6 @@ def score(console: Console, wishes: Wishes, settings: Settings) -> None:
     show_facts(console, "test", {"epoch": str(best.best.epoch), "test scans": str(found["scans"]), **rows})
 
 
-SCORES = ("dice", "iou", "precision", "recall")
-
-
 def find_lr(console: Console, wishes: Wishes, settings: Settings) -> None:
     """Show the learning rate range test of a training, and train nothing; Ctrl-C breaks it off."""
     fields = in_fields(wishes.script, wishes.values, {}, settings.device)
@@ -136,7 +136,7 @@ def _folder(wishes: Wishes) -> Path:
     """The training's folder.
 
     Raises:
-        OctaError: `--resume` and `--out` name different ones, or neither scans nor a training were named.
+        OctaError: `--resume` names none, or another one than `--out`.
     """
     if wishes.resume is None:
         return wishes.out or OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ IN_FOLDERS = ("average.safetensors", "weights.safetensors")
 NESTED = ("state_dict", "model_state_dict", "model", "weights")
 """Under these names training scripts keep the weights beside other things."""
 
-WRAPPERS = ("module.", "_orig_mod.")
+WRAPPERS = re.compile(r"^((module|_orig_mod)\.)+")
 """What torch's data parallelism and compilation put before each name."""
 
 LAYERS_NAMED = 20
@@ -120,15 +121,9 @@ def _file(initial: InitialWeights) -> Path:
 def _tensors(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
-    tensors = {_bare(str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {WRAPPERS.sub("", str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
     nested = (_tensors(content[name]) for name in NESTED if name in content)
     return tensors or next((found for found in nested if found), {})
-
-
-def _bare(name: str) -> str:
-    for wrapper in WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
 
 
 def _compared(own: Tensor, found: Tensor | None) -> str:
