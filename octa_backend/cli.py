@@ -25,6 +25,13 @@ console = Console()
 errors = Console(stderr=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of database, datasets, jobs and models.")]
+ScanZip = Annotated[
+    Path | None, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False, show_default=False)
+]
+ScanFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder with images/ and masks/, in place of the zip.", exists=True, file_okay=False),
+]
 
 
 def _fail(error: OctaError) -> NoReturn:
@@ -73,14 +80,9 @@ def serve(
 @with_config_options
 def train(  # noqa: PLR0913 - one parameter per option
     config: dict[str, Any],
-    data: Annotated[
-        Path | None, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False, show_default=False)
-    ] = None,
+    data: ScanZip = None,
     *,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images/ and masks/, in place of the zip.", exists=True, file_okay=False),
-    ] = None,
+    data_dir: ScanFolder = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "--output-dir", help="Folder for checkpoints and model (default: octa_train)."),
@@ -156,14 +158,9 @@ def _refuse_contradictions(data: Path | None, resume: Path | None, *, test_only:
 @with_config_options
 def plan(
     config: dict[str, Any],
-    data: Annotated[
-        Path | None, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False, show_default=False)
-    ] = None,
+    data: ScanZip = None,
     *,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with images/ and masks/, in place of the zip.", exists=True, file_okay=False),
-    ] = None,
+    data_dir: ScanFolder = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Apply the safe remedies that the checks propose.")] = False,

@@ -11,8 +11,8 @@ from octa_backend.data.intake import prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
 from octa_backend.service import experiment, model_service
-from octa_backend.service.local_dataset import open_dataset
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recorded
+from octa_backend.service.local_dataset import open_dataset
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
