@@ -15,11 +15,23 @@ from octa_backend.commands.options import with_config_options
 from octa_backend.errors import InvalidDataset, OctaError
 from octa_backend.settings import Settings, load_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train and use segmentation networks for eye scans.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train and use segmentation networks for eye scans.",
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},  # --batch_size is --batch-size
+)
 console = Console()
 errors = Console(stderr=True)
 
 DataDir = Annotated[Path | None, typer.Option(help="Folder of database, datasets, jobs and models.")]
+ScanZip = Annotated[
+    Path | None, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False, show_default=False)
+]
+ScanFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder with images/ and masks/, in place of the zip.", exists=True, file_okay=False),
+]
 
 
 def _fail(error: OctaError) -> NoReturn:
@@ -66,10 +78,28 @@ def serve(
 
 @app.command()
 @with_config_options
-def train(
+def train(  # noqa: PLR0913 - one parameter per option
     config: dict[str, Any],
-    data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
-    out: Annotated[Path, typer.Option(help="Folder for checkpoints and model.")] = Path("octa_train"),
+    data: ScanZip = None,
+    *,
+    data_dir: ScanFolder = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--output-dir", help="Folder for checkpoints and model (default: octa_train)."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the training in this folder: OUT, OUT/latest, or its last checkpoint."),
+    ] = None,
+    test_only: Annotated[
+        bool, typer.Option("--test-only", help="Score the model in --out on the test split, train nothing.")
+    ] = False,
+    focal_loss: Annotated[bool, typer.Option("--focal-loss", help="The same as --loss focal_dice.")] = False,
+    loss_weights: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="A B", help="Weights of the loss's two components, in their order: BCE (or focal), Dice."),
+    ] = None,
+    amp: Annotated[bool, typer.Option("--amp", help="Compute in bf16 or fp16, as the device has it.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Try learning rates, print a table and a suggestion, train nothing.")
@@ -77,35 +107,75 @@ def train(
     repair: Annotated[bool, typer.Option("--repair", help="Apply the safe remedies that the checks propose.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Train although the checks find errors.")] = False,
 ) -> None:
-    """Train on a zip without a server. Run it again to go on where it stopped; Ctrl-C keeps the best model."""
+    """Train on a zip or a folder without a server. Run it again to go on where it stopped; Ctrl-C keeps the best model.
+
+    Names of options may be spelt with underscores.
+    """
     from octa_backend.commands import train as train_command  # noqa: PLC0415 - imports torch
+    from octa_backend.commands.script_options import ScriptOptions  # noqa: PLC0415 - imports torch
     from octa_backend.service.start_service import StartOptions  # noqa: PLC0415
 
-    options = StartOptions(repair="auto" if repair else "none", force=force)
     try:
-        command = train_command.find_lr if find_lr else train_command.train
-        command(console, data, out, config, _settings(device=device), options)
+        wishes = train_command.Wishes(
+            data=_scans(data, data_dir),
+            out=out,
+            resume=resume,
+            values=config,
+            script=ScriptOptions(focal_loss, loss_weights, amp),
+            options=StartOptions(repair="auto" if repair else "none", force=force),
+        )
+        _refuse_contradictions(wishes.data, resume, test_only=test_only, find_lr=find_lr)
+        command = train_command.score if test_only else train_command.find_lr if find_lr else train_command.train
+        command(console, wishes, _settings(device=device))
     except OctaError as error:
         _fail(error)
+
+
+def _scans(data: Path | None, data_dir: Path | None) -> Path | None:
+    """The zip or the folder that was named, or None.
+
+    Raises:
+        OctaError: both were.
+    """
+    if data is not None and data_dir is not None:
+        raise OctaError("the scans are named twice, as a zip and by --data-dir; leave one of them out")
+    return data_dir if data is None else data
+
+
+def _refuse_contradictions(data: Path | None, resume: Path | None, *, test_only: bool, find_lr: bool) -> None:
+    """See that a training is told what to do, and told it once.
+
+    Raises:
+        OctaError: it is not.
+    """
+    if sum((test_only, find_lr, resume is not None)) > 1:
+        raise OctaError("--resume, --test-only and --find-lr do different things; leave all but one of them out")
+    if data is None and resume is None and not test_only:
+        raise OctaError("name the scans: octa train DATA.zip, or octa train --data-dir FOLDER")
 
 
 @app.command()
 @with_config_options
 def plan(
     config: dict[str, Any],
-    data: Annotated[Path, typer.Argument(help="Zip of scans and masks.", exists=True, dir_okay=False)],
+    data: ScanZip = None,
+    *,
+    data_dir: ScanFolder = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Apply the safe remedies that the checks propose.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Plan although the checks find errors.")] = False,
 ) -> None:
-    """Show what a training on a zip would compute and why, and what it takes; trains nothing and keeps nothing."""
+    """Show what a training would compute and why, and what it takes; trains nothing and keeps nothing."""
     from octa_backend.commands import plan as plan_command  # noqa: PLC0415 - imports torch
     from octa_backend.service.start_service import StartOptions  # noqa: PLC0415
 
     options = StartOptions(repair="auto" if repair else "none", force=force)
     try:
-        plan_command.show_plan(console, data, config, _settings(device=device), options, as_json=as_json)
+        scans = _scans(data, data_dir)
+        if scans is None:
+            raise OctaError("name the scans: octa plan DATA.zip, or octa plan --data-dir FOLDER")
+        plan_command.show_plan(console, scans, config, _settings(device=device), options, as_json=as_json)
     except OctaError as error:
         _fail(error)
 

@@ -6,8 +6,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text as Styled
 
 from octa_backend.data.examination import Examination, Source
-from octa_backend.data.folder import Folder
-from octa_backend.data.intake import examine, opened_archive, read_pair
+from octa_backend.data.intake import examine, opened_source, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
 from octa_backend.diagnosis.dataset import CHECKS, LABEL_CHECK
@@ -101,7 +99,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
     _check_wishes(path, wishes)
     paper = _Paper(console, settings.language, silent=wishes.as_json)
     allowed = limits(settings)
-    with open_source(path, allowed) as source:
+    with opened_source(path, allowed) as source:
         examination = _examined(errors, source, allowed)
         reviews: list[LabelReview] = []
         if wishes.model is not None:
@@ -117,7 +115,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         if wishes.fix is not None:
             answer["repair"] = _repaired(paper, source, path, examination, allowed, wishes.fix, wishes.remedies)
     if answer.get("repair") and wishes.fix is not None:
-        with open_source(wishes.fix, allowed) as source:
+        with opened_source(wishes.fix, allowed) as source:
             examination = _examined(errors, source, allowed)
         found = paper.show(wishes.fix, examination)
         paper.training(wishes.fix, examination)
@@ -126,21 +124,6 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         shown = json.dumps(answer, ensure_ascii=not console.encoding.startswith("utf"), indent=1)
         console.print(Styled(shown), soft_wrap=True)
     return found.exit_status
-
-
-@contextmanager
-def open_source(path: Path, allowed: IntakeLimits) -> Iterator[Source]:
-    """The files of a folder or of a zip.
-
-    Raises:
-        InvalidArchive, UnsafeArchive, ArchiveTooLarge: it is refused.
-    """
-    if path.is_dir():
-        with Folder(path, max_files=allowed.max_files) as folder:
-            yield folder
-    else:
-        with opened_archive(path, allowed) as archive:
-            yield archive
 
 
 class _Paper:

@@ -1,4 +1,4 @@
-"""`octa plan`: what a training on a zip would compute, and why."""
+"""`octa plan`: what a training on a zip or a folder of scans would compute, and why."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from octa_backend.training.fingerprint import Fingerprint
 
 
 def show_plan(
-    console: Console, archive: Path, values: dict[str, Any], settings: Settings, options: StartOptions, *, as_json: bool
+    console: Console, data: Path, values: dict[str, Any], settings: Settings, options: StartOptions, *, as_json: bool
 ) -> None:
     """Plan a training and print it as tables, or as one JSON object."""
     config = read_config(values)
     if as_json:
-        found = preview(archive, config, settings, options)
+        found = preview(data, config, settings, options)
         console.print_json(json.dumps(_facts(found, settings)))
         return
-    with console.status("checking the zip, measuring the device and one training step"):
-        found = preview(archive, config, settings, options)
+    with console.status("checking the scans, measuring the device and one training step"):
+        found = preview(data, config, settings, options)
     for finding in found.findings:
         console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
     console.print(_dataset_table(found))

@@ -71,7 +71,7 @@ def _news(database: Database, place: Place, language: Language) -> tuple[list[Se
     events = []
     for report in found.epochs_since:
         place = replace(place, epoch=report.epoch)
-        events.append(ServerSentEvent(event="epoch", id=place.event_id, data=EpochOut.model_validate(report)))
+        events.append(ServerSentEvent(event="epoch", id=place.event_id, data=EpochOut.of(report, found.job)))
     for row in fresh:
         place = replace(place, finding=row.id)
         shown = findings_out([row.finding], language)[0]

@@ -14,6 +14,7 @@ from octa_backend.service import finding_store
 from octa_backend.service.fold_service import is_parent
 from octa_backend.service.train_service import Progress
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState, Model
+from octa_backend.training.events import seconds_per_batch
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -121,11 +122,20 @@ class EpochOut(Answer):
     lr: float
     seconds: float
     scans_per_second: float
+    seconds_per_batch: float | None
     peak_memory_mb: float
     gradient_norms: dict[str, float]
     gradient_verdict: str
     plateau: dict[str, Any] | None
     per_class: list[ClassScoreOut] | None
+
+    @classmethod
+    def of(cls, report: EpochReport, job: Job) -> EpochOut:
+        """From a row, and the job that it is of; the time of a batch is known with the plan's batch size."""
+        columns = {name: getattr(report, name) for name in cls.model_fields if name != "seconds_per_batch"}
+        batch_size = job.plan["config"]["batch_size"] if job.plan else None
+        seconds = seconds_per_batch(report.scans_per_second, batch_size) if batch_size else None
+        return cls(**columns, seconds_per_batch=seconds)
 
 
 class BestOut(Answer):
@@ -201,8 +211,8 @@ class ProgressOut(JobFacts):
             **_job_columns(job),
             queue_position=found.queue_position,
             eta_seconds=_eta_seconds(job, latest),
-            latest=EpochOut.model_validate(latest) if latest else None,
-            epochs_since=[EpochOut.model_validate(report) for report in found.epochs_since],
+            latest=EpochOut.of(latest, job) if latest else None,
+            epochs_since=[EpochOut.of(report, job) for report in found.epochs_since],
             findings=findings_out([row.finding for row in found.findings], language),
             children=[FoldOut.of(child) for child in found.children],
         )

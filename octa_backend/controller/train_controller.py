@@ -183,7 +183,8 @@ def delete(job_id: str, db: Writing, parts: Parts) -> None:
 def epochs(job_id: str, db: Reading, limit: Limit = 100, cursor: Cursor = None) -> PageOut[EpochOut]:
     """In order."""
     page = train_service.epoch_reports(db, job_id, limit, cursor)
-    return PageOut(items=[EpochOut.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
+    job = train_service.get(db, job_id)
+    return PageOut(items=[EpochOut.of(row, job) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get(

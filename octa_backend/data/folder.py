@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import unicodedata
 import zipfile
@@ -57,6 +58,22 @@ class Folder:
 
     def __exit__(self, *_: object) -> None:
         """Nothing stays open between two files."""
+
+    def sha256(self) -> str:
+        """Of all names and contents: equal folders have equal ones, wherever they lie.
+
+        Raises:
+            InvalidArchive: a file cannot be read.
+        """
+        digest = hashlib.sha256()
+        for name in self.members:
+            try:
+                with self._files[name].open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise InvalidArchive(f"{self._files[name]} cannot be read: {error.strerror or error}") from error
+            digest.update(f"{content} {name}\n".encode())
+        return digest.hexdigest()
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """One file's content.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from octa_backend.data.archive import Archive
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.file_findings import findings_about_files, refusal
+from octa_backend.data.folder import Folder
 from octa_backend.data.kept_files import KeptFiles
 from octa_backend.data.limits import IntakeLimits, check_room
 from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, classes_of, values_of
@@ -51,29 +52,29 @@ class Prepared:
     findings: tuple[Finding, ...]
 
 
-def prepare(archive: Path, target: Path, limits: IntakeLimits) -> Prepared:
-    """Check an uploaded zip and write it as a prepared dataset.
+def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
+    """Check a zip or a folder and write it as a prepared dataset.
 
     Scans with faults that a remedy can mend are kept as far as they can be read, and the findings say what is wrong:
     a mask of another size is stretched to its image, and in masks without a plain meaning whatever is not 0 is
     foreground. Files that cannot be read, or have no partner, are left out.
 
     Args:
-        archive: the zip.
+        path: the zip, or on the command line a folder.
         target: the folder to make, with `images.bin`, `masks.bin` and `manifest.json` (see `store`). It must not
             exist, the folder around it must. It appears whole or not at all.
         limits: how much the upload may hold.
 
     Raises:
-        InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip itself is refused; nothing was unpacked.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip or folder itself is refused; nothing was unpacked.
         StorageFull: the prepared arrays do not fit the disk.
         InvalidDataset: what is left is no dataset; its findings name every fault of every file.
         FileExistsError: `target` exists.
     """
     if target.exists():
         raise FileExistsError(f"{target} exists")
-    with opened_archive(archive, limits) as zipped, threads() as executor:
-        source = KeptFiles(zipped)
+    with opened_source(path, limits) as opened, threads() as executor:
+        source = KeptFiles(opened)
         surveyed = survey(source, limits)
         check_room(target.parent, surveyed.prepared_bytes, limits.max_unpacked_bytes)
         with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
@@ -96,6 +97,15 @@ def examine(source: Source, limits: IntakeLimits, progress: Progress | None = No
         kept = KeptFiles(source)
         surveyed = survey(kept, limits)
         return _examine(kept, surveyed, limits, executor, progress=progress)
+
+
+def opened_source(path: Path, limits: IntakeLimits) -> Archive | Folder:
+    """Open a zip or a folder within the limits.
+
+    Raises:
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: it is refused.
+    """
+    return Folder(path, max_files=limits.max_files) if path.is_dir() else opened_archive(path, limits)
 
 
 def opened_archive(path: Path, limits: IntakeLimits) -> Archive:

@@ -23,6 +23,16 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
         "验证集只有 {val} 个扫描（训练集 {train} 个）；少于 {threshold} 个时，最佳轮次的选择不可靠。"
         "请增加扫描，或调大 val_fraction。",
     ),
+    "pretrained_taken": Text(
+        "All {total} parameters begin as those of {source} (pretrained).",
+        "全部 {total} 个参数均取自 {source}（pretrained）。",
+    ),
+    "pretrained_partly_taken": Text(
+        "{taken} of {total} parameters begin as those of {source} (pretrained); {count} begin fresh, because there "
+        "they have another size (≠) or are missing (∅): {example}.",
+        "{total} 个参数中有 {taken} 个取自 {source}（pretrained）；其余 {count} 个重新初始化，"
+        "因为其尺寸不同（≠）或来源中不存在（∅）：{example}。",
+    ),
     "stopped_early": Text(
         "The validation Dice has not risen for {patience} epochs (patience), so the training ended; the best epoch is "
         "{best_epoch} with {best_val_dice}. It goes on with more epochs or another lr.",

@@ -25,6 +25,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.grey_levels import measure_greys
+from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.trainer import Outcome
@@ -70,15 +71,17 @@ def design(
     earlier: Plan | None,
     should_stop: ShouldStop = lambda: False,
     fold: int | None = None,
+    initial: InitialWeights | None = None,
 ) -> Experiment:
     """Divide the scans and resolve the plan.
 
     Args:
         store, config, wanted_device, earlier, fold: as in `sketch`.
         should_stop: asked while the learning rate is searched for, where it is `auto`.
+        initial: weights that the training begins with.
     """
     run = sketch(store, config, wanted_device, earlier, fold)
-    return replace(run, plan=complete_plan(run.plan, run.data, should_stop))
+    return replace(run, plan=complete_plan(run.plan, run.data, should_stop, initial))
 
 
 def sketch(

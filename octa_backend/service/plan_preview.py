@@ -1,4 +1,4 @@
-"""The plan for a zip, without training on it: nothing of it stays."""
+"""The plan for a zip or a folder of scans, without training on it: nothing of it stays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.service.experiment import sketch
-from octa_backend.service.local_training import take_in
+from octa_backend.service.local_dataset import take_in
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.training.complete import settled
@@ -69,21 +69,21 @@ class Preview:
     epoch_seconds: float | None
 
 
-def preview(archive: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> Preview:
-    """Check a zip and plan a training on it in a temporary folder.
+def preview(data: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> Preview:
+    """Check scans and plan a training on them in a temporary folder.
 
     Args:
-        archive: the zip.
+        data: the zip or the folder.
         config: what to compute.
         settings: limits and device.
         options: what to do where the checks find errors.
 
     Raises:
-        as `local_training.open_training`.
+        as `local_dataset.open_dataset`.
     """
     with tempfile.TemporaryDirectory(prefix="octa-plan-") as folder:
         dataset = Path(folder) / "dataset"
-        findings = take_in(archive, dataset, settings, options)
+        findings = take_in(data, dataset, settings, options)
         config, changes = judge(findings, config, options)
         # In a function of its own: Windows removes no file that is still mapped into memory.
         return _planned(dataset, config, changes, settings, findings)

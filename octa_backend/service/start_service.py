@@ -15,6 +15,7 @@ from octa_backend.diagnosis.remedies import CONFIG_REMEDIES, config_changes
 from octa_backend.errors import InvalidDataset
 from octa_backend.service import dataset_service, train_service
 from octa_backend.service.dataset_service import Candidate, checked, keep
+from octa_backend.service.pretrained import require_on_shelf
 from octa_backend.service.repair_service import automatic, origin, repaired, safe_remedies
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
@@ -63,7 +64,8 @@ def start_with_upload(
 
     Raises:
         InvalidDataset: it has errors that neither a repair nor the configuration answers; nothing was kept.
-        InvalidConfig: there are fewer patients, or scans, than folds; nothing was kept.
+        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model with
+            weights; nothing was kept.
         and as `dataset_service.take_in`.
     """
     with checked(database, settings, upload) as candidate:
@@ -78,6 +80,8 @@ def start_with_dataset(
     Raises:
         DatasetNotFound: no dataset has this id.
         InvalidDataset: it has errors that neither a repair nor the configuration answers.
+        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model with
+            weights.
     """
     with database.reading() as session:
         dataset = dataset_service.get(session, file_id)
@@ -87,6 +91,8 @@ def start_with_dataset(
 def _start(
     database: Database, settings: Settings, candidate: Candidate, config: TrainConfig, options: StartOptions
 ) -> Started:
+    with database.reading() as session:
+        require_on_shelf(session, config.pretrained)
     admitted = _admit(database, settings, candidate, config, options)
     with database.writing() as session:
         job = train_service.start(session, admitted.dataset.id, admitted.config)

@@ -22,6 +22,8 @@ from octa_backend.service.fold_run import conclude
 from octa_backend.service.fold_service import is_parent
 from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.pretrained import from_shelf
+from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset, Job, JobState
@@ -29,8 +31,9 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_report import ScanResult
+from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan
-from octa_backend.training.trainer import Outcome, fit
+from octa_backend.training.trainer import Outcome
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +48,21 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
         return
     config = TrainConfig.model_validate(job.config)
     earlier = Plan.model_validate(job.plan) if job.plan else None
-    run = design(DatasetStore(files.dataset(dataset.id)), config, order.device, earlier, should_stop, job.fold)
     checkpoints = Checkpoints(files.checkpoints(job.id))
+    initial = _initial_weights(files, database, config, checkpoints)
+    store = DatasetStore(files.dataset(dataset.id))
+    run = design(store, config, order.device, earlier, should_stop, job.fold, initial)
     sink = EventSink(database, order, run.plan.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
-    outcome = fit(run.data, run.plan, checkpoints=checkpoints, emit=sink, should_stop=should_stop)
+    outcome = fit_with_board(
+        run,
+        files.tensorboard(job.id),
+        checkpoints=checkpoints,
+        emit=sink,
+        should_stop=should_stop,
+        initial=initial,
+    )
     sink.write()
     source = Source(dataset.id, dataset.name, dataset.sha256)
     tested: Sequence[ScanResult] = ()
@@ -72,10 +84,19 @@ def model_id(job_id: str, best: Best) -> str:
     return f"{job_id}-e{best.epoch}"
 
 
+def _initial_weights(
+    files: Files, database: Database, config: TrainConfig, checkpoints: Checkpoints
+) -> InitialWeights | None:
+    """The weights to begin with; a job that goes on has its own, and theirs may be gone."""
+    if checkpoints.last:
+        return None
+    with database.reading() as session:
+        return from_shelf(session, files, config.pretrained)
+
+
 def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
     """Store the plan; drop the steps of an epoch that an earlier attempt did not finish."""
-    index = checkpoints.index
-    last = index.last if index else 0
+    last = checkpoints.last
     with database.writing() as session:
         job = session.get_one(Job, order.job_id)
         first_time = job.plan is None

@@ -43,7 +43,7 @@ class Files:
         return self.root / "datasets" / file_id
 
     def job(self, job_id: str) -> Path:
-        """A job's folder: log, checkpoints, pictures."""
+        """A job's folder: log, checkpoints, pictures, TensorBoard files."""
         return self.root / "jobs" / job_id
 
     @property
@@ -62,6 +62,10 @@ class Files:
     def checkpoints(self, job_id: str) -> Path:
         """The job's checkpoints."""
         return self.job(job_id) / "checkpoints"
+
+    def tensorboard(self, job_id: str) -> Path:
+        """The job's TensorBoard files, all attempts together."""
+        return self.job(job_id) / "tensorboard"
 
     def prepare(self) -> None:
         """Make the folders and clear what an earlier process left half-written."""

@@ -1,13 +1,15 @@
 """Checkpoints: written aside, renamed, and only then named in `index.json`, so that a kill never leaves half of one.
 
 A checkpoint folder holds `weights.safetensors` (the network), `average.safetensors` (its running average),
-`state.pt` (optimizer, schedule, generators; loaded with `weights_only`) and `report.json` (the epoch's numbers).
-The best one holds `average.safetensors` alone.
+`state.pt` (optimizer, schedule, generators; loaded with `weights_only`), `report.json` (the epoch's numbers) and
+`plan.json` (the configuration as resolved, with reasons). The best one has neither `weights.safetensors` nor
+`state.pt`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,12 @@ class Checkpoints:
         content = json.loads(path.read_text("utf-8"))
         return Index(content["last"], Best(**content["best"]))
 
+    @property
+    def last(self) -> int:
+        """The epoch to go on from; 0 where there is none."""
+        index = self.index
+        return index.last if index else 0
+
     def save(
         self,
         report: EpochFinished,
@@ -69,6 +77,7 @@ class Checkpoints:
         state: State | None,
         *,
         keep_last: int = 1,
+        plan: Mapping[str, Any] | None = None,
     ) -> Best:
         """Keep an epoch as the last, and as the best where it is; then drop what is not kept any more.
 
@@ -78,6 +87,7 @@ class Checkpoints:
             average: their running average.
             state: what it takes to go on, or None to keep the epoch only if it is the best.
             keep_last: how many of the last epochs are kept.
+            plan: what is computed, to be read beside the weights; a run does not go on from it.
 
         Returns:
             The best epoch so far.
@@ -89,15 +99,22 @@ class Checkpoints:
             return best
         self.folder.mkdir(parents=True, exist_ok=True)
         if state is not None:
-            self._write("last", report, {"weights": network, "average": average}, state)
+            self._write("last", report, {"weights": network, "average": average}, state, plan)
         if is_best:
-            self._write("best", report, {"average": average}, None)
+            self._write("best", report, {"average": average}, None, plan)
         index = Index(report.epoch if state is not None else before.last if before else 0, best)
         write_aside(self.folder / "index.json", json.dumps(asdict(index)).encode())
         self._tidy(index, keep_last)
         return best
 
-    def _write(self, kind: str, report: EpochFinished, networks: dict[str, nn.Module], state: State | None) -> None:
+    def _write(
+        self,
+        kind: str,
+        report: EpochFinished,
+        networks: dict[str, nn.Module],
+        state: State | None,
+        plan: Mapping[str, Any] | None,
+    ) -> None:
         target = self._path(kind, report.epoch)
         with folder_written_aside(target) as aside:
             for name, network in networks.items():
@@ -105,6 +122,8 @@ class Checkpoints:
             if state is not None:
                 torch.save(state, aside / "state.pt")
             (aside / "report.json").write_text(json.dumps(asdict(report)), "utf-8")
+            if plan is not None:
+                (aside / "plan.json").write_text(json.dumps(plan), "utf-8")
             sync_folder_files(aside)
             remove(target)  # of an attempt that was killed after this epoch; at the end, as it may be the best one
 

@@ -6,12 +6,15 @@ from octa_backend.training.batch_size import choose_batch_size
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
+from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.lr_finder import HIGHEST, LOWEST, RangeTest, range_test
 from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import build_network
 
 
-def complete_plan(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> Plan:
+def complete_plan(
+    plan: Plan, data: TrainingData, should_stop: ShouldStop, initial: InitialWeights | None = None
+) -> Plan:
     """Resolve what is still `auto` after `make_plan`, and size it up; a complete plan comes back as it is.
 
     Args:
@@ -19,11 +22,12 @@ def complete_plan(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> Pl
         data: the scans.
         should_stop: asked between the steps of the range test. Once it says so, `lr` is left open: the run that
             follows is asked the same before its first batch.
+        initial: weights that the training begins with.
     """
     plan = settled(plan, data)
     if plan.config.lr != "auto":
         return plan
-    found = find_learning_rate(plan, data, should_stop)
+    found = find_learning_rate(plan, data, should_stop, initial)
     return plan if found is None else plan.decided("lr", *_choose_rate(found))
 
 
@@ -35,9 +39,14 @@ def settled(plan: Plan, data: TrainingData) -> Plan:
     return plan if plan.estimate else plan.with_estimate()
 
 
-def find_learning_rate(plan: Plan, data: TrainingData, should_stop: ShouldStop) -> RangeTest | None:
+def find_learning_rate(
+    plan: Plan, data: TrainingData, should_stop: ShouldStop, initial: InitialWeights | None = None
+) -> RangeTest | None:
     """The range test on the network that the training would begin with; None if asked to stop."""
-    return range_test(build_network(plan), data, plan, should_stop)
+    network = build_network(plan)
+    if initial is not None:
+        take_weights(network, initial)
+    return range_test(network, data, plan, should_stop)
 
 
 def _choose_rate(found: RangeTest) -> tuple[float, str]:

@@ -59,6 +59,9 @@ class TrainConfig(BaseModel):
     ignore_index: Annotated[int, Field(ge=1, le=31)] | None = None
     """Class of the dataset whose pixels count neither in losses nor in metrics, 1 to 31; null: all pixels count."""
 
+    pretrained: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Weights to begin with: the id of a model (`octa train`: or a path); what fits by name and shape is taken."""
+
     loss: Literal["auto", LossName] = Field(
         default="auto",
         description="What is minimised: `auto` (`dice_bce`; for several classes `dice_ce`), `dice_bce` or `bce` (for "
@@ -188,6 +191,12 @@ class TrainConfig(BaseModel):
 
     keep_last: int = Field(default=1, ge=1, le=100)
     """How many of the latest checkpoints are kept beside the best one, 1 to 100."""
+
+    tensorboard: bool = True
+    """Whether the run's numbers are also written as TensorBoard files."""
+
+    tensorboard_images: int = Field(default=5, ge=0, le=10_000)
+    """Every so many epochs, and the first and the last, validation scans are drawn into them; 0 to 10000, 0 none."""
 
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     """Seed of weights, order, patches, augmentation and the random split."""

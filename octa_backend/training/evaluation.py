@@ -58,7 +58,7 @@ def evaluate(
     for index in indices:
         if should_stop():
             return None
-        logits, mask = _logits(network, data, plan, index)
+        logits, mask = whole_logits(network, data, plan, index)
         classes = score_classes(predicted_classes(logits)[0], mask[0], plan.classes)
         results.append(
             Evaluated(
@@ -71,7 +71,8 @@ def evaluate(
     return results
 
 
-def _logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
+def whole_logits(network: nn.Module, data: TrainingData, plan: Plan, index: int) -> tuple[Tensor, Tensor]:
+    """Logits (1, K, *spatial) of one scan at its full size, and its mask, int64 (1, *spatial), on the plan's device."""
     image, mask = data.whole(index, plan.normalisation, plan.config.ignore_index)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     with autocast(plan.device, plan.config.precision):

@@ -53,6 +53,11 @@ class EpochFinished:
     signals: dict[str, Any] | None = None
 
 
+def seconds_per_batch(scans_per_second: float, batch_size: int) -> float:
+    """How long a full batch took on average in training, seconds; one of the last batches may have been smaller."""
+    return batch_size / scans_per_second
+
+
 @dataclass(frozen=True, slots=True)
 class FindingNoticed:
     """Something about the run that its user should know."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from octa_backend.training.events import seconds_per_batch
 from octa_backend.training.plan import Plan
 
 
@@ -46,7 +47,7 @@ class RunFacts:
             best_epoch: the one whose weights were scored.
             scans: how many train.
         """
-        samples = scans * plan.patches_per_scan
+        batch = min(plan.batch_size, scans * plan.patches_per_scan)
         speeds = [epoch["scans_per_second"] for epoch in history]
         return cls(
             config=plan.config.model_dump(mode="json"),
@@ -55,7 +56,7 @@ class RunFacts:
             epochs=len(history),
             best_epoch=best_epoch,
             seconds_per_epoch=fmean(epoch["seconds"] for epoch in history),
-            seconds_per_batch=fmean(min(plan.batch_size, samples) / speed for speed in speeds),
+            seconds_per_batch=fmean(seconds_per_batch(speed, batch) for speed in speeds),
             scans_per_second=fmean(speeds),
             peak_memory_mb=max(epoch["peak_memory_mb"] for epoch in history),
         )

@@ -25,6 +25,7 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import generator_states, reproducible, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
 from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
@@ -35,6 +36,9 @@ from octa_backend.training.step import Step, Stepper
 from octa_backend.training.stopping import Limits
 
 Emit = Callable[[Event], None]
+
+Show = Callable[[int, nn.Module], None]
+"""Given the number of a finished epoch and the network that is validated and published, in evaluation mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class _Run:
     checkpoints: Checkpoints
     emit: Emit
     should_stop: ShouldStop
+    show: Show | None = None
     epoch: int = 0
     best: Best | None = None
     validation: _Validation | None = None
@@ -141,7 +146,16 @@ def build_network(plan: Plan) -> nn.Module:
     return network.to(plan.device).to(memory_format=layout)
 
 
-def fit(data: TrainingData, plan: Plan, *, checkpoints: Checkpoints, emit: Emit, should_stop: ShouldStop) -> Outcome:
+def fit(
+    data: TrainingData,
+    plan: Plan,
+    *,
+    checkpoints: Checkpoints,
+    emit: Emit,
+    should_stop: ShouldStop,
+    initial: InitialWeights | None = None,
+    show: Show | None = None,
+) -> Outcome:
     """Train until the plan's last epoch, or until asked to stop; go on from the last checkpoint where there is one.
 
     Args:
@@ -150,14 +164,18 @@ def fit(data: TrainingData, plan: Plan, *, checkpoints: Checkpoints, emit: Emit,
         checkpoints: keeps the last and the best epoch.
         emit: is told of every step, every epoch and every finding. The last epoch of an earlier attempt is told again.
         should_stop: asked between batches.
+        initial: weights to begin with in place of fresh ones; a run that goes on has its own and does not read them.
+        show: given the network after each epoch.
 
     Raises:
         TrainingDiverged: the loss is not finite; the weights were not changed by that step.
         InvalidConfig: the device's memory does not hold a single scan.
-        IncompatibleCheckpoint: the checkpoint is of another network or another version.
+        IncompatibleCheckpoint: the checkpoint is of another network or another version, or no initial weight fits.
+        ModelNotFound: the initial weights are not there.
     """
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
-        run = _start(data, plan, checkpoints, emit, should_stop)
+        run = _start(data, plan, checkpoints, emit, should_stop, initial)
+        run.show = show
         first_epoch = _go_on(run)
         for epoch in range(first_epoch, plan.epochs + 1):
             ended = run.limits.out_of_patience(epoch - 1, run.best)
@@ -167,8 +185,17 @@ def fit(data: TrainingData, plan: Plan, *, checkpoints: Checkpoints, emit: Emit,
         return Outcome(finished=True, best=run.best)
 
 
-def _start(data: TrainingData, plan: Plan, checkpoints: Checkpoints, emit: Emit, should_stop: ShouldStop) -> _Run:
+def _start(
+    data: TrainingData,
+    plan: Plan,
+    checkpoints: Checkpoints,
+    emit: Emit,
+    should_stop: ShouldStop,
+    initial: InitialWeights | None,
+) -> _Run:
     network = build_network(plan)
+    if initial is not None and checkpoints.last == 0:
+        emit(FindingNoticed(take_weights(network, initial)))
     averaged = copy.deepcopy(network).eval()
 
     def notice(finding: Finding) -> None:
@@ -223,6 +250,8 @@ def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
     report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
     _save(run, report)
+    if run.show is not None:
+        run.show(epoch, run.average.averaged)
     run.emit(report)
     return None
 
@@ -259,7 +288,8 @@ def _save(run: _Run, report: EpochFinished) -> None:
     config, epoch = run.plan.config, report.epoch
     is_kept = _is_due(epoch, config.save_freq, run.plan) or run.limits.out_of_patience(epoch, run.best) is not None
     state = run.state() if is_kept else None
-    run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last)
+    plan = run.plan.model_dump(mode="json")
+    run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last, plan=plan)
 
 
 def _weighted_sum(run: _Run, components: dict[str, float]) -> float:

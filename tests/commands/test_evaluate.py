@@ -10,8 +10,9 @@ from octa_backend.cli import app
 from octa_backend.data.intake import prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
-from octa_backend.service import experiment, local_training, model_service
+from octa_backend.service import experiment, model_service
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recorded
+from octa_backend.service.local_dataset import open_dataset
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
@@ -100,10 +101,10 @@ def test_the_epochs_noted_beside_the_model_are_drawn(octa, model, scans, tmp_pat
 
 def test_a_training_without_server_notes_its_epochs_beside_its_model(monkeypatch, scans, tmp_path):
     monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
-    training = local_training.open_training(
+    dataset = open_dataset(
         scans, tmp_path, TrainConfig(model="small_unet", epochs=1), Settings(device="cpu"), StartOptions()
     )
-    result = training.train(lambda event: None, lambda: False)
+    result = dataset.training().train(lambda event: None, lambda: False)
     [epoch] = read_history(result.model.parent / HISTORY_FILE)
     assert (epoch["epoch"], epoch["val_dice"]) == (1, result.outcome.best.val_dice)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import pytest
 from typer.testing import CliRunner
@@ -21,9 +22,9 @@ def octa(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     write_zip(tmp_path / "scans.zip", 4, size=32, seed=1)
 
-    def run(*arguments):
+    def run(*arguments, scans=("scans.zip",)):
         with one_thread():
-            return CliRunner().invoke(app, ["plan", "scans.zip", "--device", "cpu", *arguments])
+            return CliRunner().invoke(app, ["plan", *scans, "--device", "cpu", *arguments])
 
     return run
 
@@ -43,6 +44,27 @@ def test_plan_as_json_holds_fingerprint_fields_estimate_and_plan(octa):
     assert {"field", "value", "why"} == set(found["fields"][0])
     assert set(found["estimate"]) == {"parameters", "memory_mib", "steps_per_epoch", "seconds_per_epoch"}
     assert found["plan"]["config"]["epochs"] == 200
+
+
+def test_a_folder_has_the_plan_of_its_zip(octa, tmp_path):
+    with zipfile.ZipFile(tmp_path / "scans.zip") as archive:
+        archive.extractall(tmp_path / "scans")
+    asked = ("--model", "tiny_unet", "--json")
+    found = [json.loads(octa(*asked, scans=scans).output) for scans in (("scans.zip",), ("--data-dir", "scans"))]
+    assert found[0]["plan"] == found[1]["plan"]
+
+
+@pytest.mark.parametrize(
+    ("scans", "phrase"),
+    [
+        ((), "name the scans: octa plan DATA.zip, or octa plan --data-dir FOLDER"),
+        (("scans.zip", "--data-dir", "."), "the scans are named twice"),
+    ],
+)
+def test_scans_are_named_once(octa, scans, phrase):
+    result = octa(scans=scans)
+    assert result.exit_code == 2
+    assert phrase in " ".join(result.output.split())
 
 
 def test_every_field_of_the_configuration_is_an_option(octa):

@@ -118,6 +118,12 @@ def test_a_model_shows_its_card(api, ensemble):
     assert api.get("/models/nope").json()["type"] == "urn:octa:model-not-found"
 
 
+def test_an_ensemble_has_no_weights_for_a_training_to_begin_with(api, file_id, ensemble):
+    answer = api.post(f"/train/start-with-file/{file_id}", data={"pretrained": "together"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-config")
+    assert "is an ensemble, which has no weights of its own; name one of its members: m1, m2" in answer.json()["detail"]
+
+
 def test_a_member_is_not_deleted_before_its_ensemble(api, ensemble):
     refused = api.delete("/models/m1")
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:octa:model-in-use")

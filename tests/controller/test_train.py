@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from octa_backend.diagnosis.training import split_findings
-from octa_backend.service import attempt_service, finding_store
+from octa_backend.service import attempt_service, finding_store, model_service
 from octa_backend.service.supervisor import Supervisor
 from octa_backend.storage.tables import EpochReport, Job, JobFinding, JobState
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import dataset
-from tests.fakes import Api, add_epochs, wait_for, zip_bytes
+from tests.fakes import Api, a_job, add_epochs, wait_for, zip_bytes
 
 ZIP = zip_bytes(dataset())
 
@@ -333,3 +333,46 @@ def test_a_job_is_deleted_with_its_folder_but_not_while_it_runs(api, file_id):
     assert api.delete(f"/train/jobs/{job_id}").status_code == 204
     assert api.traces()["jobs"] == []
     assert progress(api, job_id).status_code == 404
+
+
+# --- weights to begin with --------------------------------------------------------------------------------------------
+
+
+def test_a_training_may_begin_with_a_model_of_the_shelf(api, file_id):
+    with api.parts.database.writing() as session:
+        job = a_job(session, file_id=file_id)
+        model_service.register(session, "theirs-e3", job, {})
+    answer = api.post(f"/train/start-with-file/{file_id}", data={"pretrained": "theirs-e3"})
+    assert answer.status_code == 202
+    assert api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]["pretrained"] == "theirs-e3"
+
+
+@pytest.mark.parametrize("name", ["nope", "/etc/passwd", "../models/theirs", "weights.pt"])
+def test_a_training_may_not_begin_with_a_file_of_the_server(api, name):
+    before = api.traces()
+    answer = api.upload(ZIP, "/train/start-with-file", pretrained=name)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-config")
+    assert f"pretrained={name!r}: no model has this id; send the model_id of a finished job" in answer.json()["detail"]
+    assert "a client must not have the server read its files" in answer.json()["detail"]
+    assert api.traces() == before
+
+
+# --- epochs ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_report_says_how_long_a_batch_took(api, file_id):
+    job_id = api.start(file_id)
+    with api.parts.database.writing() as session:
+        session.get_one(Job, job_id).plan = {"device": "cpu", "config": {"precision": "fp32", "batch_size": 4}}
+    work(api, job_id, 1)  # 8 scans per second
+    assert progress(api, job_id).json()["latest"]["seconds_per_batch"] == 0.5
+    assert api.get(f"/train/jobs/{job_id}/epochs").json()["items"][0]["seconds_per_batch"] == 0.5
+
+
+def test_a_deleted_job_takes_its_tensorboard_files_along(api, file_id):
+    job_id = api.start(file_id)
+    folder = api.parts.files.tensorboard(job_id)
+    (folder / "steps").mkdir(parents=True)
+    api.post(f"/train/jobs/{job_id}/cancel")
+    assert api.delete(f"/train/jobs/{job_id}").status_code == 204
+    assert not folder.exists()

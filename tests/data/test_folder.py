@@ -133,3 +133,20 @@ def test_a_file_that_is_gone_is_unreadable(tmp_path):
         with pytest.raises(UnreadableScan, match=r"1\.png cannot be read: No such file"):
             folder.read("1.png", 100)
         assert folder.read("2.png", 100) == b"scan"
+
+
+def test_equal_folders_have_equal_sums_and_any_change_another_one(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        (tmp_path / name / "images" / "a.png").write_bytes(b"a")
+        (tmp_path / name / "images" / "b.png").write_bytes(b"b")
+
+    def sums():
+        return {name: Folder(tmp_path / name, max_files=9).sha256() for name in ("one", "two")}
+
+    assert len(set(sums().values())) == 1
+    (tmp_path / "two" / "images" / "b.png").write_bytes(b"c")
+    assert len(set(sums().values())) == 2
+    (tmp_path / "two" / "images" / "b.png").rename(tmp_path / "two" / "images" / "c.png")
+    (tmp_path / "two" / "images" / "c.png").write_bytes(b"b")
+    assert len(set(sums().values())) == 2

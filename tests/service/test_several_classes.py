@@ -16,7 +16,8 @@ from octa_backend.inference.predictor import Predictor
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import open_model
 from octa_backend.service.evaluation_run import EvaluationOptions, design_evaluation
-from octa_backend.service.local_training import LocalResult, LocalTraining, open_training
+from octa_backend.service.local_dataset import open_dataset
+from octa_backend.service.local_training import LocalResult, LocalTraining
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
@@ -69,7 +70,7 @@ def play(folder, archive: bytes, **options) -> Story:
     usual = {"model": "small_unet", "epochs": 16, "lr": 0.03, "augmentation": "light", "ema_decay": 0.5}
     config = TrainConfig(**{**usual, **options})
     settings = Settings(data_dir=folder / "data", device="cpu")
-    training = open_training(path, folder / "out", config, settings, StartOptions(repair="auto"))
+    training = open_dataset(path, folder / "out", config, settings, StartOptions(repair="auto")).training()
     events = []
     result = training.train(events.append, lambda: False)
     return Story(training, result, [event for event in events if isinstance(event, EpochFinished)])

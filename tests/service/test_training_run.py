@@ -3,16 +3,20 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from sqlalchemy import select
 
+from octa_backend.errors import ModelNotFound
 from octa_backend.service import attempt_service, evaluation_run, experiment, train_service, training_run
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
-from octa_backend.storage.tables import Job, JobState
+from octa_backend.storage.tables import Dataset, Job, JobFinding, JobState
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.scan_metrics import measure_scan
 from tests.fakes import a_dataset, a_job
 from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs, tiny_networks, write_store
+
+DATASET = "d" * 20
 
 
 class Trained:
@@ -24,8 +28,9 @@ class Trained:
     def __call__(self, splits=(None,) * 4, stop=lambda: False, **options):
         config = TrainConfig(**{"model": "small_unet", "batch_size": 2, "epochs": 1, **options})
         with self.database.writing() as session:
-            dataset = a_dataset(session, scans=4)
-            write_store(self.files.dataset(dataset.id), synthetic_pairs(4), splits=splits)
+            if session.get(Dataset, DATASET) is None:
+                a_dataset(session, DATASET, scans=4)
+                write_store(self.files.dataset(DATASET), synthetic_pairs(4), splits=splits)
             a_job(session).config = config.model_dump(mode="json")
         return self.attempt(stop)
 
@@ -140,3 +145,26 @@ def _noting(seen, *arguments):
 
 def _dies(*_):
     raise RuntimeError("the power failed")
+
+
+def test_an_attempt_writes_tensorboard_files_into_the_folder_of_its_job(trained, files):
+    folder = files.tensorboard(trained().id)
+    assert sorted(path.name for path in folder.iterdir()) == ["epochs", "scans", "steps"]
+    assert list(folder.glob("steps/events.out.tfevents.*"))
+
+
+def test_an_attempt_that_is_to_write_no_tensorboard_files_writes_none(trained, files):
+    assert not files.tensorboard(trained(tensorboard=False).id).exists()
+
+
+def test_an_attempt_begins_with_the_model_that_is_named_and_tells_what_was_taken(trained, database):
+    first = trained()
+    second = trained(pretrained=first.model_id)
+    with database.reading() as session:
+        rows = session.scalars(select(JobFinding).where(JobFinding.job_id == second.id)).all()
+    assert "pretrained_taken" in [row.finding["code"] for row in rows]
+
+
+def test_a_model_that_is_gone_ends_an_attempt_in_words(trained):
+    with pytest.raises(ModelNotFound, match="no model has the id 'gone'"):
+        trained(pretrained="gone")

@@ -355,6 +355,9 @@ ELSEWHERE = {
     "save_freq": "test_control.py",
     "keep_last": "test_control.py",
     "deterministic": "test_control.py",
+    "pretrained": "test_initial_weights.py",
+    "tensorboard": "service/test_tensorboard_sink.py",
+    "tensorboard_images": "service/test_tensorboard_sink.py",
 }
 
 

@@ -1,0 +1,169 @@
+"""The scans of a training without a server: a zip or a folder in, prepared and kept beside the checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from octa_backend.data.folder import Folder
+from octa_backend.data.folds import check_folds
+from octa_backend.data.intake import examine, opened_source, prepare
+from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.findings import Finding
+from octa_backend.errors import InvalidConfig, InvalidDataset
+from octa_backend.service.dataset_service import limits
+from octa_backend.service.experiment import Source, design
+from octa_backend.service.local_folder import (
+    DATASET_FOLDER,
+    MARK_FILE,
+    begun,
+    checkpoints_of,
+    earlier_plan,
+    fold_folder,
+    last_begun,
+)
+from octa_backend.service.local_training import LocalTraining
+from octa_backend.service.pretrained import from_machine
+from octa_backend.service.repair_service import automatic, safe_remedies, write_repaired_copy
+from octa_backend.service.start_service import StartOptions, judge
+from octa_backend.settings import Settings
+from octa_backend.storage.files import remove
+from octa_backend.training.config import TrainConfig
+from octa_backend.training.initial_weights import InitialWeights
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDataset:
+    """Scans that were checked and prepared in `out`, and what is to be trained on them.
+
+    Attributes:
+        source: the zip or the folder they came from.
+        findings: of the checks; empty where they were prepared earlier.
+        config: what to compute, with what remedies changed in it.
+        config_changes: fields that remedies set.
+        out: for everything.
+        device: the `device` setting.
+        initial: weights that every training on them begins with, unless it goes on.
+    """
+
+    source: Source
+    findings: tuple[Finding, ...]
+    config: TrainConfig
+    config_changes: dict[str, Any]
+    out: Path
+    device: str
+    initial: InitialWeights | None
+
+    @property
+    def store(self) -> DatasetStore:
+        """The prepared scans."""
+        return DatasetStore(self.out / DATASET_FOLDER)
+
+    def training(self, fold: int | None = None) -> LocalTraining:
+        """Plan a training on them; of a cross-validation, that of one fold, which has a folder of its own.
+
+        Raises:
+            InvalidConfig: the configuration does not fit the data.
+        """
+        out = self.out if fold is None else fold_folder(self.out, fold, self.config.folds)
+        out.mkdir(exist_ok=True)
+        initial = None if checkpoints_of(out).last else self.initial
+        earlier = earlier_plan(out, self.config)
+        run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial)
+        return LocalTraining(run, self.source, self.findings, self.config_changes, out, self.config, initial)
+
+
+def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> LocalDataset:
+    """Check and prepare a zip or a folder of scans.
+
+    Args:
+        data: the zip or the folder.
+        out: a folder for everything; if it holds a training of the same scans, that goes on.
+        config: what to compute.
+        settings: limits and device.
+        options: what to do where the checks find errors.
+
+    Raises:
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip or the folder does not fit.
+        InvalidConfig: `out` holds a training of other scans, or lies among the scans; or there are fewer patients, or
+            scans, than folds.
+    """
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise InvalidConfig(f"{out} lies in the folder of the scans, {data}; choose a folder outside it with --out")
+    digest = _digest(data, settings)
+    out.mkdir(parents=True, exist_ok=True)
+    folder, mark = out / DATASET_FOLDER, out / MARK_FILE
+    if folder.exists() and mark.read_text("utf-8") != digest:
+        raise InvalidConfig(f"{out} holds a training of other scans; choose another folder with --out")
+    mark.write_text(digest, "utf-8")
+    source = Source(digest[:20], data.name, digest)
+    if folder.exists():
+        return _goes_on(source, config, last_begun(out), out, settings)
+    findings = take_in(data, folder, settings, options)
+    try:
+        config, changes = judge(findings, config, options)
+    except InvalidDataset:
+        remove(folder)
+        raise
+    return _opened(source, findings, config, changes, out, settings)
+
+
+def reopen_dataset(out: Path, config: TrainConfig, settings: Settings) -> LocalDataset:
+    """The scans that the training in a folder keeps, to go on with it.
+
+    Raises:
+        NoModelYet: no training was begun there.
+        InvalidConfig: there are fewer patients, or scans, than folds.
+    """
+    kept = begun(out)
+    digest = (out / MARK_FILE).read_text("utf-8")
+    return _goes_on(Source(digest[:20], kept.get("dataset_name", out.name), digest), config, kept, out, settings)
+
+
+def _goes_on(
+    source: Source, config: TrainConfig, kept: dict[str, Any] | None, out: Path, settings: Settings
+) -> LocalDataset:
+    """With the fields that remedies set when the training was begun, where it was."""
+    changes = kept["config_changes"] if kept else {}
+    changes = {name: to for name, to in changes.items() if name not in config.model_fields_set}
+    return _opened(source, (), config.model_copy(update=changes), changes, out, settings)
+
+
+def _opened(
+    source: Source,
+    findings: tuple[Finding, ...],
+    config: TrainConfig,
+    changes: dict[str, Any],
+    out: Path,
+    settings: Settings,
+) -> LocalDataset:
+    initial = from_machine(settings, config.pretrained)
+    opened = LocalDataset(source, findings, config, changes, out, settings.device, initial)
+    if config.folds:
+        check_folds(opened.store.manifest.scans, config.folds)
+    return opened
+
+
+def take_in(data: Path, folder: Path, settings: Settings, options: StartOptions) -> tuple[Finding, ...]:
+    """Prepare the scans, or their repaired copy where that is wanted and changes something."""
+    findings = prepare(data, folder, limits(settings)).findings
+    if options.repair != "auto" or not safe_remedies(findings):
+        return findings
+    copy = folder.with_name("repaired.zip")
+    with opened_source(data, limits(settings)) as source:
+        examination = examine(source, limits(settings))
+        if not write_repaired_copy(source, examination, automatic, copy, limits(settings)):
+            return findings
+    remove(folder)
+    return prepare(copy, folder, limits(settings)).findings
+
+
+def _digest(data: Path, settings: Settings) -> str:
+    """SHA-256 of a zip, or of the names and contents of a folder."""
+    if data.is_dir():
+        with Folder(data, max_files=settings.max_files) as folder:
+            return folder.sha256()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
