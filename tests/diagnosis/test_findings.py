@@ -45,7 +45,7 @@ def test_finding_is_plain_data_that_json_can_hold():
         "evidence": {"loss": 1.5},
         "scans": ["12"],
         "epoch": 3,
-        "remedy": {"code": "lower_lr", "changes": {"lr": 1e-4}},
+        "remedy": {"code": "lower_lr", "changes": {"lr": 1e-4}, "from_checkpoint": None},
     }
 
 
