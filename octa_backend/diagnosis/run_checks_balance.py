@@ -32,6 +32,9 @@ ALL_RECALLED = (0.9, 0.97)
 """Validation recall of a network that calls nearly everything foreground; its precision is then near the share of
 foreground."""
 
+SPECIFIC = (0.2, 0.4)
+"""Precision, from the share of foreground (0) to 1: up to the first, hardly better than chance."""
+
 STILL_MOVING = 0.7
 """Factor on the confidence of a collapse while the Dice still rises: it may be leaving it by itself."""
 
@@ -80,7 +83,7 @@ def collapse_to_foreground(view: RunView) -> Suspicion | None:
     predicted, true = _foreground(view)
     last = view.validated[-RECENT:]
     recall, precision = fmean(e.val_recall for e in last), fmean(e.val_precision for e in last)
-    unspecific = 1 - ramp(precision, 0.2 + 0.4 * true, 0.4 + 0.6 * true)
+    unspecific = 1 - ramp((precision - true) / max(1 - true, 1e-6), *SPECIFIC)
     by_validation = ramp(recall, *ALL_RECALLED) * unspecific
     by_training = by_validation if predicted is None else _excess(predicted, true)
     confidence = 0.95 * (0.7 * by_training + 0.3 * by_validation) * _collapsed(view)
@@ -166,7 +169,10 @@ def _weights(view: RunView) -> Mapping[str, float]:
 
 
 def _is_high(name: str, now: Mapping[str, float]) -> float:
-    return ramp(now[name], *(STAYS_HIGH if name == "dice" else SETTLED[::-1]))
+    """How high a component still is; 0 for those whose scale says nothing, such as `boundary`, which is in pixels."""
+    if name in ("bce", "ce"):
+        return ramp(now[name], *SETTLED[::-1])
+    return ramp(now[name], *STAYS_HIGH) if name in ("dice", "cldice") else 0.0
 
 
 def _one_settled(now: Mapping[str, float]) -> float:

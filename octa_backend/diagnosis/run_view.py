@@ -33,7 +33,8 @@ class Suspicion:
 
     Attributes:
         code: of the finding it would become.
-        confidence: 0..1; about the share of such cases in which it is right.
+        confidence: 0..1. The factor that a check begins with is the surest it can be: 0.95 where the numbers can hardly
+            mean anything else, less where other causes look alike.
         evidence: JSON-serialisable; the placeholders of the finding's sentence are its keys.
     """
 
@@ -146,10 +147,6 @@ class RunView:
         found = [number(signals) for signals in self.signals[-RECENT:]]
         known = [value for value in found if value is not None]
         return fmean(known) if known and len(known) == len(found) else None
-
-    def epoch_of(self, pick: Callable[[EpochRecord], float]) -> int:
-        """The epoch where a number is greatest."""
-        return max(self.epochs, key=pick).epoch
 
     @cached_property
     def gradient_norms(self) -> Mapping[str, float]:

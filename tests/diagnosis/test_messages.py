@@ -91,6 +91,11 @@ def test_remedy_is_described_with_its_title_and_changes(monkeypatch):
     assert describe(found, "zh")["remedy"] == {**remedy, "title": "将学习率设为 0.001"}
 
 
+def test_remedy_of_a_run_says_where_to_go_on_from():
+    found = Finding("images_not_found", Severity.ERROR, remedy=Remedy("lower_lr", {"lr": 0.001}, from_checkpoint=True))
+    assert describe(found, "en")["remedy"]["from_checkpoint"] is True
+
+
 def test_placeholders_are_filled_from_the_evidence():
     text = Text("{count} of {total}", "{total} 中的 {count}")
     assert render(text, {"count": 2, "total": 5, "more": 1}, "en") == "2 of 5"
