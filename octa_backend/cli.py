@@ -1,4 +1,4 @@
-"""`octa`: serve, train, plan, predict, evaluate, diagnose, jobs, synth, demo. Parse, one call, show."""
+"""`octa`: serve, train, plan, predict, evaluate, doctor, diagnose, jobs, synth, demo. Parse, one call, show."""
 
 from __future__ import annotations
 
@@ -246,6 +246,21 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     )
     try:
         evaluate_command.evaluate(console, _settings(data_dir=data_dir), model, data, out, options)
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command()
+def doctor(
+    job: Annotated[str, typer.Argument(help="Id of a job in the data folder.")],
+    lang: Annotated[str | None, typer.Option(metavar="en|zh", help="Language (default: OCTA_LANGUAGE).")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Tell the whole story of a training as a physician's letter: history, evidence, verdict, remedy."""
+    from octa_backend.commands import doctor as doctor_command  # noqa: PLC0415
+
+    try:
+        doctor_command.doctor(console, _settings(data_dir=data_dir, language=lang), job)
     except OctaError as error:
         _fail(error)
 

@@ -111,6 +111,10 @@ class NoReportYet(OctaError):
     """The job has no report yet."""
 
 
+class NoDiagnosisYet(OctaError):
+    """There is nothing to judge the job by yet."""
+
+
 class TrainingDiverged(OctaError):
     """The loss is no longer a finite number."""
 

@@ -38,12 +38,21 @@ def from_folder(settings: Settings, limit: int) -> list[Row]:
     Raises:
         OctaError: there is no database.
     """
+    with database_of(settings).reading() as session:
+        page = train_service.list_jobs(session, None, limit, None)
+        return [JobOut.of(job).model_dump(mode="json") for job in page.rows]
+
+
+def database_of(settings: Settings) -> Database:
+    """The database of a data folder.
+
+    Raises:
+        OctaError: there is none.
+    """
     there = settings.database_url or (settings.data_dir / DATABASE_FILE).exists()  # opening would make an empty one
     database = Database(settings.effective_database_url)
     if there and database.is_ready():
-        with database.reading() as session:
-            page = train_service.list_jobs(session, None, limit, None)
-            return [JobOut.of(job).model_dump(mode="json") for job in page.rows]
+        return database
     raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
 
 

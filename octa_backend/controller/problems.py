@@ -41,6 +41,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.JobNotFound: 404,
     errors.IllegalJobState: 409,
     errors.NoReportYet: 409,
+    errors.NoDiagnosisYet: 409,
     errors.TrainingDiverged: 500,
     errors.IncompatibleCheckpoint: 500,
     errors.DeviceUnavailable: 500,

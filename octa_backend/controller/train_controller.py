@@ -24,6 +24,7 @@ from octa_backend.controller.dataset_controller import (
     multipart,
     upload_limit,
 )
+from octa_backend.controller.diagnosis_schemas import DiagnosisOut
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import (
@@ -37,7 +38,7 @@ from octa_backend.controller.schemas import (
     StartedJob,
     progress_url,
 )
-from octa_backend.service import fold_service, report_service, start_service, train_service
+from octa_backend.service import fold_service, report_service, run_doctor, start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
 from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON
 from octa_backend.service.start_service import Started, StartOptions
@@ -207,6 +208,29 @@ def gradients(job_id: str, db: Reading, limit: Limit = 500, cursor: Cursor = Non
 def log(job_id: str, db: Reading, parts: Parts) -> PlainTextResponse:
     """What the job's workers printed, all attempts in turn; empty before the first one started."""
     return PlainTextResponse(train_service.read_log(db, parts.files, job_id))
+
+
+@router.get(
+    "/jobs/{job_id}/diagnosis",
+    summary="What the training doctor says of a job",
+    responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
+)
+def diagnosis(job_id: str, db: Reading, language: Reader) -> DiagnosisOut:
+    """Why the loss is stuck, or that it is not: the verdict, what else is suspected, and what was ruled out."""
+    return DiagnosisOut.of(run_doctor.examine_job(db, job_id), language)
+
+
+@router.get(
+    "/jobs/{job_id}/diagnosis.md",
+    summary="The doctor's letter",
+    response_class=PlainTextResponse,
+    responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
+)
+def letter(job_id: str, db: Reading, language: Reader) -> PlainTextResponse:
+    """History, evidence, verdict, remedy and what was ruled out, as Markdown to download."""
+    name = f'attachment; filename="{job_id}-diagnosis.md"'
+    text = run_doctor.examine_job(db, job_id).letter(language)
+    return PlainTextResponse(text, media_type="text/markdown", headers={"Content-Disposition": name})
 
 
 @router.get(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from octa_backend.storage.tables import EpochReport
 from octa_backend.training.events import EpochFinished, Event
-from octa_backend.training.trainer import Emit
+
+if TYPE_CHECKING:
+    from octa_backend.training.trainer import Emit
 
 HISTORY_FILE = "history.jsonl"
 

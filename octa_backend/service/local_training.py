@@ -15,6 +15,7 @@ from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recor
 from octa_backend.service.experiment import Experiment, Source, keep_augmentation_sheet, make_card
 from octa_backend.service.job_report import Reporting, Scored
 from octa_backend.service.local_folder import PLAN_FILE, checkpoints_of
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.files import write_aside
 from octa_backend.training.checkpoint import Best, Checkpoints
@@ -58,7 +59,7 @@ class LocalTraining:
             self.run,
             self.out / "tensorboard",
             checkpoints=self.checkpoints,
-            emit=recorded(emit, self.out / HISTORY_FILE),
+            emit=self._watched(recorded(emit, self.out / HISTORY_FILE)),
             should_stop=should_stop,
             initial=self.initial,
         )
@@ -92,6 +93,12 @@ class LocalTraining:
 
     def _history(self) -> list[dict[str, Any]]:
         return read_history(self.out / HISTORY_FILE)
+
+    def _watched(self, emit: Emit) -> Emit:
+        """The same, behind the training doctor."""
+        facts = facts_of(self.run.plan.model_dump(mode="json"), severities_of(self.findings))
+        earlier = [record_of(report) for report in read_history(self.out / HISTORY_FILE)]
+        return Watched(emit, facts, self.run.plan.epochs, earlier)
 
     def _keep_plan(self) -> None:
         """Note what the training is begun with, so that it goes on with the same."""

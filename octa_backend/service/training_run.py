@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
-from octa_backend.service import attempt_service, model_service
+from octa_backend.service import attempt_service, finding_store, model_service, train_service
 from octa_backend.service.epoch_history import stored_history
 from octa_backend.service.event_sink import EventSink
 from octa_backend.service.experiment import (
@@ -23,6 +23,7 @@ from octa_backend.service.fold_service import is_parent
 from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.pretrained import from_shelf
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -59,7 +60,7 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
         run,
         files.tensorboard(job.id),
         checkpoints=checkpoints,
-        emit=sink,
+        emit=_watched(database, order.job_id, run.plan, sink),
         should_stop=should_stop,
         initial=initial,
     )
@@ -82,6 +83,17 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
 def model_id(job_id: str, best: Best) -> str:
     """The id under which a job's best checkpoint is published."""
     return f"{job_id}-e{best.epoch}"
+
+
+def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink) -> Watched:
+    """The sink, behind the training doctor, who knows what earlier attempts told."""
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        dataset = session.get_one(Dataset, job.file_id)
+        severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
+        earlier = [record_of(report) for report in stored_history(session, job_id)]
+        told = [row.finding["code"] for row in train_service.findings(session, job_id)]
+    return Watched(sink, facts_of(plan.model_dump(mode="json"), severities), plan.epochs, earlier, told)
 
 
 def _initial_weights(

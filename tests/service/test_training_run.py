@@ -6,12 +6,13 @@ import pytest
 from sqlalchemy import select
 
 from octa_backend.errors import ModelNotFound
-from octa_backend.service import attempt_service, evaluation_run, experiment, train_service, training_run
+from octa_backend.service import attempt_service, evaluation_run, experiment, run_doctor, train_service, training_run
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
-from octa_backend.storage.tables import Dataset, Job, JobFinding, JobState
+from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.scan_metrics import measure_scan
 from tests.fakes import a_dataset, a_job
 from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs, tiny_networks, write_store
@@ -103,6 +104,19 @@ def test_without_a_test_split_the_validation_scans_are_reported_and_it_says_so(t
     assert report["notes"] == ["no_test_split", "epoch_chosen_on_these_scans"]
     assert job.test is None
     assert report["summary"]["dice"]["mean"] == pytest.approx(job.best_val_dice)
+
+
+def test_the_doctor_sees_every_epoch_and_judges_the_job_by_its_rows(trained, database):
+    job = trained(epochs=3)
+    with database.reading() as session:
+        examined = run_doctor.examine_job(session, job.id)
+    assert [record.epoch for record in examined.history.epochs] == [1, 2, 3]
+    assert all(set(record.signals.update_ratios) == set(GRADIENT_GROUPS) for record in examined.history.epochs)
+    assert examined.history.epochs_planned == 3
+    assert job.id in examined.letter("en")
+    with database.reading() as session:
+        rows = session.scalars(select(EpochReport).order_by(EpochReport.epoch)).all()
+    assert [len(row.plateau["last_losses"]) for row in rows] == [1, 2, 3]
 
 
 def test_a_run_that_is_stopped_leaves_no_report(trained, files):

@@ -1,0 +1,131 @@
+"""The training doctor at work: a run's rows as a history, judged after each epoch and on request. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from octa_backend.diagnosis.doctor import Diagnosis, examine_run
+from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.letter import write_letter
+from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunFacts, RunHistory
+from octa_backend.diagnosis.text import Language
+from octa_backend.errors import NoDiagnosisYet
+from octa_backend.service import finding_store, train_service
+from octa_backend.service.epoch_history import stored_history
+from octa_backend.storage.tables import Dataset, Job
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed
+
+_SIGNALS = frozenset(field.name for field in fields(EpochSignals))
+_NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A run and what the doctor says of it."""
+
+    job: Job
+    history: RunHistory
+    diagnosis: Diagnosis
+
+    def letter(self, language: Language) -> str:
+        """The whole story in Markdown."""
+        return write_letter(self.history, self.diagnosis, self.job.id, language)
+
+
+def examine_job(session: Session, job_id: str) -> Examined:
+    """Judge a job by its stored epochs.
+
+    Raises:
+        JobNotFound: no job has this id.
+        NoDiagnosisYet: no worker has planned it yet, or the plan is one of an earlier version.
+    """
+    job = train_service.get(session, job_id)
+    if job.plan is None or not job.plan.get("fingerprint"):
+        raise NoDiagnosisYet(f"job {job_id} is {job.state} and has no plan to judge it by; ask again once it runs")
+    dataset = session.get_one(Dataset, job.file_id)
+    severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
+    records = tuple(record_of(report) for report in stored_history(session, job_id))
+    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0)
+    return Examined(job, history, examine_run(history))
+
+
+def severities_of(findings: Iterable[Finding]) -> dict[str, str]:
+    """The gravest severity of each code."""
+    rank = list(Severity)
+    found: dict[str, str] = {}
+    for finding in sorted(findings, key=lambda one: rank.index(one.severity), reverse=True):
+        found[finding.code] = finding.severity.value
+    return found
+
+
+def facts_of(plan: Mapping[str, Any], data_findings: Mapping[str, str]) -> RunFacts:
+    """What a stored plan (JSON, with fingerprint and estimate) says of a run."""
+    facts, config = plan["fingerprint"], plan["config"]
+    per_step = config["batch_size"] * config["accumulation_steps"]
+    return RunFacts(
+        config=config,
+        train_scans=facts["training_scans"],
+        val_scans=facts["validation_scans"],
+        patients=None,
+        parameters=plan["estimate"]["parameters"],
+        classes=plan["classes"],
+        foreground_fraction=facts["foreground_fraction"],
+        steps_per_epoch=-(-facts["training_scans"] * plan["patches_per_scan"] // per_step),
+        data_findings=data_findings,
+    )
+
+
+def record_of(report: Mapping[str, Any]) -> EpochRecord:
+    """An epoch's report (fields of `EpochFinished`) as the doctor reads it."""
+    kept = report.get("signals")
+    signals = EpochSignals(**{name: kept[name] for name in kept.keys() & _SIGNALS}) if kept else None
+    return EpochRecord(**{name: report[name] for name in _NUMBERS}, signals=signals)
+
+
+class Watched:
+    """An `emit` that has every epoch judged: its `plateau` is filled in, and what the doctor suspects is told.
+
+    A suspicion is told once, when two epochs in a row raise it; an error at once.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        facts: RunFacts,
+        epochs: int,
+        earlier: Iterable[EpochRecord] = (),
+        told: Iterable[str] = (),
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            emit: is told of everything.
+            facts: of the run.
+            epochs: how many it is to have.
+            earlier: epochs of earlier attempts.
+            told: codes of findings that they told.
+        """
+        self._emit, self._facts, self._epochs = emit, facts, epochs
+        self._records = tuple(earlier)
+        self._told, self._before = set(told), set[str]()
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on, an epoch with what the doctor says of it."""
+        if not isinstance(event, EpochFinished):
+            self._emit(event)
+            return
+        before = tuple(record for record in self._records if record.epoch < event.epoch)
+        self._records = (*before, record_of(asdict(event)))
+        found = examine_run(RunHistory(self._facts, self._records, self._epochs))
+        self._emit(replace(event, plateau=dict(found.plateau) if found.plateau else None))
+        suspected = [finding for finding in found.findings if finding.severity is not Severity.INFO]
+        for finding in suspected:
+            sure = finding.severity is Severity.ERROR or finding.code in self._before
+            if sure and finding.code not in self._told:
+                self._told.add(finding.code)
+                self._emit(FindingNoticed(finding))
+        self._before = {finding.code for finding in suspected}

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
+from octa_backend.training.events import EpochFinished, FindingNoticed, StepFinished
+from tests.diagnosis import histories
+
+PLAN = {
+    "config": {"batch_size": 2, "accumulation_steps": 3},
+    "classes": 2,
+    "patches_per_scan": 4,
+    "fingerprint": {"training_scans": 10, "validation_scans": 3, "foreground_fraction": 0.1},
+    "estimate": {"parameters": 68_000},
+}
+
+
+def reports(history):
+    """Epochs as the trainer tells them."""
+    for record in history.epochs:
+        rest = {"val_iou": 0.5, "seconds": 1.0, "scans_per_second": 2.0, "peak_memory_mb": 1.0}
+        told = {**asdict(record), "gradient_norms": record.signals.gradient_norms, "gradient_verdict": "healthy"}
+        yield EpochFinished(**told, **rest)
+
+
+def watched(history, **options):
+    told = []
+    doctor = Watched(told.append, history.facts, history.epochs_planned, **options)
+    for report in reports(history):
+        doctor(report)
+    return told
+
+
+def test_facts_are_those_of_the_plan():
+    facts = facts_of(PLAN, {"few_scans": "warning"})
+    assert (facts.train_scans, facts.val_scans, facts.parameters) == (10, 3, 68_000)
+    assert facts.steps_per_epoch == 7  # 40 patches, 6 a step
+    assert facts.data_findings == {"few_scans": "warning"}
+
+
+def test_gravest_severity_of_a_code_counts():
+    found = [Finding("a", Severity.WARNING), Finding("a", Severity.ERROR), Finding("b", Severity.INFO)]
+    assert severities_of(found) == {"a": "error", "b": "info"}
+
+
+def test_an_epoch_survives_its_way_through_rows():
+    history = histories.run(np.random.default_rng(0), epochs=12)
+    assert [record_of(asdict(report)) for report in reports(history)] == list(history.epochs)
+
+
+def test_every_epoch_gets_a_plateau_and_a_healthy_run_no_finding():
+    told = watched(histories.run(np.random.default_rng(0), epochs=20))
+    assert [event.plateau["verdict"] for event in told if isinstance(event, EpochFinished)][-1] in ("flat", "improving")
+    assert not [event for event in told if isinstance(event, FindingNoticed)]
+
+
+def test_what_is_no_epoch_passes_as_it_is():
+    told = []
+    step = StepFinished(1, 1, 2, 0.5, {"bce": 0.5}, 1e-3, {})
+    Watched(told.append, facts_of(PLAN, {}), 5)(step)
+    assert told == [step]
+
+
+@pytest.fixture
+def too_low():
+    """A run whose learning rate is a thousandth of what it needs."""
+    return histories.lr_too_low(np.random.default_rng(0))
+
+
+def test_a_suspicion_is_told_once_after_the_second_epoch_that_raises_it(too_low):
+    codes = [event.finding.code for event in watched(too_low) if isinstance(event, FindingNoticed)]
+    assert codes.count("lr_too_low") == 1
+
+
+def test_what_an_earlier_attempt_told_is_not_told_again(too_low):
+    told = watched(too_low, told=["lr_too_low"])
+    assert "lr_too_low" not in [event.finding.code for event in told if isinstance(event, FindingNoticed)]
