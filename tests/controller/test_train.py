@@ -363,7 +363,8 @@ def test_a_training_may_not_begin_with_a_file_of_the_server(api, name):
 def test_every_report_says_how_long_a_batch_took(api, file_id):
     job_id = api.start(file_id)
     with api.parts.database.writing() as session:
-        session.get_one(Job, job_id).plan = {"device": "cpu", "config": {"precision": "fp32", "batch_size": 4}}
+        planned = TrainConfig(precision="fp32", batch_size=4, epochs=9, model="unet")
+        session.get_one(Job, job_id).plan = {"device": "cpu", "config": planned.model_dump(mode="json")}
     work(api, job_id, 1)  # 8 scans per second
     assert progress(api, job_id).json()["latest"]["seconds_per_batch"] == 0.5
     assert api.get(f"/train/jobs/{job_id}/epochs").json()["items"][0]["seconds_per_batch"] == 0.5

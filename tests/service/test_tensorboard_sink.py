@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from octa_backend.data.splits import Splits
 from octa_backend.inference.pictures import TILE
@@ -140,7 +141,9 @@ def test_a_picture_has_the_dataset_s_classes_where_one_does_not_count(tmp_path):
     assert answer.any()
 
 
-def test_a_run_that_goes_on_has_every_step_once(tmp_path, data):
+def test_a_run_that_goes_on_has_every_step_once(tmp_path, data, monkeypatch):
+    # Files of one process and one second are told apart by a count, and read in the order of their names: 99 after 100.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
     straight = train(tmp_path / "straight", data, epochs=4, tensorboard_images=1)
     train(tmp_path / "stopped", data, epochs=4, tensorboard_images=1, stop_in=3)
     before = numbers(read(tmp_path / "stopped", "steps"), "loss_per_step/total")
