@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from octa_backend.data import intake
+from octa_backend.data import viewing
 from octa_backend.data.intake import prepare
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.errors import StorageFull
@@ -47,8 +47,8 @@ def test_prepare_clears_what_a_killed_check_of_an_upload_left(files, tmp_path, m
         seen.extend(names(files.root / "datasets"))
         return original(*given)
 
-    original = intake.decode_image
-    monkeypatch.setattr(intake, "decode_image", note_names)
+    original = viewing.decode_image
+    monkeypatch.setattr(viewing, "decode_image", note_names)
     aside = part_name(files.dataset("abc"))
     limits = IntakeLimits(max_files=100, max_unpacked_bytes=2**24, max_ratio=200, max_scan_pixels=10_000)
     prepare(zip_of(tmp_path / "scans.zip", dataset()), aside, limits)

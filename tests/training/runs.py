@@ -9,7 +9,7 @@ from octa_backend.training.events import EpochFinished, FindingNoticed, StepFini
 from octa_backend.training.trainer import fit
 from tests.tiny import a_plan
 
-TIMES = ("seconds", "scans_per_second", "peak_memory_mb")
+TIMES = ("seconds", "scans_per_second", "peak_memory_mb", "data_seconds", "step_seconds", "stalls")
 
 
 def never():
@@ -55,4 +55,6 @@ def findings(events):
 
 def numbers(event):
     """What an event says, without what the clock and the machine say."""
-    return {name: value for name, value in asdict(event).items() if name not in TIMES}
+    said = {name: value for name, value in asdict(event).items() if name not in TIMES}
+    seen = said.pop("signals", None) or {}
+    return said | {f"signals.{name}": value for name, value in seen.items() if name not in TIMES}

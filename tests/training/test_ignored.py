@@ -6,6 +6,7 @@ import torch
 
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.errors import InvalidConfig
+from octa_backend.training import loss_plan
 from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import training_batches
 from octa_backend.training.ignored import IGNORED, dataset_classes, leave_out, network_classes, without_ignored
@@ -88,7 +89,8 @@ def test_network_is_binary_where_two_classes_remain(data):
     assert a_plan(data, model="small_unet").out_channels == 3
 
 
-def test_automatic_weights_count_the_other_pixels_alone(data):
+def test_automatic_weights_count_the_other_pixels_alone(data, monkeypatch):
+    monkeypatch.setattr(loss_plan, "SCARCE_FOREGROUND", 1.0)
     pixels = np.bincount(np.concatenate([data.store.mask(i).ravel() for i in data.train]))
     weight = a_plan(data, pos_weight="auto", ignore_index=2).config.pos_weight
     assert weight == pytest.approx(pixels[0] / pixels[1], rel=1e-3)
