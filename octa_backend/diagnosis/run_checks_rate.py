@@ -57,7 +57,7 @@ def lr_too_low(view: RunView) -> Suspicion | None:
     else:
         small = max(by_step, 0.8 * by_rate) if view.start.lr_found is not None else by_step
     confidence = 0.92 * small * ramp(view.skill, *UNFINISHED)
-    evidence = {"lr": view.lr, "drop_percent": round(100 * view.drop, 1), "update_ratio": view.update_ratio}
+    evidence = {"lr": view.lr, "drop_percent": round(max(0.0, 100 * view.drop), 1), "update_ratio": view.update_ratio}
     return Suspicion("lr_too_low", confidence, evidence | _found(view))
 
 
