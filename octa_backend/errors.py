@@ -69,7 +69,7 @@ class InvalidDataset(OctaError):
 
 
 class RemedyNotApplicable(OctaError):
-    """This remedy does not apply to this dataset."""
+    """This remedy does not apply here."""
 
 
 class DatasetNotFound(OctaError):

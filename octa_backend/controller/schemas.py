@@ -12,6 +12,7 @@ from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import finding_store
 from octa_backend.service.fold_service import is_parent
+from octa_backend.service.remedy_service import Remedied
 from octa_backend.service.train_service import Progress
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState, Model
 from octa_backend.training.events import seconds_per_batch
@@ -279,6 +280,35 @@ class JobOut(JobFacts):
         return cls(**_job_columns(job))
 
 
+class ChangeOut(Answer):
+    """A field of the configuration before and after a remedy."""
+
+    before: Any
+    after: Any
+
+
+class RemediedOut(Answer):
+    """What a remedy of a job made of it: another job, and the best validation Dice of both."""
+
+    job_id: str
+    state: str
+    changes: dict[str, ChangeOut]
+    val_dice_before: float | None = Field(examples=[0.40])
+    val_dice_after: float | None = Field(examples=[0.81])
+
+    @classmethod
+    def of(cls, parent: Job, found: Remedied) -> RemediedOut:
+        """From rows."""
+        changes = {name: ChangeOut(before=before, after=after) for name, (before, after) in found.changes.items()}
+        return cls(
+            job_id=found.job.id,
+            state=found.job.state,
+            changes=changes,
+            val_dice_before=parent.best_val_dice,
+            val_dice_after=found.job.best_val_dice,
+        )
+
+
 class JobDetail(JobOut):
     """A job with its config as given, its plan with the reasons, and its attempts."""
 
@@ -286,13 +316,21 @@ class JobDetail(JobOut):
     plan: dict[str, Any] | None
     attempts: list[AttemptOut]
     children: list[FoldOut]
+    remedied: list[RemediedOut]
 
     @classmethod
-    def of_rows(cls, job: Job, attempts: Sequence[Attempt], children: Sequence[Job]) -> JobDetail:
+    def of_rows(
+        cls, job: Job, attempts: Sequence[Attempt], children: Sequence[Job], remedied: Sequence[Remedied]
+    ) -> JobDetail:
         """From rows."""
-        shown = [AttemptOut.model_validate(attempt) for attempt in attempts]
-        folds = [FoldOut.of(child) for child in children]
-        return cls(**_job_columns(job), config=job.config, plan=job.plan, attempts=shown, children=folds)
+        return cls(
+            **_job_columns(job),
+            config=job.config,
+            plan=job.plan,
+            attempts=[AttemptOut.model_validate(attempt) for attempt in attempts],
+            children=[FoldOut.of(child) for child in children],
+            remedied=[RemediedOut.of(job, one) for one in remedied],
+        )
 
 
 class GradientOut(Answer):

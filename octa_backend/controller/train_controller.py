@@ -38,7 +38,7 @@ from octa_backend.controller.schemas import (
     StartedJob,
     progress_url,
 )
-from octa_backend.service import fold_service, report_service, run_doctor, start_service, train_service
+from octa_backend.service import fold_service, remedy_service, report_service, run_doctor, start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
 from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON
 from octa_backend.service.start_service import Started, StartOptions
@@ -161,9 +161,9 @@ def list_jobs(db: Reading, state: JobState | None = None, limit: Limit = 50, cur
 
 @router.get("/jobs/{job_id}", summary="Show a job", responses=problems(errors.JobNotFound))
 def show(job_id: str, db: Reading) -> JobDetail:
-    """Config, plan with reasons, attempts, and the folds of a cross-validation."""
+    """Config, plan with reasons, attempts, the folds of a cross-validation, and what remedies made of it."""
     job, children = train_service.get(db, job_id), fold_service.folds_of(db, job_id)
-    return JobDetail.of_rows(job, train_service.attempts(db, job_id), children)
+    return JobDetail.of_rows(job, train_service.attempts(db, job_id), children, remedy_service.remedied(db, job))
 
 
 @router.delete(
@@ -280,6 +280,27 @@ async def events(parts: Parts, start: job_events.Start, language: Reader) -> Asy
 def cancel(job_id: str, db: Writing) -> JobOut:
     """A waiting job is cancelled at once, a running one stops at its next batch and keeps its best model."""
     return JobOut.of(train_service.request_cancel(db, job_id))
+
+
+@router.post(
+    "/jobs/{job_id}/remedies/{code}",
+    status_code=202,
+    summary="Apply a remedy of the training doctor",
+    responses=problems(
+        errors.JobNotFound,
+        errors.NoDiagnosisYet,
+        errors.RemedyNotApplicable,
+        errors.IllegalJobState,
+        errors.InvalidConfig,
+    ),
+)
+def apply_remedy(job_id: str, code: str, parts: Parts, response: Response) -> StartedJob:
+    """Queue a new job with the remedy's changes, its parent this one; from its weights where the remedy says so."""
+    with parts.database.writing() as session:
+        job = remedy_service.apply(session, job_id, code)
+    parts.supervisor.wake()
+    response.headers["Location"] = progress_url(job.id)
+    return StartedJob.of(job)
 
 
 @router.post(

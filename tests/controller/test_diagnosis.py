@@ -10,11 +10,9 @@ from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
 
 
-@pytest.fixture
-def diagnosed(api, file_id):
-    """A job with the rows of a drawn healthy run."""
+def a_diagnosed_job(api, file_id, history):
+    """A job with the rows of a drawn run."""
     job_id = api.start(file_id)
-    history = histories.run(np.random.default_rng(0), epochs=20)
     facts = history.facts
     plan = {
         "config": dict(facts.config),
@@ -29,6 +27,12 @@ def diagnosed(api, file_id):
         for report in reports(history):
             session.add(EpochReport(job_id=job_id, **asdict(report)))
     return job_id
+
+
+@pytest.fixture
+def diagnosed(api, file_id):
+    """A job that does well."""
+    return a_diagnosed_job(api, file_id, histories.run(np.random.default_rng(0), epochs=20))
 
 
 @pytest.mark.parametrize("name", ["diagnosis", "diagnosis.md"])
@@ -52,3 +56,40 @@ def test_the_letter_is_markdown_in_the_readers_language(api, diagnosed):
     assert f"{diagnosed}-diagnosis.md" in letter.headers["content-disposition"]
     assert letter.text.startswith("# ")
     assert any("\u4e00" <= letter_sign <= "\u9fff" for letter_sign in letter.text)
+
+
+@pytest.fixture
+def too_low(api, file_id):
+    """A job whose learning rate is far too low."""
+    return a_diagnosed_job(api, file_id, histories.lr_too_low(np.random.default_rng(0)))
+
+
+def test_a_remedy_goes_on_from_published_weights_only(api, too_low):
+    answer = api.post(f"/train/jobs/{too_low}/remedies/raise_lr")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:octa:illegal-job-state")
+    assert "goes on from its weights, so cancel it or wait for its end" in answer.json()["detail"]
+
+
+def test_a_remedy_starts_a_child_job_that_the_parent_lists(api, too_low):
+    with api.parts.database.writing() as session:
+        job = session.get_one(Job, too_low)
+        job.model_id, job.best_val_dice = "m1", 0.3
+        before = job.config["lr"]
+    proposed = api.get(f"/train/jobs/{too_low}/diagnosis").json()["verdict"]["remedy"]
+    answer = api.post(f"/train/jobs/{too_low}/remedies/{proposed['code']}")
+    assert answer.status_code == 202
+    child = api.get(f"/train/jobs/{answer.json()['job_id']}").json()
+    assert (child["parent_job_id"], child["state"]) == (too_low, "queued")
+    assert (child["config"]["lr"], child["config"]["pretrained"]) == (proposed["changes"]["lr"], "m1")
+    (listed,) = api.get(f"/train/jobs/{too_low}").json()["remedied"]
+    assert (listed["job_id"], listed["val_dice_before"], listed["val_dice_after"]) == (child["job_id"], 0.3, None)
+    assert listed["changes"]["lr"] == {"before": before, "after": proposed["changes"]["lr"]}
+
+
+def test_a_remedy_that_is_not_proposed_is_refused_with_those_that_are(api, too_low, diagnosed):
+    answer = api.post(f"/train/jobs/{too_low}/remedies/polish")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:remedy-not-applicable")
+    assert "'polish'" in answer.json()["detail"]
+    assert "raise_lr" in answer.json()["detail"]
+    healthy = api.post(f"/train/jobs/{diagnosed}/remedies/raise_lr")
+    assert "proposes no remedy" in healthy.json()["detail"]

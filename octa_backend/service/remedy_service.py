@@ -1,0 +1,78 @@
+"""Applying what the training doctor proposes: a child job with the remedy's changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from octa_backend.diagnosis.findings import Remedy
+from octa_backend.diagnosis.remedies import DATASET_REMEDIES
+from octa_backend.errors import IllegalJobState, RemedyNotApplicable
+from octa_backend.service import fold_service, train_service
+from octa_backend.service.run_doctor import examine_job
+from octa_backend.storage.tables import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Remedied:
+    """A job that a remedy of another one started, and what it was given otherwise: field -> (before, after)."""
+
+    job: Job
+    changes: dict[str, tuple[Any, Any]]
+
+
+def apply(session: Session, job_id: str, code: str) -> Job:
+    """Queue a child job that differs from a job by a remedy.
+
+    Where the remedy goes on from the checkpoint, the child begins with the weights that the job published.
+
+    Raises:
+        JobNotFound: no job has this id.
+        NoDiagnosisYet: there is nothing to judge the job by.
+        RemedyNotApplicable: the doctor proposes no such remedy for the job, or it is one of the dataset.
+        IllegalJobState: it goes on from weights that the job has not published yet, or the job is a fold.
+    """
+    examined = examine_job(session, job_id)
+    job = examined.job
+    fold_service.refuse_fold(job, "treat")
+    proposed = {one.remedy.code: one.remedy for one in examined.diagnosis.findings if one.remedy is not None}
+    if code not in proposed:
+        raise RemedyNotApplicable(_unknown(job_id, code, sorted(proposed)))
+    if code in DATASET_REMEDIES:
+        raise RemedyNotApplicable(
+            f"{code} changes the dataset: send it to POST /datasets/{job.file_id}/repair and train on what comes back"
+        )
+    return train_service.start(session, job.file_id, _config(job, proposed[code]), parent_job_id=job.id)
+
+
+def remedied(session: Session, job: Job) -> Sequence[Remedied]:
+    """The jobs that remedies of a job started, oldest first."""
+    children = session.scalars(
+        select(Job).where(Job.parent_job_id == job.id, Job.fold.is_(None)).order_by(Job.created_at)
+    )
+    return [Remedied(child, _differences(job.config, child.config)) for child in children]
+
+
+def _config(job: Job, remedy: Remedy) -> Any:
+    changes = dict(remedy.changes)
+    if remedy.from_checkpoint:
+        if job.model_id is None:
+            raise IllegalJobState(
+                f"job {job.id} is {job.state}; {remedy.code} goes on from its weights, so cancel it or wait for its end"
+            )
+        changes["pretrained"] = job.model_id
+    return train_service.read_config({**job.config, **changes})
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
+
+
+def _unknown(job_id: str, code: str, proposed: list[str]) -> str:
+    if not proposed:
+        return f"the doctor proposes no remedy for job {job_id}; GET /train/jobs/{job_id}/diagnosis says why"
+    return f"the doctor does not propose {code!r} for job {job_id}; it proposes {', '.join(proposed)}"
