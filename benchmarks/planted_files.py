@@ -18,19 +18,23 @@ Change = Callable[[Files, Scan, np.random.Generator], None]
 
 @dataclass(frozen=True)
 class FileFault:
-    """One kind of fault, planted in two scans of a zip; `names` says what the finding names: scans or their files."""
+    """One kind of fault, planted in two scans of a zip; `names` says what the finding names: scans or their files.
+
+    `as_colour`: all images are saved in colour first.
+    """
 
     code: str
     label: str
     change: Change
     names: str = "scan"
     runs: int = 5
+    as_colour: bool = False
 
     def write(self, path: Path, scans: Sequence[Scan], rng: np.random.Generator) -> frozenset[str]:
         """Write the zip; returns the names that the finding should give."""
         files: Files = {}
         for scan in scans:
-            files[image_of(scan)] = png(picture(scan))
+            files[image_of(scan)] = png(picture(scan).convert("RGB") if self.as_colour else picture(scan))
             files[mask_of(scan)] = png(Image.fromarray(binary(scan)))
         chosen = [scans[int(at)] for at in rng.choice(len(scans), min(2, len(scans) - 1), replace=False)]
         for scan in chosen:
@@ -108,7 +112,25 @@ def image_with_alpha(files: Files, scan: Scan, _: np.random.Generator) -> None:
     files[image_of(scan)] = png(image)
 
 
+def empty_mask(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    files[mask_of(scan)] = png(Image.fromarray(np.zeros_like(binary(scan))))
+
+
+def grey_image(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    files[image_of(scan)] = png(picture(scan).convert("L"))
+
+
+def nan_image(files: Files, scan: Scan, rng: np.random.Generator) -> None:
+    """Real numbers in a TIFF, some of which are none."""
+    values = np.array(picture(scan).convert("F"))
+    values.ravel()[rng.integers(values.size, size=int(rng.integers(1, 20)))] = np.nan
+    files[image_of(scan)] = encoded(Image.fromarray(values), "TIFF")
+
+
 FILE_FAULTS = (
+    FileFault("masks_empty_some", "empty", empty_mask, "mask"),
+    FileFault("channels_mixed", "grey among colour", grey_image, "image", as_colour=True),
+    FileFault("values_not_finite", "NaN", nan_image, "image"),
     FileFault("scan_unreadable", "image cut off", cut_image, "image"),
     FileFault("scan_unreadable", "mask is text", text_for_mask, "mask"),
     FileFault("images_without_mask", "mask left out", without_mask, "image"),
