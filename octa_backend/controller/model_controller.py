@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
+from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import ModelOut
 from octa_backend.service import model_service
 from octa_backend.storage.files import remove
 

@@ -12,8 +12,8 @@ from octa_backend import errors
 from octa_backend.controller.context import Parts
 from octa_backend.controller.dataset_controller import multipart
 from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.model_schemas import PredictionOut, PredictionsOut
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import PredictionOut, PredictionsOut
 from octa_backend.service import model_service
 from octa_backend.service.predict_service import Answer, PredictOptions
 

@@ -1,0 +1,71 @@
+"""What the routes of models and predictions answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from octa_backend.controller.schemas import Answer
+from octa_backend.storage.tables import Model
+
+
+class ModelOut(Answer):
+    """A published model and its card; an ensemble's card has `members`."""
+
+    model_id: str
+    job_id: str
+    file_id: str
+    created_at: datetime
+    card: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: Model) -> ModelOut:
+        """From a row."""
+        names = ("job_id", "file_id", "created_at", "card")
+        return cls(model_id=row.id, **{name: getattr(row, name) for name in names})
+
+
+class Confidence(Answer):
+    """How sure the model is: mean probability of the chosen class, and the share of uncertain pixels."""
+
+    mean: float
+    uncertain_fraction: float
+
+
+class PredictedClassOut(BaseModel):
+    """A foreground class of a mask: its name and colour, and its share of the scan."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    name: str = Field(examples=["artery"])
+    colour: str = Field(examples=["#ff3b30"])
+    fraction: float = Field(examples=[0.04])
+
+
+class PredictionOut(Answer):
+    """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
+
+    prediction_id: str
+    model_id: str
+    file: str
+    width: int
+    height: int
+    threshold: float
+    foreground_fraction: float
+    classes: list[PredictedClassOut] | None
+    """Of each foreground class; null for binary masks."""
+    mask_png: str
+    overlay_png: str
+    confidence: Confidence
+    measurements: dict[str, dict[str, Any]]
+    seconds: float
+    notice: str
+
+
+class PredictionsOut(Answer):
+    """The predictions of several scans, in the order they were sent."""
+
+    predictions: list[PredictionOut]
