@@ -118,6 +118,11 @@ class NoDiagnosisYet(OctaError):
 class TrainingDiverged(OctaError):
     """The loss is no longer a finite number."""
 
+    def __init__(self, message: str, what: str) -> None:
+        """`what` names the components of the loss, or the gradient groups, that are not finite."""
+        super().__init__(message)
+        self.what = what
+
 
 class IncompatibleCheckpoint(OctaError):
     """The checkpoint does not fit the configuration."""

@@ -10,11 +10,19 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
 from octa_backend.service.experiment import Experiment
 from octa_backend.training.batches import steps_per_epoch
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished, seconds_per_batch
+from octa_backend.training.events import (
+    EpochFinished,
+    Event,
+    FindingNoticed,
+    RunTreated,
+    StepFinished,
+    seconds_per_batch,
+)
 
 LINES_AROUND = 7
 """Lines of the screen that are not rows of the table: its title, head and rules, and the bar."""
@@ -56,15 +64,23 @@ class TrainingView:
         """Take one event."""
         match event:
             case StepFinished(epoch=epoch, step=step, steps=steps, loss=loss):
-                done = (epoch - 1) * steps + step
-                self._progress.update(self._task, completed=done, epoch=f"{epoch}/{self._total}", loss=f"{loss:.4f}")
+                done, total = (epoch - 1) * steps + step, steps * self._total
+                place = f"{epoch}/{self._total}"
+                self._progress.update(self._task, completed=done, total=total, epoch=place, loss=f"{loss:.4f}")
             case FindingNoticed(finding):
-                message = describe(finding, self._language)["message"]
-                self._console.print(f"{finding.severity}: {message}", markup=False)
+                self._tell(finding)
+            case RunTreated(after=after, plan=plan, finding=finding):
+                self.epochs = [epoch for epoch in self.epochs if epoch.epoch <= after]
+                self._total = plan["config"]["epochs"]
+                self._tell(finding)
             case EpochFinished():
                 self.epochs.append(event)
                 if self._live is None:
                     self._console.print(epoch_line(event), highlight=False, soft_wrap=True)
+
+    def _tell(self, finding: Finding) -> None:
+        message = describe(finding, self._language)["message"]
+        self._console.print(f"{finding.severity}: {message}", markup=False)
 
     def _screen(self) -> Group:
         rows = max(1, self._console.height - LINES_AROUND)

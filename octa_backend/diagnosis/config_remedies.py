@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from octa_backend.diagnosis.findings import Finding, Remedy
+from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.run_checks_data import EXPLAINS
 from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, SMALLER
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
@@ -36,8 +37,9 @@ SMALL_NETWORK = 1e6
 AUTOMATIC_CONFIDENCE = 0.75
 """A remedy is applied unasked only where its cause is at least this sure."""
 
-AUTOMATIC = frozenset({"lower_lr", "raise_lr", "clip_gradients", "keep_lr_up", "full_precision", "accumulate"})
-"""Remedies that may be applied unasked: they change how a run is stepped, not what is learnt from which data."""
+BY_HAND = ("more_epochs", "stop_early")
+"""Remedies that are never applied unasked: how long a run may take is its user's business. So are those of the dataset,
+which make another dataset."""
 
 
 def remedy_for(code: str, view: RunView) -> Remedy | None:
@@ -55,7 +57,7 @@ def is_automatic(finding: Finding) -> bool:
     """Whether the remedy of the doctor's finding is sure enough to be applied unasked."""
     return (
         finding.remedy is not None
-        and finding.remedy.code in AUTOMATIC
+        and finding.remedy.code not in (*BY_HAND, *DATASET_REMEDIES)
         and float(finding.evidence.get("confidence", 0.0)) >= AUTOMATIC_CONFIDENCE
     )
 

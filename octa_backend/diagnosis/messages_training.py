@@ -56,4 +56,23 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
         "网络无法在 {device} 上编译（{cause}），因此以未编译的方式训练：结果相同，只是较慢。"
         "请设置 compile=off，或安装缺少的组件（CPU 上需要 C++ 编译器）。",
     ),
+    "went_back": Text(
+        "The loss became NaN or infinite, so the run went back to the checkpoint of epoch {after} (0: to its first "
+        "weights) and goes on with half the learning rate: {changes} (time {number} of at most {most}).",
+        "损失变为 NaN 或无穷大，训练已退回到第 {after} 轮的检查点（0 表示初始权重），并以一半的学习率继续：{changes}"
+        "（第 {number} 次，最多 {most} 次）。",
+    ),
+    "treated_further": Text(
+        "The run took the remedy {remedy} against {cause} by itself (auto_heal, {number} of at most {most}): "
+        "{changes}. It goes on from the weights of epoch {after} until epoch {epochs}.",
+        "训练已针对 {cause} 自动采用处置 {remedy}（auto_heal，第 {number} 次，最多 {most} 次）：{changes}。"
+        "从第 {after} 轮的权重继续训练到第 {epochs} 轮。",
+    ),
+    "treated_anew": Text(
+        "The run took the remedy {remedy} against {cause} by itself (auto_heal, {number} of at most {most}): "
+        "{changes}. It begins with fresh weights after epoch {after} and ends with epoch {epochs}; "
+        "the best epoch of all counts.",
+        "训练已针对 {cause} 自动采用处置 {remedy}（auto_heal，第 {number} 次，最多 {most} 次）：{changes}。"
+        "第 {after} 轮之后以全新权重重新开始，到第 {epochs} 轮结束；最终取所有轮次中最好的一轮。",
+    ),
 }

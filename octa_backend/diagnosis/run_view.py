@@ -106,7 +106,8 @@ class RunView:
         """The epochs that were validated (`val_freq`); the others repeat the numbers of these."""
         every = int(self.option("val_freq", 1))
         last = self.history.epochs_planned
-        return tuple(e for e in self.epochs if e.epoch in (1, last) or e.epoch % every == 0)
+        first = self.epochs[0].epoch if self.epochs else last
+        return tuple(e for e in self.epochs if e.epoch in (first, last) or e.epoch % every == 0)
 
     @cached_property
     def val_losses(self) -> Values:

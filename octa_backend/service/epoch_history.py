@@ -14,7 +14,7 @@ from octa_backend.storage.tables import EpochReport
 from octa_backend.training.events import EpochFinished, Event
 
 if TYPE_CHECKING:
-    from octa_backend.training.trainer import Emit
+    from octa_backend.training.run import Emit
 
 HISTORY_FILE = "history.jsonl"
 

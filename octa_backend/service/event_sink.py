@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
-from octa_backend.service import attempt_service, finding_store
+from octa_backend.service import attempt_service, finding_store, train_service
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StepFinished
 
 MAX_PENDING_STEPS = 200
 
@@ -41,6 +41,8 @@ class EventSink:
                 self.write(event)
             case FindingNoticed(finding):
                 self.notice(finding)
+            case RunTreated():
+                self._treat(event)
 
     def forget_after(self, epoch: int) -> None:
         """Drop the steps of an epoch that an earlier attempt began and did not finish."""
@@ -54,6 +56,23 @@ class EventSink:
             session.add(JobFinding(job_id=self._order.job_id, finding=finding_store.to_row(finding)))
             session.get_one(Job, self._order.job_id).touch()
         _log.info("finding: %s", describe(finding, "en")["message"])
+
+    def _treat(self, event: RunTreated) -> None:
+        """Store the plan that holds now, and drop what was told of later epochs; tell of it once."""
+        self._pending.clear()
+        self._epochs = event.plan["config"]["epochs"]
+        with self._database.writing() as session:
+            if not attempt_service.is_current(session, self._order.attempt_id):
+                return
+            for table in (GradientNorm, EpochReport):
+                session.execute(delete(table).where(table.job_id == self._order.job_id, table.epoch > event.after))
+            job = session.get_one(Job, self._order.job_id)
+            job.plan, job.epoch = event.plan, event.after
+            job.touch()
+            told = [row.finding for row in train_service.findings(session, job.id)]
+        row = finding_store.to_row(event.finding)
+        if not any((one["code"], one["evidence"]) == (row["code"], row["evidence"]) for one in told):
+            self.notice(event.finding)
 
     def write(self, report: EpochFinished | None = None) -> None:
         """Write what was kept back, and an epoch's report if it is not there yet."""

@@ -19,6 +19,7 @@ from octa_backend.inference.pictures import png
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import TrainingData
+from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
@@ -124,6 +125,12 @@ def _divide(store: DatasetStore, config: TrainConfig, fold: int | None) -> Split
         return assign_splits(scans, config.val_fraction, config.seed)
     foreground = [float(np.count_nonzero(mask) / mask.size) for mask in map(store.mask, range(len(store)))]
     return assign_folds(scans, foreground, config.folds, config.seed)[fold - 1]
+
+
+def published(run: Experiment, checkpoints: Checkpoints) -> Experiment:
+    """The same with the plan of its best epoch, which a treatment may have changed since, or before."""
+    found = checkpoints.best_plan() if checkpoints.index is not None else None
+    return replace(run, plan=Plan.model_validate(found)) if found is not None else run
 
 
 def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.storage.files import remove
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.healing import treated
 from octa_backend.training.initial_weights import InitialWeights
 
 
@@ -69,9 +70,11 @@ class LocalDataset:
         """
         out = self.out if fold is None else fold_folder(self.out, fold, self.config.folds)
         out.mkdir(exist_ok=True)
-        initial = None if checkpoints_of(out).last else self.initial
+        checkpoints = checkpoints_of(out)
+        initial = None if checkpoints.last else self.initial
         earlier = earlier_plan(out, self.config)
         run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial)
+        run = replace(run, plan=treated(run.plan, checkpoints.treatments))
         return LocalTraining(run, self.source, self.findings, self.config_changes, out, self.config, initial)
 
 

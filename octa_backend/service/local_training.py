@@ -12,17 +12,18 @@ from octa_backend.diagnosis.findings import Finding
 from octa_backend.errors import NoModelYet
 from octa_backend.service import model_service
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recorded
-from octa_backend.service.experiment import Experiment, Source, keep_augmentation_sheet, make_card
+from octa_backend.service.experiment import Experiment, Source, keep_augmentation_sheet, make_card, published
 from octa_backend.service.job_report import Reporting, Scored
 from octa_backend.service.local_folder import PLAN_FILE, checkpoints_of
-from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.files import write_aside
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation_report import ScanResult
 from octa_backend.training.initial_weights import InitialWeights
-from octa_backend.training.trainer import Emit, Outcome
+from octa_backend.training.run import Emit
+from octa_backend.training.trainer import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +56,15 @@ class LocalTraining:
         """Train, score and report once, and write the model beside its checkpoints."""
         self._keep_plan()
         keep_augmentation_sheet(self.run, self.out)
+        watched = self._watched(recorded(emit, self.out / HISTORY_FILE))
         outcome = fit_with_board(
             self.run,
             self.out / "tensorboard",
             checkpoints=self.checkpoints,
-            emit=self._watched(recorded(emit, self.out / HISTORY_FILE)),
+            emit=watched,
             should_stop=should_stop,
             initial=self.initial,
+            advise=watched.advise if self.config.auto_heal else None,
         )
         best = outcome.best
         if best is None:
@@ -71,7 +74,7 @@ class LocalTraining:
             scored = self._report(best, should_stop)
             outcome = replace(outcome, finished=scored is not None)
             tested = scored.test if scored else ()
-        card = make_card(self.run, self.source, outcome, tested)
+        card = make_card(published(self.run, self.checkpoints), self.source, outcome, tested)
         folder = self.out / _model_name(best)
         model_service.write_model(folder, self.checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)
@@ -88,16 +91,18 @@ class LocalTraining:
         return _model_name(index.best), self._report(index.best, should_stop)
 
     def _report(self, best: Best, should_stop: Callable[[], bool]) -> Scored | None:
-        reporting = Reporting(self.run, self.source, _model_name(best), best, self._history(), self.out)
+        run = published(self.run, self.checkpoints)
+        reporting = Reporting(run, self.source, _model_name(best), best, self._history(), self.out)
         return reporting.make(self.checkpoints, should_stop)
 
     def _history(self) -> list[dict[str, Any]]:
         return read_history(self.out / HISTORY_FILE)
 
-    def _watched(self, emit: Emit) -> Emit:
+    def _watched(self, emit: Emit) -> Watched:
         """The same, behind the training doctor."""
-        facts = facts_of(self.run.plan.model_dump(mode="json"), severities_of(self.findings))
-        earlier = [record_of(report) for report in read_history(self.out / HISTORY_FILE)]
+        plan = self.run.plan.model_dump(mode="json")
+        facts = facts_of(plan, severities_of(self.findings))
+        earlier = since_treatment(plan, map(record_of, read_history(self.out / HISTORY_FILE)))
         return Watched(emit, facts, self.run.plan.epochs, earlier)
 
     def _keep_plan(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from octa_backend.diagnosis.config_remedies import is_automatic
 from octa_backend.diagnosis.doctor import Diagnosis, examine_run
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.letter import write_letter
@@ -17,7 +18,8 @@ from octa_backend.errors import NoDiagnosisYet
 from octa_backend.service import finding_store, train_service
 from octa_backend.service.epoch_history import stored_history
 from octa_backend.storage.tables import Dataset, Job
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated
+from octa_backend.training.treatment import DIVERGED, TREATED, Treatment, begun_after
 
 _SIGNALS = frozenset(field.name for field in fields(EpochSignals))
 _NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
@@ -48,8 +50,9 @@ def examine_job(session: Session, job_id: str) -> Examined:
         raise NoDiagnosisYet(f"job {job_id} is {job.state} and has no plan to judge it by; ask again once it runs")
     dataset = session.get_one(Dataset, job.file_id)
     severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
-    records = tuple(record_of(report) for report in stored_history(session, job_id))
-    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0)
+    records = since_treatment(job.plan, map(record_of, stored_history(session, job_id)))
+    non_finite = divergence_in(row.finding for row in train_service.findings(session, job_id))
+    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0, non_finite=non_finite)
     return Examined(job, history, examine_run(history))
 
 
@@ -86,6 +89,23 @@ def record_of(report: Mapping[str, Any]) -> EpochRecord:
     return EpochRecord(**{name: report[name] for name in _NUMBERS}, signals=signals)
 
 
+def since_treatment(plan: Mapping[str, Any], records: Iterable[EpochRecord]) -> tuple[EpochRecord, ...]:
+    """The epochs since the last treatment that began the schedule anew: those before it were another run's."""
+    begun = begun_after(map(Treatment.model_validate, plan.get("treatments", ())))
+    return tuple(record for record in records if record.epoch > begun)
+
+
+def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
+    """What ended a run that was not finite any more, and when: the last such finding, unless it was treated since."""
+    found = None
+    for finding in findings:
+        if finding["code"] == DIVERGED:
+            found = finding["evidence"]["what"], finding["evidence"]["epoch"]
+        elif finding["code"] in TREATED:
+            found = None
+    return found
+
+
 class Watched:
     """An `emit` that has every epoch judged: its `plateau` is filled in, and what the doctor suspects is told.
 
@@ -105,27 +125,53 @@ class Watched:
         Args:
             emit: is told of everything.
             facts: of the run.
-            epochs: how many it is to have.
-            earlier: epochs of earlier attempts.
+            epochs: the last one it is to have.
+            earlier: epochs of earlier attempts, see `since_treatment`.
             told: codes of findings that they told.
         """
         self._emit, self._facts, self._epochs = emit, facts, epochs
         self._records = tuple(earlier)
-        self._told, self._before = set(told), set[str]()
+        self._told = set(told)
+        self._suspected = set[str]()
+        self._sure: Finding | None = None
 
     def __call__(self, event: Event) -> None:
         """Pass an event on, an epoch with what the doctor says of it."""
-        if not isinstance(event, EpochFinished):
-            self._emit(event)
-            return
+        match event:
+            case EpochFinished():
+                self._judge(event)
+            case FindingNoticed(finding) if finding.code == DIVERGED:
+                self._emit(event)
+                self._sure = self._examine((finding.evidence["what"], finding.evidence["epoch"])).verdict
+            case RunTreated():
+                self._emit(event)
+                self._begin_anew(event)
+            case _:
+                self._emit(event)
+
+    def advise(self) -> Finding | None:
+        """The verdict, where it is sure enough for its remedy to be applied unasked."""
+        return self._sure if self._sure is not None and is_automatic(self._sure) else None
+
+    def _begin_anew(self, event: RunTreated) -> None:
+        self._facts, self._epochs = facts_of(event.plan, self._facts.data_findings), event.plan["config"]["epochs"]
+        kept = (record for record in self._records if record.epoch <= event.after)
+        self._records = since_treatment(event.plan, kept)
+        self._suspected, self._sure = set(), None
+
+    def _judge(self, event: EpochFinished) -> None:
         before = tuple(record for record in self._records if record.epoch < event.epoch)
         self._records = (*before, record_of(asdict(event)))
-        found = examine_run(RunHistory(self._facts, self._records, self._epochs))
+        found = self._examine()
         self._emit(replace(event, plateau=dict(found.plateau) if found.plateau else None))
-        suspected = [finding for finding in found.findings if finding.severity is not Severity.INFO]
-        for finding in suspected:
-            sure = finding.severity is Severity.ERROR or finding.code in self._before
-            if sure and finding.code not in self._told:
+        suspected = [one for one in found.findings if one.severity is not Severity.INFO]
+        sure = [one for one in suspected if one.severity is Severity.ERROR or one.code in self._suspected]
+        for finding in sure:
+            if finding.code not in self._told:
                 self._told.add(finding.code)
                 self._emit(FindingNoticed(finding))
-        self._before = {finding.code for finding in suspected}
+        self._suspected = {one.code for one in suspected}
+        self._sure = found.verdict if found.verdict in sure else None
+
+    def _examine(self, non_finite: tuple[str, int] | None = None) -> Diagnosis:
+        return examine_run(RunHistory(self._facts, self._records, self._epochs, non_finite=non_finite))

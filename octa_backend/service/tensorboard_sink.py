@@ -29,7 +29,8 @@ from octa_backend.training.evaluation import ShouldStop, whole_logits
 from octa_backend.training.events import EpochFinished, Event, StepFinished, seconds_per_batch
 from octa_backend.training.ignored import dataset_classes
 from octa_backend.training.initial_weights import InitialWeights
-from octa_backend.training.trainer import Emit, Outcome, fit
+from octa_backend.training.run import Emit
+from octa_backend.training.trainer import Advise, Outcome, fit
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -68,6 +69,7 @@ def fit_with_board(
     emit: Emit,
     should_stop: ShouldStop,
     initial: InitialWeights | None,
+    advise: Advise | None,
 ) -> Outcome:
     """`trainer.fit`; what it tells and shows goes into TensorBoard files in `folder` as well, where they are wanted."""
     with tensorboard(run, folder, checkpoints.last) as board:
@@ -85,6 +87,7 @@ def fit_with_board(
             should_stop=should_stop,
             initial=initial,
             show=board.show if board else None,
+            advise=advise,
         )
 
 

@@ -217,7 +217,8 @@ def resume(session: Session, job_id: str, changes: dict[str, Any]) -> Job:
         fold_service.resume_folds(session, job, config)
         session.flush()
         return job
-    epochs = job.planned("epochs") if config.epochs == "auto" else config.epochs
+    asked = changes.get("epochs", "auto")
+    epochs = job.planned("epochs") if asked == "auto" else asked
     if epochs is not None and (epochs < job.epoch or (epochs == job.epoch and job.state == JobState.SUCCEEDED)):
         raise IllegalJobState(f"job {job_id} has finished epoch {job.epoch} of {epochs}; resume it with more epochs")
     fold_service.requeue(job, config)

@@ -17,13 +17,14 @@ from octa_backend.service.experiment import (
     design,
     keep_augmentation_sheet,
     make_card,
+    published,
 )
 from octa_backend.service.fold_run import conclude
 from octa_backend.service.fold_service import is_parent
 from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.pretrained import from_shelf
-from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -32,6 +33,7 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_report import ScanResult
+from octa_backend.training.healing import treated
 from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan
 from octa_backend.training.trainer import Outcome
@@ -53,18 +55,22 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     initial = _initial_weights(files, database, config, checkpoints)
     store = DatasetStore(files.dataset(dataset.id))
     run = design(store, config, order.device, earlier, should_stop, job.fold, initial)
+    run = replace(run, plan=treated(run.plan, checkpoints.treatments))
     sink = EventSink(database, order, run.plan.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
+    watched = _watched(database, order.job_id, run.plan, sink)
     outcome = fit_with_board(
         run,
         files.tensorboard(job.id),
         checkpoints=checkpoints,
-        emit=_watched(database, order.job_id, run.plan, sink),
+        emit=watched,
         should_stop=should_stop,
         initial=initial,
+        advise=watched.advise if config.auto_heal else None,
     )
     sink.write()
+    run = published(run, checkpoints)
     source = Source(dataset.id, dataset.name, dataset.sha256)
     tested: Sequence[ScanResult] = ()
     if outcome.finished and outcome.best is not None:
@@ -93,7 +99,8 @@ def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink) -> Wa
         severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
         earlier = [record_of(report) for report in stored_history(session, job_id)]
         told = [row.finding["code"] for row in train_service.findings(session, job_id)]
-    return Watched(sink, facts_of(plan.model_dump(mode="json"), severities), plan.epochs, earlier, told)
+    stored = plan.model_dump(mode="json")
+    return Watched(sink, facts_of(stored, severities), plan.epochs, since_treatment(stored, earlier), told)
 
 
 def _initial_weights(

@@ -130,11 +130,15 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
 
     def planned(self, field: str) -> Any:
-        """A field of the configuration; where it was left open, what the plan found, and None until there is one."""
+        """A field of the configuration; where it was left open, or a treatment changed it, what the plan says.
+
+        None where it was left open and there is no plan yet.
+        """
         given = self.config[field]
-        if given != "auto" or self.plan is None:
+        if self.plan is None:
             return None if given == "auto" else given
-        return self.plan["config"][field]
+        is_treated = any(field in treatment["changes"] for treatment in self.plan.get("treatments", ()))
+        return self.plan["config"][field] if given == "auto" or is_treated else given
 
     def touch(self) -> None:
         """Note that something about the job changed, for those who poll."""

@@ -3,7 +3,7 @@
 A checkpoint folder holds `weights.safetensors` (the network), `average.safetensors` (its running average),
 `state.pt` (optimizer, schedule, generators; loaded with `weights_only`), `report.json` (the epoch's numbers) and
 `plan.json` (the configuration as resolved, with reasons). The best one has neither `weights.safetensors` nor
-`state.pt`.
+`state.pt`. Beside them stands `treatments.json`, where the run was treated.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.storage.files import folder_written_aside, remove, sync_folder_files, write_aside
 from octa_backend.training.events import EpochFinished
+from octa_backend.training.treatment import Treatment
 
 State = dict[str, Any]
+
+TREATMENTS_FILE = "treatments.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,20 @@ class Checkpoints:
         index = self.index
         return index.last if index else 0
 
+    @property
+    def treatments(self) -> tuple[Treatment, ...]:
+        """What the run was given on its way, in order."""
+        path = self.folder / TREATMENTS_FILE
+        if not path.exists():
+            return ()
+        return tuple(Treatment.model_validate(one) for one in json.loads(path.read_text("utf-8")))
+
+    def treat(self, treatment: Treatment) -> None:
+        """Note one more treatment; the run goes on with it from the last epoch's checkpoint."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = [one.model_dump(mode="json") for one in (*self.treatments, treatment)]
+        write_aside(self.folder / TREATMENTS_FILE, json.dumps(content).encode())
+
     def save(
         self,
         report: EpochFinished,
@@ -87,7 +104,7 @@ class Checkpoints:
             average: their running average.
             state: what it takes to go on, or None to keep the epoch only if it is the best.
             keep_last: how many of the last epochs are kept.
-            plan: what is computed, to be read beside the weights; a run does not go on from it.
+            plan: what is computed, to be read beside the weights.
 
         Returns:
             The best epoch so far.
@@ -133,7 +150,7 @@ class Checkpoints:
     def _tidy(self, index: Index, keep_last: int) -> None:
         last = self._path("last", index.last).name
         lasts = sorted(path.name for path in self.folder.glob("last-*") if path.name <= last)
-        named = {"index.json", self._path("best", index.best.epoch).name, *lasts[-keep_last:]}
+        named = {"index.json", TREATMENTS_FILE, self._path("best", index.best.epoch).name, *lasts[-keep_last:]}
         for path in self.folder.iterdir():
             if path.name not in named:
                 remove(path)
@@ -145,9 +162,18 @@ class Checkpoints:
         folder = self._path("last", index.last)
         load_weights(network, folder / "weights.safetensors")
         load_weights(average, folder / "average.safetensors")
-        state: State = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         report = EpochFinished(**json.loads((folder / "report.json").read_text("utf-8")))
-        return state, report
+        return self.last_state(), report
+
+    def last_state(self) -> State:
+        """What it takes to go on from the last epoch, but for the weights."""
+        state: State = torch.load(self._path("last", self.last) / "state.pt", map_location="cpu", weights_only=True)
+        return state
+
+    def best_plan(self) -> dict[str, Any] | None:
+        """What was computed in the best epoch; None where an earlier version kept none."""
+        path = self.best_weights().parent / "plan.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else None
 
     def best_weights(self) -> Path:
         """The file with the best epoch's weights."""

@@ -192,6 +192,9 @@ class TrainConfig(BaseModel):
     keep_last: int = Field(default=1, ge=1, le=100)
     """How many of the latest checkpoints are kept beside the best one, 1 to 100."""
 
+    auto_heal: bool = False
+    """Whether the run takes the training doctor's remedy by itself where the verdict is sure, at most 3 times."""
+
     tensorboard: bool = True
     """Whether the run's numbers are also written as TensorBoard files."""
 

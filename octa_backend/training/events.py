@@ -65,4 +65,16 @@ class FindingNoticed:
     finding: Finding
 
 
-Event = StepFinished | EpochFinished | FindingNoticed
+@dataclass(frozen=True, slots=True)
+class RunTreated:
+    """The run goes on otherwise: what was told of later epochs than `after` counts no more. Told again on resuming.
+
+    `plan` is the one that holds now (`Plan` as JSON), its last treatment says what was done; `finding` tells a user.
+    """
+
+    after: int
+    plan: dict[str, Any]
+    finding: Finding
+
+
+Event = StepFinished | EpochFinished | FindingNoticed | RunTreated

@@ -21,6 +21,7 @@ from octa_backend.training.idle_options import name_idle_options
 from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, resolve_loss
 from octa_backend.training.precision import Hardware, is_half
+from octa_backend.training.treatment import Treatment, begun_after
 
 OF_THE_DEVICE = ("precision", "patch_size", "foreground_oversampling", "batch_size")
 """Fields that another device may need otherwise; all others stay as they were found for a run."""
@@ -53,6 +54,7 @@ class Plan(BaseModel):
         reasons: of every field that was left open, and of what follows from the data.
         fingerprint: what was seen of the dataset; None in plans of earlier versions.
         estimate: what the training asks of its device; None until the plan is complete.
+        treatments: what the run was given on its way; they are part of the config already.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +69,7 @@ class Plan(BaseModel):
     reasons: tuple[Reason, ...]
     fingerprint: Fingerprint | None = None
     estimate: Estimate | None = None
+    treatments: tuple[Treatment, ...] = ()
 
     @property
     def out_channels(self) -> int:
@@ -89,6 +92,11 @@ class Plan(BaseModel):
         """How often every training scan is seen."""
         assert isinstance(self.config.epochs, int), "complete_plan resolves it"
         return self.config.epochs
+
+    @property
+    def begun_after(self) -> int:
+        """The epoch after which the learning rate's schedule began: 0, or where a treatment began it anew."""
+        return begun_after(self.treatments)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -134,11 +142,15 @@ class Plan(BaseModel):
         return self.decided("compile", *plan_choices.choose_compile(self.device, patches))
 
     def with_config(self, config: TrainConfig) -> Plan:
-        """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved."""
+        """The same plan for a config that was changed on resuming; what is still `auto` in it stays as resolved.
+
+        Treatments are taken out, see `healing.treated`.
+        """
         still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} | {"loss"}
         kept = {name: getattr(self.config, name) for name in still_open}
         valid = [one for one in self.reasons if one.field in kept or getattr(config, one.field, one.value) == one.value]
-        return self.model_copy(update={"config": config.model_copy(update=kept), "reasons": tuple(valid)})
+        update = {"config": config.model_copy(update=kept), "reasons": tuple(valid), "treatments": ()}
+        return self.model_copy(update=update)
 
     def found_for(self, config: TrainConfig) -> dict[str, Any]:
         """What this plan found for open fields of a config that do not depend on the device, by field."""

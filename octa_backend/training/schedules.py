@@ -112,13 +112,20 @@ class Plateau:
 class Schedule:
     """The learning rate of a run: the pure function, and for `plateau` what the validations said."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._config = config
+    def __init__(self, config: TrainConfig, begun_after: int = 0) -> None:
+        """Begin a schedule.
+
+        Args:
+            config: names schedule, peak and the last epoch.
+            begun_after: epochs before it began, where a treatment begins it anew; it runs over those that are left.
+        """
+        self._begun_after = begun_after
+        self._config = _for_the_rest(config, begun_after)
         self._plateau = Plateau(config.plateau_patience, config.gamma)
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
         """The learning rate of one step; arguments as in `learning_rate`."""
-        return learning_rate(self._config, epoch, step, steps) * self._plateau.factor
+        return learning_rate(self._config, epoch - self._begun_after, step, steps) * self._plateau.factor
 
     def see(self, epoch: int, dice: float) -> None:
         """Take one validation into account."""
@@ -133,3 +140,10 @@ class Schedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self._plateau.factor, self._plateau.best, self._plateau.since = state["factor"], state["best"], state["since"]
+
+
+def _for_the_rest(config: TrainConfig, begun_after: int) -> TrainConfig:
+    """The config of the epochs that are left."""
+    assert config.epochs != "auto", "complete_plan resolves it"
+    left = max(1, config.epochs - begun_after)
+    return config.model_copy(update={"epochs": left, "warmup_epochs": min(config.warmup_epochs, left - 1)})

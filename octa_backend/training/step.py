@@ -186,9 +186,11 @@ class Stepper:
 def _require_finite(numbers: Mapping[str, float]) -> None:
     broken = [name for name, value in numbers.items() if not math.isfinite(value)]
     if broken:
+        what = ", ".join(broken)
         raise TrainingDiverged(
-            f"{', '.join(broken)} became NaN or infinite; the last finished epoch is kept. Usual causes: the learning "
-            "rate is too high (try a tenth of it), or a scan holds NaN"
+            f"{what} became NaN or infinite; the last finished epoch is kept. Usual causes: the learning "
+            "rate is too high (try a tenth of it), or a scan holds NaN",
+            what,
         )
 
 

@@ -61,6 +61,10 @@ class Limits:
             "lr": self.config.lr,
         }
 
+    def begin_anew(self, state: Mapping[str, Any], epoch: int) -> None:
+        """Go on after `epoch` with other weights: its epochs count from here, its minutes from the beginning."""
+        self.counted_from, self.seconds = epoch, state["seconds"]
+
     def load_state_dict(self, state: Mapping[str, Any], epoch: int) -> None:
         """Go on from a checkpoint of `epoch`."""
         if (state["epochs"], state["lr"]) == (self.config.epochs, self.config.lr):

@@ -1,4 +1,4 @@
-"""The training loop. `emit` and `should_stop` are its whole outside world; it stops between batches only.
+"""The training loop. `emit`, `should_stop` and `advise` are its whole outside world; it stops between batches only.
 
 Shapes: B scans, C channels, K output channels, *spatial pixels or voxels.
 """
@@ -7,38 +7,36 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import nn
 
-from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.training import gradient_verdict
-from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.errors import TrainingDiverged
 from octa_backend.models import registry
-from octa_backend.training import memory
-from octa_backend.training.batches import TrainingData, steps_per_epoch, training_batches
+from octa_backend.training import healing, memory
+from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
-from octa_backend.training.determinism import generator_states, reproducible, restore_generators
-from octa_backend.training.evaluation import Evaluated, ShouldStop, evaluate
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished
+from octa_backend.training.determinism import reproducible
+from octa_backend.training.evaluation import ShouldStop, evaluate
+from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.initial_weights import InitialWeights, take_weights
-from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
-from octa_backend.training.optim import WeightAverage, restore_optimizer
+from octa_backend.training.optim import WeightAverage
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
+from octa_backend.training.run import Emit, Run, Show, Validation
 from octa_backend.training.schedules import Schedule
 from octa_backend.training.signals import Signals
 from octa_backend.training.step import Step, Stepper
 from octa_backend.training.stopping import Limits
+from octa_backend.training.treatment import DIVERGED, Treatment
 
-Emit = Callable[[Event], None]
-
-Show = Callable[[int, nn.Module], None]
-"""Given the number of a finished epoch and the network that is validated and published, in evaluation mode."""
+Advise = Callable[[], Finding | None]
+"""Asked after each epoch and after a divergence, once `emit` was told: a finding whose remedy the run takes now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,85 +52,6 @@ class Outcome:
     finished: bool
     best: Best | None
     ended_early: Finding | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Validation:
-    """The latest validation: mean loss and mean overlap over its scans, of several classes each alone as well."""
-
-    loss: float
-    score: ScanScore
-    per_class: list[dict[str, Any]] | None
-
-    @classmethod
-    def of(cls, scans: Sequence[Evaluated], plan: Plan) -> _Validation:
-        classes = [scan.classes for scan in scans]
-        per_class = mean_per_class(classes, plan.config.ignore_index) if plan.classes > 2 else None
-        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]), per_class)
-
-    @classmethod
-    def told_in(cls, report: EpochFinished) -> _Validation:
-        score = ScanScore(report.val_dice, report.val_iou, report.val_precision, report.val_recall)
-        return cls(report.val_loss, score, report.per_class)
-
-
-@dataclass(slots=True)
-class _Run:
-    """The moving parts of one training."""
-
-    plan: Plan
-    data: TrainingData
-    network: nn.Module
-    average: WeightAverage
-    stepper: Stepper
-    signals: Signals
-    schedule: Schedule
-    limits: Limits
-    generator: torch.Generator
-    checkpoints: Checkpoints
-    emit: Emit
-    should_stop: ShouldStop
-    show: Show | None = None
-    epoch: int = 0
-    best: Best | None = None
-    validation: _Validation | None = None
-    steps: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.steps = steps_per_epoch(self.data.train, self.plan)
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint needs beside the weights."""
-        return {
-            "optimizer_name": self.plan.config.optimizer,
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
-            "micro_batch": self.stepper.micro_batch,
-            "schedule": self.schedule.state_dict(),
-            "limits": self.limits.state_dict(),
-            "generator": self.generator.get_state(),
-            "torch_generators": generator_states(self.plan.device),
-            "average_steps": self.average.steps,
-        }
-
-    def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on from a checkpoint's state; another optimizer than it was trained with starts without moments."""
-        try:
-            if state["optimizer_name"] == self.plan.config.optimizer:
-                restore_optimizer(self.stepper.optimizer, state["optimizer"])
-            if self.stepper.scaler.is_enabled() and state["scaler"]:
-                self.stepper.scaler.load_state_dict(state["scaler"])
-            self.stepper.micro_batch = min(self.stepper.micro_batch, state["micro_batch"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.limits.load_state_dict(state["limits"], epoch)
-            self.generator.set_state(state["generator"])
-            restore_generators(state["torch_generators"], self.plan.device)
-            self.average.steps = state["average_steps"]
-        except (KeyError, ValueError) as error:
-            raise IncompatibleCheckpoint(
-                f"the checkpoint of epoch {epoch} was written by another version of this program or by another "
-                "network; start the training anew"
-            ) from error
 
 
 def build_network(plan: Plan) -> nn.Module:
@@ -155,8 +74,12 @@ def fit(
     should_stop: ShouldStop,
     initial: InitialWeights | None = None,
     show: Show | None = None,
+    advise: Advise | None = None,
 ) -> Outcome:
     """Train until the plan's last epoch, or until asked to stop; go on from the last checkpoint where there is one.
+
+    A run that diverges goes back to its last checkpoint with half the learning rate, at most `healing.MOST_SETBACKS`
+    times. Its treatments are kept with the checkpoints, so a run that goes on has them again.
 
     Args:
         data: the scans.
@@ -166,23 +89,23 @@ def fit(
         should_stop: asked between batches.
         initial: weights to begin with in place of fresh ones; a run that goes on has its own and does not read them.
         show: given the network after each epoch.
+        advise: whose findings the run answers by itself, at most `healing.MOST_TREATMENTS` times.
 
     Raises:
-        TrainingDiverged: the loss is not finite; the weights were not changed by that step.
+        TrainingDiverged: the loss is not finite, and neither going back nor advice helped.
         InvalidConfig: the device's memory does not hold a single scan.
         IncompatibleCheckpoint: the checkpoint is of another network or another version, or no initial weight fits.
         ModelNotFound: the initial weights are not there.
     """
-    with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
-        run = _start(data, plan, checkpoints, emit, should_stop, initial)
-        run.show = show
-        first_epoch = _go_on(run)
-        for epoch in range(first_epoch, plan.epochs + 1):
-            ended = run.limits.out_of_patience(epoch - 1, run.best)
-            outcome = _end_early(run, ended) if ended else _one_epoch(run, epoch)
-            if outcome is not None:
-                return outcome
-        return Outcome(finished=True, best=run.best)
+    is_first = True
+    while True:
+        now = healing.treated(plan, checkpoints.treatments)
+        with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
+            ended = _train_until(_start(data, now, checkpoints, emit, should_stop, initial, show), is_first, advise)
+        if isinstance(ended, Outcome):
+            return ended
+        checkpoints.treat(ended)
+        is_first = False
 
 
 def _start(
@@ -192,10 +115,13 @@ def _start(
     emit: Emit,
     should_stop: ShouldStop,
     initial: InitialWeights | None,
-) -> _Run:
+    show: Show | None,
+) -> Run:
     network = build_network(plan)
     if initial is not None and checkpoints.last == 0:
-        emit(FindingNoticed(take_weights(network, initial)))
+        taken = take_weights(network, initial)
+        if not plan.treatments:
+            emit(FindingNoticed(taken))
     averaged = copy.deepcopy(network).eval()
 
     def notice(finding: Finding) -> None:
@@ -203,37 +129,85 @@ def _start(
 
     compiled = plan.config.compile == "on"
     signals = Signals(network, plan, compiled=compiled)
-    run = _Run(
+    run = Run(
         plan=plan,
         data=data,
         network=network,
         average=WeightAverage(network, averaged, plan.config.ema_decay),
         stepper=Stepper(network, plan, notice, compiled=compiled, hooks=signals),
         signals=signals,
-        schedule=Schedule(plan.config),
+        schedule=Schedule(plan.config, plan.begun_after),
         limits=Limits(plan.config),
         generator=torch.Generator().manual_seed(plan.config.seed),
         checkpoints=checkpoints,
         emit=emit,
         should_stop=should_stop,
+        show=show,
     )
     return run
 
 
-def _go_on(run: _Run) -> int:
-    """Load the last checkpoint where there is one; return the epoch to begin with."""
+def _go_on(run: Run, *, tell_again: bool) -> int:
+    """Load the last checkpoint where there is one, tell of a treatment that holds from it; return the next epoch."""
     index = run.checkpoints.index
     run.best = index.best if index else None
-    if index is None or index.last == 0:
+    last = index.last if index else 0
+    treatment = next((one for one in run.plan.treatments[-1:] if one.after == last), None)
+    if treatment is not None:
+        run.emit(RunTreated(last, run.plan.model_dump(mode="json"), healing.notice(run.plan)))
+    if last == 0:
         return 1
-    state, report = run.checkpoints.load_last(run.network, run.average.averaged)
-    run.restore(state, index.last)
-    run.validation = _Validation.told_in(report)
-    run.emit(report)  # its attempt may have died after the checkpoint, before it could tell
-    return index.last + 1
+    if treatment is None or treatment.from_checkpoint:
+        state, report = run.checkpoints.load_last(run.network, run.average.averaged)
+        run.restore(state, last)
+        run.validation = Validation.told_in(report)
+        if tell_again:
+            run.emit(report)  # its attempt may have died after the checkpoint, before it could tell
+    if treatment is not None:
+        run.limits.begin_anew(run.checkpoints.last_state()["limits"], last)
+        run.schedule = Schedule(run.plan.config, run.plan.begun_after) if treatment.restarts else run.schedule
+    return last + 1
 
 
-def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
+def _train_until(run: Run, is_first: bool, advise: Advise | None) -> Outcome | Treatment:
+    """Train to the last epoch; how the run ended, or what it is to go on with."""
+    for epoch in range(_go_on(run, tell_again=is_first), run.plan.epochs + 1):
+        ended = run.limits.out_of_patience(epoch - 1, run.best)
+        try:
+            outcome = _end_early(run, ended) if ended else _one_epoch(run, epoch)
+        except TrainingDiverged as error:
+            return _after_divergence(run, error, advise)
+        if outcome is not None:
+            return outcome
+        treatment = _advised(run, advise)
+        if treatment is not None:
+            return treatment
+    return Outcome(finished=True, best=run.best)
+
+
+def _after_divergence(run: Run, error: TrainingDiverged, advise: Advise | None) -> Treatment:
+    """Go back; where that was done often enough, do what is advised.
+
+    Raises:
+        TrainingDiverged: nothing is advised.
+    """
+    treatment = healing.setback(run.plan, run.checkpoints.last)
+    if treatment is not None:
+        return treatment
+    evidence = {"what": error.what, "epoch": run.epoch, "lr": run.plan.config.lr, "confidence": 1.0}
+    run.emit(FindingNoticed(Finding(DIVERGED, Severity.ERROR, evidence, epoch=run.epoch)))
+    treatment = _advised(run, advise)
+    if treatment is None:
+        raise error
+    return treatment
+
+
+def _advised(run: Run, advise: Advise | None) -> Treatment | None:
+    finding = advise() if advise is not None else None
+    return healing.remedy_taken(run.plan, finding, run.checkpoints.last) if finding is not None else None
+
+
+def _one_epoch(run: Run, epoch: int) -> Outcome | None:
     """Train, validate and save; None if the run goes on."""
     run.epoch = epoch
     start = time.perf_counter()
@@ -245,7 +219,7 @@ def _one_epoch(run: _Run, epoch: int) -> Outcome | None:
         scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
         if scans is None:
             return Outcome(finished=False, best=run.best)
-        run.validation = _Validation.of(scans, run.plan)
+        run.validation = Validation.of(scans, run.plan)
         run.schedule.see(epoch, run.validation.score.dice)
     report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
@@ -260,7 +234,7 @@ def _is_due(epoch: int, every: int, plan: Plan) -> bool:
     return epoch % every == 0 or epoch == plan.epochs
 
 
-def _train(run: _Run) -> list[Step] | Outcome:
+def _train(run: Run) -> list[Step] | Outcome:
     """Every training scan once, or how the run ended on the way."""
     run.network.train()
     done = []
@@ -279,12 +253,12 @@ def _train(run: _Run) -> list[Step] | Outcome:
     return done
 
 
-def _end_early(run: _Run, finding: Finding) -> Outcome:
+def _end_early(run: Run, finding: Finding) -> Outcome:
     run.emit(FindingNoticed(finding))
     return Outcome(finished=True, best=run.best, ended_early=finding)
 
 
-def _save(run: _Run, report: EpochFinished) -> None:
+def _save(run: Run, report: EpochFinished) -> None:
     config, epoch = run.plan.config, report.epoch
     is_kept = _is_due(epoch, config.save_freq, run.plan) or run.limits.out_of_patience(epoch, run.best) is not None
     state = run.state() if is_kept else None
@@ -292,12 +266,12 @@ def _save(run: _Run, report: EpochFinished) -> None:
     run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last, plan=plan)
 
 
-def _weighted_sum(run: _Run, components: dict[str, float]) -> float:
+def _weighted_sum(run: Run, components: dict[str, float]) -> float:
     return sum(run.stepper.loss.weights[name] * value for name, value in components.items())
 
 
 def _report(
-    run: _Run, steps: list[Step], validation: _Validation, trained_seconds: float, seconds: float
+    run: Run, steps: list[Step], validation: Validation, trained_seconds: float, seconds: float
 ) -> EpochFinished:
     scans = sum(step.scans for step in steps)
     names = run.stepper.loss.weights

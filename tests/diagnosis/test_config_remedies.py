@@ -121,10 +121,12 @@ def test_remaining_causes_have_their_remedies():
     [
         ("lower_lr", AUTOMATIC_CONFIDENCE, True),
         ("lower_lr", AUTOMATIC_CONFIDENCE - 0.01, False),
-        ("model", 1.0, False),
+        ("model", 1.0, True),
+        ("more_epochs", 1.0, False),
+        ("binarize_masks", 1.0, False),
     ],
 )
-def test_only_sure_changes_of_the_steps_are_automatic(code, sure, expected):
+def test_only_sure_changes_that_cost_no_more_epochs_and_make_no_dataset_are_automatic(code, sure, expected):
     found = Finding("lr_too_high", Severity.WARNING, {"confidence": sure}, remedy=Remedy(code))
     assert is_automatic(found) is expected
     assert is_automatic(replace(found, remedy=None)) is False

@@ -11,7 +11,7 @@ from octa_backend.service import attempt_service, train_service
 from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink, epoch_line
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
-from octa_backend.training.events import FindingNoticed
+from octa_backend.training.events import FindingNoticed, RunTreated
 from tests.fakes import a_job, a_step, an_epoch
 
 
@@ -151,3 +151,32 @@ def test_the_line_of_the_log_reads_as_people_know_it():
 def test_the_line_of_the_log_names_the_components_of_every_loss():
     epoch = replace(an_epoch(3), loss_components={"focal": 0.3, "dice": 0.5})
     assert "(focal: 0.3000, Dice: 0.5000)" in epoch_line(epoch, 10)
+
+
+WENT_BACK = {"after": 2, "changes": "lr 0.001 → 0.0005", "number": 1, "most": 3}
+TREATED = Finding("went_back", Severity.WARNING, WENT_BACK, epoch=2)
+
+
+def test_a_treatment_drops_what_was_told_of_later_epochs_and_is_told_once(database, sink, order):
+    for epoch in (1, 2, 3):
+        sink(a_step(epoch, 1))
+        sink(an_epoch(epoch))
+    sink(a_step(4, 1))
+    plan = {"config": {"epochs": 12, "lr": 0.01}, "treatments": [{"changes": {"lr": [0.001, 0.01]}}]}
+    for _ in range(2):  # again by an attempt that goes on
+        sink(RunTreated(2, plan, TREATED))
+    sink.write()
+    assert [row.epoch for row in rows(database, EpochReport)] == [1, 2]
+    assert [row.epoch for row in rows(database, GradientNorm)] == [1, 2]
+    assert [row.finding["code"] for row in rows(database, JobFinding)] == ["went_back"]
+    job = job_of(database, order)
+    assert (job.epoch, job.plan, job.planned("lr")) == (2, plan, 0.01)
+
+
+def test_a_treatment_of_an_attempt_that_was_taken_away_changes_nothing(database, sink, order):
+    sink(an_epoch(1))
+    with database.writing() as session:
+        attempt_service.crashed(session, order.attempt_id, "died", 3, [])
+    sink(RunTreated(0, {"config": {"epochs": 12}}, TREATED))
+    assert [row.epoch for row in rows(database, EpochReport)] == [1]
+    assert rows(database, JobFinding) == []

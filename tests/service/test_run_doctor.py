@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
-from octa_backend.training.events import EpochFinished, FindingNoticed, StepFinished
+from octa_backend.service.run_doctor import Watched, divergence_in, facts_of, record_of, severities_of, since_treatment
+from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
+from octa_backend.training.treatment import Treatment
 from tests.diagnosis import histories
 
 PLAN = {
@@ -79,3 +80,79 @@ def test_a_suspicion_is_told_once_after_the_second_epoch_that_raises_it(too_low)
 def test_what_an_earlier_attempt_told_is_not_told_again(too_low):
     told = watched(too_low, told=["lr_too_low"])
     assert "lr_too_low" not in [event.finding.code for event in told if isinstance(event, FindingNoticed)]
+
+
+# --- advice, and what becomes of the epochs -------------------------------------------------------------------------
+
+DIVERGED = FindingNoticed(
+    Finding("loss_not_finite", Severity.ERROR, {"what": "bce", "epoch": 15, "lr": 0.01, "confidence": 1.0}, epoch=15)
+)
+
+
+def treated_after(after, lr):
+    changes = {"lr": (2e-6, lr), "epochs": (40, after + 40)}
+    treatment = Treatment(
+        cause="lr_too_low", remedy="raise_lr", after=after, changes=changes, from_checkpoint=True, restarts=True
+    )
+    plan = {**PLAN, "config": {**PLAN["config"], "lr": lr, "epochs": after + 40}}
+    plan["treatments"] = [treatment.model_dump(mode="json")]
+    return RunTreated(after, plan, Finding("treated_further", Severity.WARNING))
+
+
+def test_the_verdict_is_advised_once_two_epochs_in_a_row_raise_it(too_low):
+    doctor = Watched(lambda _event: None, too_low.facts, too_low.epochs_planned)
+    advised = []
+    for report in reports(too_low):
+        doctor(report)
+        advised.append(doctor.advise())
+    first = next(index for index, finding in enumerate(advised) if finding is not None)
+    assert first >= 1
+    assert (advised[first].code, advised[first].remedy.code) == ("lr_too_low", "raise_lr")
+
+
+def test_nothing_is_advised_for_a_healthy_run():
+    history = histories.run(np.random.default_rng(0), epochs=20)
+    doctor = Watched(lambda _event: None, history.facts, history.epochs_planned)
+    for report in reports(history):
+        doctor(report)
+        assert doctor.advise() is None
+
+
+def test_a_divergence_that_going_back_did_not_mend_is_advised_about():
+    history = histories.run(np.random.default_rng(0), epochs=14)
+    told = []
+    doctor = Watched(told.append, history.facts, history.epochs_planned)
+    for report in reports(history):
+        doctor(report)
+    doctor(DIVERGED)
+    assert told[-1] == DIVERGED
+    assert (doctor.advise().code, doctor.advise().remedy.code) == ("loss_not_finite", "lower_lr")
+
+
+def test_a_run_that_begins_anew_is_judged_by_its_own_epochs(too_low):
+    told = []
+    doctor = Watched(told.append, too_low.facts, too_low.epochs_planned)
+    for report in reports(too_low):
+        doctor(report)
+    last = too_low.epochs[-1].epoch
+    doctor(treated_after(last, 0.01))
+    assert doctor.advise() is None
+    healthy = histories.run(np.random.default_rng(0), epochs=12)
+    for report in reports(healthy):
+        doctor(replace(report, epoch=last + report.epoch))
+        assert doctor.advise() is None
+    assert told[-1].plateau["last_losses"] == [epoch.train_loss for epoch in healthy.epochs[-5:]]
+
+
+def test_epochs_before_a_treatment_that_begins_anew_are_left_out():
+    history = histories.run(np.random.default_rng(0), epochs=12)
+    kept = since_treatment(treated_after(5, 0.01).plan, history.epochs)
+    assert [record.epoch for record in kept] == list(range(6, 13))
+    assert since_treatment(PLAN, history.epochs) == history.epochs
+
+
+def test_a_divergence_counts_until_it_is_treated():
+    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3}}
+    assert divergence_in([{"code": "went_back"}, diverged]) == ("bce", 3)
+    assert divergence_in([diverged, {"code": "treated_anew"}]) is None
+    assert divergence_in([]) is None

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
 from sqlalchemy import select
 
+from octa_backend.diagnosis.findings import Finding, Remedy, Severity
 from octa_backend.errors import ModelNotFound
 from octa_backend.service import attempt_service, evaluation_run, experiment, run_doctor, train_service, training_run
 from octa_backend.service.launcher import WorkerOrder
@@ -182,3 +184,37 @@ def test_an_attempt_begins_with_the_model_that_is_named_and_tells_what_was_taken
 def test_a_model_that_is_gone_ends_an_attempt_in_words(trained):
     with pytest.raises(ModelNotFound, match="no model has the id 'gone'"):
         trained(pretrained="gone")
+
+
+class Advising(run_doctor.Watched):
+    """A doctor who is sure, once two epochs are done, that the learning rate is too low."""
+
+    given = False
+
+    def advise(self):
+        if self.given or len(self._records) < 2:
+            return None
+        self.given = True
+        remedy = Remedy("raise_lr", {"lr": 0.02}, from_checkpoint=True)
+        return Finding("lr_too_low", Severity.WARNING, {"confidence": 0.9}, remedy=remedy)
+
+
+def test_a_job_heals_itself_where_it_may(trained, database, files, monkeypatch):
+    monkeypatch.setattr(training_run, "Watched", Advising)
+    job = trained(epochs=3, lr=0.001, auto_heal=True)
+    assert (job.state, job.epoch, job.planned("epochs"), job.planned("lr")) == (JobState.SUCCEEDED, 5, 5, 0.02)
+    with database.reading() as session:
+        found = session.scalars(select(JobFinding).where(JobFinding.job_id == job.id)).all()
+        assert [row.epoch for row in session.scalars(select(EpochReport))] == [1, 2, 3, 4, 5]
+        assert len(run_doctor.examine_job(session, job.id).history.epochs) == 3
+    assert [row.finding["evidence"]["changes"] for row in found if row.finding["code"] == "treated_further"] == [
+        "lr 0.001 → 0.02"
+    ]
+    card = json.loads((files.model(job.model_id) / "card.json").read_text("utf-8"))
+    assert card["plan"]["config"]["lr"] == (0.001 if job.best_epoch <= 2 else 0.02)
+
+
+def test_a_job_that_may_not_is_only_told(trained, monkeypatch):
+    monkeypatch.setattr(training_run, "Watched", Advising)
+    job = trained(epochs=3, lr=0.001)
+    assert (job.epoch, job.plan["treatments"]) == (3, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from octa_backend.training.checkpoint import Checkpoints
-from octa_backend.training.events import EpochFinished, FindingNoticed, StepFinished
+from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.trainer import fit
 from tests.tiny import a_plan
 
@@ -16,12 +16,13 @@ def never():
     return False
 
 
-def train(folder, data, *, should_stop=never, emit=None, **options):
+def train(folder, data, *, should_stop=never, emit=None, advise=None, **options):
     """Events and outcome of a run of the small network."""
     events = []
     usual = {"model": "small_unet", "epochs": 2, "batch_size": 2, "lr": 0.01, "scheduler": "step"}
     plan = a_plan(data, **{**usual, **options})
-    outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=emit or events.append, should_stop=should_stop)
+    emit = emit or events.append
+    outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=emit, should_stop=should_stop, advise=advise)
     return events, outcome
 
 
@@ -47,6 +48,10 @@ def steps(events):
 
 def epochs(events):
     return [event for event in events if isinstance(event, EpochFinished)]
+
+
+def treatments(events):
+    return [event for event in events if isinstance(event, RunTreated)]
 
 
 def findings(events):
