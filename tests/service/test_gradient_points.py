@@ -13,8 +13,8 @@ from octa_backend.storage.tables import GradientNorm
 from octa_backend.training.events import GRADIENT_GROUPS
 from tests.fakes import a_job
 
-SECONDS = 5.0
-"""A hundred thousand steps take 0.3 s on two cores; a test machine may be ten times as busy."""
+CPU_SECONDS = 3.0
+"""A hundred thousand steps take 0.3 s; a test machine may be ten times as slow."""
 
 
 def a_run(database, steps_of_epochs):
@@ -79,9 +79,9 @@ def test_an_unknown_job_has_no_points(database):
 
 def test_a_run_of_a_hundred_thousand_steps_answers_soon(database):
     job_id = a_run(database, [1000] * 100)
-    start = time.perf_counter()
+    start = time.process_time()
     found = points_of(database, job_id, 2000)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < CPU_SECONDS
     assert [point.steps for point in found] == [50] * 2000
     assert (found[-1].epoch, found[-1].first_step) == (100, 951)
 
