@@ -20,7 +20,11 @@ _log = logging.getLogger(__name__)
 
 
 class RunLog:
-    """Writes one attempt's steps and epochs to the log."""
+    """Writes one attempt's steps and epochs to the log.
+
+    Attributes:
+        epochs: how many the run is to have, as its lines show.
+    """
 
     def __init__(self, epochs: int, language: Language) -> None:
         """Begin.
@@ -29,7 +33,7 @@ class RunLog:
             epochs: how many the run is to have.
             language: of hints and plateau checks; the lines of epochs are the same in both.
         """
-        self._epochs, self._language = epochs, language
+        self.epochs, self._language = epochs, language
         self._shape: str = Shape.UNCLEAR
 
     def step(self, step: StepFinished) -> None:
@@ -46,7 +50,7 @@ class RunLog:
             is_new: False for the last epoch of an earlier attempt, which wrote it; its plateau is taken note of.
         """
         if is_new:
-            _log.info("%s", epoch_line(report, self._epochs))
+            _log.info("%s", epoch_line(report, self.epochs))
         if report.plateau is None:
             return
         before, self._shape = self._shape, report.plateau["verdict"]

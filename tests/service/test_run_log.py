@@ -89,6 +89,12 @@ def test_an_epoch_that_nobody_judged_has_its_line_alone(run_log, written):
     assert written() == [epoch_line(an_epoch(11), 50)]
 
 
+def test_lines_show_the_epochs_that_the_run_is_to_have_now(run_log, written):
+    run_log.epochs = 12
+    run_log.epoch(an_epoch(11), is_new=True)
+    assert written() == [epoch_line(an_epoch(11), 12)]
+
+
 def test_line_of_an_epoch_reads_as_people_know_it():
     expected = "Epoch [3/10] | Train Loss: 0.4000 (BCE: 0.3000, Dice: 0.5000) | Val Dice: 0.8120"
     assert epoch_line(an_epoch(3, val_dice=0.812), 10) == expected
