@@ -15,6 +15,7 @@ from octa_backend.controller import (
     model_controller,
     predict_controller,
     problems,
+    run_controller,
     system_controller,
     train_controller,
 )
@@ -51,11 +52,18 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Location"],
+            expose_headers=["ETag", "Link", "Location"],
         )
     app.include_router(system_controller.open_router)
     refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
-    for controller in (dataset_controller, train_controller, predict_controller, model_controller, system_controller):
+    for controller in (
+        dataset_controller,
+        train_controller,
+        run_controller,
+        predict_controller,
+        model_controller,
+        system_controller,
+    ):
         app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
     _describe_problems(app)
     if settings.api_keys:

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     """How much a worker yields to other processes, 0 to 19."""
 
     language: Literal["en", "zh"] = "en"
-    """Language of findings where a request names none."""
+    """Language of findings where a request names none, and of hints in the workers' logs."""
 
     @property
     def effective_database_url(self) -> str:

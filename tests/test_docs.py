@@ -15,6 +15,7 @@ from octa_backend.models.registry import NETWORKS
 from octa_backend.settings import PREFIX, Settings
 from octa_backend.training.augmentation_options import PRESETS, Augmentation
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.log_lines import HINTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,6 +71,12 @@ def test_every_error_stands_in_the_api_document(kind: type) -> None:
 @pytest.mark.parametrize("code", MESSAGES)
 def test_every_finding_stands_in_the_diagnosis_document(code: str) -> None:
     assert f"| `{code}` |" in read("docs/diagnosis.md")
+
+
+@pytest.mark.parametrize("verdict", HINTS)
+def test_every_hint_of_the_log_stands_in_the_diagnosis_document(verdict: str) -> None:
+    longest = max(re.split(r"\{\w+\}", HINTS[verdict].en), key=len)
+    assert longest in read("docs/diagnosis.md")
 
 
 @pytest.mark.parametrize("command", [command.callback.__name__ for command in cli.registered_commands])

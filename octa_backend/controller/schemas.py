@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,7 @@ from octa_backend.service import finding_store
 from octa_backend.service.fold_service import is_parent
 from octa_backend.service.remedy_service import Remedied
 from octa_backend.service.train_service import Progress
-from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobState
+from octa_backend.storage.tables import Attempt, EpochReport, Job, JobState
 from octa_backend.training.events import seconds_per_batch
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -131,12 +131,19 @@ class EpochOut(Answer):
     per_class: list[ClassScoreOut] | None
 
     @classmethod
-    def of(cls, report: EpochReport, job: Job) -> EpochOut:
+    def of(cls, report: EpochReport, job: Job) -> Self:
         """From a row, and the job that it is of; the time of a batch is known with the plan's batch size."""
         columns = {name: getattr(report, name) for name in cls.model_fields if name != "seconds_per_batch"}
         batch_size = job.plan["config"]["batch_size"] if job.plan else None
         seconds = seconds_per_batch(report.scans_per_second, batch_size) if batch_size else None
         return cls(**columns, seconds_per_batch=seconds)
+
+
+class EpochDetail(EpochOut):
+    """An epoch with what was measured of its steps: too much for every poll."""
+
+    signals: dict[str, Any] | None
+    """Update ratios, weight and gradient norms of groups and layers, and more; null for a run that kept none."""
 
 
 class BestOut(Answer):
@@ -331,24 +338,6 @@ class JobDetail(JobOut):
             children=[FoldOut.of(child) for child in children],
             remedied=[RemediedOut.of(job, one) for one in remedied],
         )
-
-
-class GradientOut(Answer):
-    """Loss and L2 gradient norms of one step."""
-
-    epoch: int
-    step: int
-    loss: float
-    lr: float
-    encoder_conv1: float
-    encoder_last: float
-    decoder_first: float
-    decoder_output: float
-
-    @classmethod
-    def of(cls, row: GradientNorm) -> GradientOut:
-        """From a row."""
-        return cls.model_validate(row)
 
 
 class ResumeChanges(BaseModel):

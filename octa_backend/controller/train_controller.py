@@ -28,8 +28,6 @@ from octa_backend.controller.diagnosis_schemas import DiagnosisOut
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import (
-    EpochOut,
-    GradientOut,
     JobDetail,
     JobOut,
     PageOut,
@@ -176,38 +174,6 @@ def delete(job_id: str, db: Writing, parts: Parts) -> None:
     """Refused while it runs; its published model stays. The folds of a cross-validation go with it."""
     for gone in train_service.remove(db, job_id):
         remove(parts.files.job(gone))
-
-
-@router.get(
-    "/jobs/{job_id}/epochs", summary="The epochs' reports", responses=problems(errors.JobNotFound, errors.InvalidCursor)
-)
-def epochs(job_id: str, db: Reading, limit: Limit = 100, cursor: Cursor = None) -> PageOut[EpochOut]:
-    """In order."""
-    page = train_service.epoch_reports(db, job_id, limit, cursor)
-    job = train_service.get(db, job_id)
-    return PageOut(items=[EpochOut.of(row, job) for row in page.rows], next_cursor=page.next_cursor)
-
-
-@router.get(
-    "/jobs/{job_id}/gradients",
-    summary="Loss and gradient norms per step",
-    responses=problems(errors.JobNotFound, errors.InvalidCursor),
-)
-def gradients(job_id: str, db: Reading, limit: Limit = 500, cursor: Cursor = None) -> PageOut[GradientOut]:
-    """In order."""
-    page = train_service.gradient_norms(db, job_id, limit, cursor)
-    return PageOut(items=[GradientOut.of(row) for row in page.rows], next_cursor=page.next_cursor)
-
-
-@router.get(
-    "/jobs/{job_id}/log",
-    summary="The workers' log",
-    response_class=PlainTextResponse,
-    responses=problems(errors.JobNotFound),
-)
-def log(job_id: str, db: Reading, parts: Parts) -> PlainTextResponse:
-    """What the job's workers printed, all attempts in turn; empty before the first one started."""
-    return PlainTextResponse(train_service.read_log(db, parts.files, job_id))
 
 
 @router.get(

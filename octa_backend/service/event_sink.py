@@ -12,6 +12,7 @@ from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
 from octa_backend.service import attempt_service, finding_store, train_service
 from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.run_log import RunLog
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
 from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StepFinished
@@ -27,13 +28,14 @@ class EventSink:
     def __init__(self, database: Database, order: WorkerOrder, epochs: int) -> None:
         self._database = database
         self._order = order
-        self._epochs = epochs
+        self._run_log = RunLog(epochs, order.language)
         self._pending: list[StepFinished] = []
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
         match event:
             case StepFinished():
+                self._run_log.step(event)
                 self._pending.append(event)
                 if len(self._pending) >= MAX_PENDING_STEPS:
                     self.write()
@@ -60,7 +62,7 @@ class EventSink:
     def _treat(self, event: RunTreated) -> None:
         """Store the plan that holds now, and drop what was told of later epochs; tell of it once."""
         self._pending.clear()
-        self._epochs = event.plan["config"]["epochs"]
+        self._run_log.epochs = event.plan["config"]["epochs"]
         with self._database.writing() as session:
             if not attempt_service.is_current(session, self._order.attempt_id):
                 return
@@ -81,8 +83,11 @@ class EventSink:
                 return
             if self._pending:
                 session.execute(insert(GradientNorm), [self._gradient_row(step) for step in self._pending])
-            if report is not None and self._is_new(session, report):
-                self._add(session, report)
+            if report is not None:
+                is_new = self._is_new(session, report)
+                if is_new:
+                    self._add(session, report)
+                self._run_log.epoch(report, is_new=is_new)
         self._pending.clear()
 
     def _gradient_row(self, step: StepFinished) -> dict[str, object]:
@@ -99,17 +104,3 @@ class EventSink:
         if job.best_val_dice is None or report.val_dice > job.best_val_dice:
             job.best_epoch, job.best_val_dice = report.epoch, report.val_dice
         job.touch()
-        _log.info("%s", epoch_line(report, self._epochs))
-
-
-NAMES = {"bce": "BCE", "ce": "CE", "dice": "Dice"}
-"""How the log spells components; others stand there as they are named."""
-
-
-def epoch_line(report: EpochFinished, epochs: int) -> str:
-    """The line of the log that people read and grep for."""
-    parts = ", ".join(f"{NAMES.get(name, name)}: {value:.4f}" for name, value in report.loss_components.items())
-    return (
-        f"Epoch [{report.epoch}/{epochs}] | Train Loss: {report.train_loss:.4f} ({parts}) "
-        f"| Val Dice: {report.val_dice:.4f}"
-    )

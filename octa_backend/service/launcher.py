@@ -10,6 +10,7 @@ from typing import Protocol
 import psutil
 from pydantic import BaseModel, ConfigDict
 
+from octa_backend.diagnosis.text import Language
 from octa_backend.service.process import KILL_WAIT_SECONDS, ProcessMark, detached, worker_environment
 from octa_backend.settings import Settings
 from octa_backend.storage.files import Files
@@ -30,6 +31,7 @@ class WorkerOrder(BaseModel):
     device: str
     heartbeat_seconds: float
     niceness: int
+    language: Language
 
     @classmethod
     def of(cls, settings: Settings, job_id: str, attempt_id: str) -> WorkerOrder:
@@ -42,6 +44,7 @@ class WorkerOrder(BaseModel):
             device=settings.device,
             heartbeat_seconds=settings.heartbeat_seconds,
             niceness=settings.worker_niceness,
+            language=settings.language,
         )
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from octa_backend.errors import IllegalJobState, InvalidConfig, JobNotFound
 from octa_backend.service import dataset_service, fold_service, paging
+from octa_backend.service.log_tail import LogPage, read_page
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Attempt, EpochReport, GradientNorm, Job, JobFinding, JobState
@@ -169,11 +170,10 @@ def gradient_norms(session: Session, job_id: str, limit: int, cursor: str | None
     return Page.cut(rows, limit, lambda row: cursor_of(row.epoch, row.step))
 
 
-def read_log(session: Session, files: Files, job_id: str) -> str:
-    """What the job's workers printed; empty before the first one started."""
+def read_log(session: Session, files: Files, job_id: str, lines: int, before: int | None = None) -> LogPage:
+    """The last lines that the job's workers printed, or that stand before a byte of the log."""
     get(session, job_id)
-    path = files.job_log(job_id)
-    return path.read_text("utf-8", "replace") if path.exists() else ""
+    return read_page(files.job_log(job_id), lines, before)
 
 
 def request_cancel(session: Session, job_id: str) -> Job:

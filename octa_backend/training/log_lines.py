@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import re
+from collections.abc import Mapping
+from typing import Any
 
+from octa_backend.diagnosis.letter_words import SHAPES
 from octa_backend.diagnosis.text import Language, Text, render
 from octa_backend.diagnosis.training import EXPLODING_NORM, HEALTHY_NORM, MILD_RATIO, gradient_verdict
 from octa_backend.training.events import GRADIENT_GROUPS
@@ -29,28 +31,8 @@ HINTS: Mapping[str, Text] = {
 """What a step's gradients say, by `gradient_verdict`; `weak` where healthy does not hold for all groups."""
 
 
-class ClassicRule(Protocol):
-    """What the classic rule says of the train losses of the last epochs."""
-
-    @property
-    def last_losses(self) -> Sequence[float]:
-        """The five that it looked at."""
-
-    @property
-    def variance(self) -> float:
-        """Of these."""
-
-    @property
-    def improvement(self) -> float:
-        """The first of them minus the last."""
-
-    @property
-    def is_plateau(self) -> bool:
-        """Whether variance and improvement are below 1e-6 and 1e-4."""
-
-
 _BLOCK = Text(
-    "[diagnosis] Loss plateau check (epoch {epoch})\n"
+    "[diagnosis] loss plateau check (epoch {epoch})\n"
     "  last {count} losses: {losses}\n"
     "  variance: {variance:.2e} | improvement over {count} epochs: {improvement:.6f}\n"
     "  classic rule (variance < 1e-6 and improvement < 1e-4): {classic}\n"
@@ -63,6 +45,7 @@ _BLOCK = Text(
 )
 _PLATEAU = Text("plateau", "平台期")
 _MOVING = Text("no plateau", "非平台期")
+_STEP = re.compile(r"\bEpoch \[\d+\] Step \d+ \| ")
 
 
 def step_line(epoch: int, step: int, norms: Mapping[str, float], language: Language) -> str:
@@ -96,22 +79,27 @@ def gradient_hint(norms: Mapping[str, float], language: Language) -> str:
     return render(HINTS[verdict], evidence, language)
 
 
-def plateau_block(epoch: int, rule: ClassicRule, doctor: str, language: Language) -> str:
+def is_step_line(line: str) -> bool:
+    """Whether a line of a log is one of `step_line`, with or without a time before it."""
+    return _STEP.search(line) is not None
+
+
+def plateau_block(epoch: int, plateau: Mapping[str, Any], language: Language) -> str:
     """Whether the loss stands still, by the classic rule and by the training doctor.
 
     Args:
         epoch: the last one, from 1.
-        rule: what the classic rule says.
-        doctor: the doctor's verdict, in `language`.
-        language: of all other words.
+        plateau: what `diagnosis.doctor.plateau_report` says of the losses so far.
+        language: of all words.
     """
+    losses = plateau["last_losses"]
     evidence = {
         "epoch": epoch,
-        "count": len(rule.last_losses),
-        "losses": ", ".join(f"{loss:.6f}" for loss in rule.last_losses),
-        "variance": rule.variance,
-        "improvement": rule.improvement,
-        "classic": render(_PLATEAU if rule.is_plateau else _MOVING, {}, language),
-        "doctor": doctor,
+        "count": len(losses),
+        "losses": ", ".join(f"{loss:.6f}" for loss in losses),
+        "variance": plateau["variance"],
+        "improvement": plateau["improvement"],
+        "classic": render(_PLATEAU if plateau["is_plateau"] else _MOVING, {}, language),
+        "doctor": render(SHAPES[plateau["verdict"]], {}, language),
     }
     return render(_BLOCK, evidence, language)

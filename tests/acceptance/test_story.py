@@ -37,6 +37,7 @@ def test_a_zip_goes_in_and_a_trained_model_answers(server: Server, archive: Path
         assert set(report["gradient_norms"]) == {"encoder_conv1", "encoder_last", "decoder_first", "decoder_output"}
     log = server.client.get(f"/train/jobs/{job_id}/log").text
     assert "Epoch [3/3] | Train Loss: " in log
+    assert "Epoch [3] Step 1 | encoder_conv1: " in log
 
     events = server.client.get(f"/train/jobs/{job_id}/events").text
     assert [line for line in events.splitlines() if line.startswith("event: epoch")] == ["event: epoch"] * 3

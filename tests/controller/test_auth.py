@@ -95,7 +95,7 @@ def shared(tmp_path_factory):
 def test_a_page_of_the_settings_may_call_and_read_etag_and_location(shared):
     answer = ask(shared, "GET /health", Origin=PAGE)
     assert answer.headers["access-control-allow-origin"] == PAGE
-    assert {"ETag", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
+    assert {"ETag", "Link", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 def test_a_page_may_ask_beforehand_without_a_key(shared):

@@ -258,28 +258,6 @@ def test_a_job_is_shown_with_config_and_attempts(api, file_id):
     ]
 
 
-@pytest.mark.parametrize(("route", "count"), [("epochs", 5), ("gradients", 10)])
-def test_reports_and_gradients_are_walked_page_by_page(api, file_id, route, count):
-    job_id = api.start(file_id)
-    work(api, job_id, 5)
-    found, cursor = [], ""
-    while cursor is not None:
-        page = api.get(f"/train/jobs/{job_id}/{route}?limit=3{cursor and '&cursor=' + cursor}").json()
-        found += [(item["epoch"], item.get("step")) for item in page["items"]]
-        cursor = page["next_cursor"]
-    assert len(found) == len(set(found)) == count
-    assert found == sorted(found)
-
-
-def test_the_log_is_plain_text(api, file_id):
-    job_id = api.start(file_id)
-    assert api.get(f"/train/jobs/{job_id}/log").text == ""
-    api.parts.files.job(job_id).mkdir(parents=True)
-    api.parts.files.job_log(job_id).write_text("Epoch [1/3] 训练\n", "utf-8")
-    answer = api.get(f"/train/jobs/{job_id}/log")
-    assert (answer.text, answer.headers["content-type"]) == ("Epoch [1/3] 训练\n", "text/plain; charset=utf-8")
-
-
 @pytest.mark.parametrize("route", ["", "/epochs", "/gradients", "/log", "/events"])
 def test_every_page_of_an_unknown_job_is_a_problem(api, route):
     answer = api.get(f"/train/jobs/nope{route}")

@@ -8,7 +8,7 @@ from sqlalchemy import event, select
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.training import split_findings
 from octa_backend.service import attempt_service, train_service
-from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink, epoch_line
+from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
 from octa_backend.training.events import FindingNoticed, RunTreated
@@ -143,14 +143,16 @@ def test_an_attempt_that_was_taken_away_writes_nothing_more(database, order, sin
         assert train_service.get(session, order.job_id).epoch == 1
 
 
-def test_the_line_of_the_log_reads_as_people_know_it():
-    expected = "Epoch [3/10] | Train Loss: 0.4000 (BCE: 0.3000, Dice: 0.5000) | Val Dice: 0.8120"
-    assert epoch_line(an_epoch(3, val_dice=0.812), 10) == expected
-
-
-def test_the_line_of_the_log_names_the_components_of_every_loss():
-    epoch = replace(an_epoch(3), loss_components={"focal": 0.3, "dice": 0.5})
-    assert "(focal: 0.3000, Dice: 0.5000)" in epoch_line(epoch, 10)
+def test_steps_and_epochs_are_written_to_the_log_in_the_orders_language(database, order, caplog):
+    sink = EventSink(database, order.model_copy(update={"language": "zh"}), epochs=10)
+    plateau = {**dict.fromkeys(("variance", "improvement"), 0.0), "last_losses": [0.4] * 5, "verdict": "flat"}
+    with caplog.at_level("INFO"):
+        sink(a_step(11, 1))
+        sink(replace(an_epoch(11), plateau={**plateau, "is_due": True, "is_plateau": True}))
+    step, epoch, check = caplog.messages
+    assert step.endswith("| Hint: 健康（各组均 > 1e-4）")
+    assert epoch.startswith("Epoch [11/10] | Train Loss: 0.4000")
+    assert check.startswith("[诊断] Loss平台期检查（第 11 轮）")
 
 
 WENT_BACK = {"after": 2, "changes": "lr 0.001 → 0.0005", "number": 1, "most": 3}
@@ -180,3 +182,10 @@ def test_a_treatment_of_an_attempt_that_was_taken_away_changes_nothing(database,
     sink(RunTreated(0, {"config": {"epochs": 12}}, TREATED))
     assert [row.epoch for row in rows(database, EpochReport)] == [1]
     assert rows(database, JobFinding) == []
+
+
+def test_an_epoch_told_twice_is_logged_once(sink, caplog):
+    with caplog.at_level("INFO"):
+        sink(an_epoch(1))
+        sink(an_epoch(1))
+    assert len(caplog.messages) == 1

@@ -41,6 +41,11 @@ def test_an_order_survives_its_journey_and_knows_no_other_fields(settings, order
         WorkerOrder(**order.model_dump(), secret="x")
 
 
+def test_an_order_carries_the_language_of_the_settings():
+    assert WorkerOrder.of(Settings(), "j", "a").language == "en"
+    assert WorkerOrder.of(Settings(language="zh"), "j", "a").language == "zh"
+
+
 def test_an_order_names_the_data_folder_in_full():
     assert WorkerOrder.of(Settings(), "j", "a").data_dir.startswith("/")
 

@@ -167,10 +167,11 @@ def test_the_log_is_empty_before_a_worker_started_and_whole_afterwards(database,
     with database.writing() as session:
         job_id = a_job(session).id
     with database.reading() as session:
-        assert train_service.read_log(session, files, job_id) == ""
+        assert train_service.read_log(session, files, job_id, 10).text == ""
         files.job(job_id).mkdir(parents=True)
         files.job_log(job_id).write_bytes("epoch 1 é\n".encode() + b"\xff")
-        assert train_service.read_log(session, files, job_id) == "epoch 1 é\n\N{REPLACEMENT CHARACTER}"
+        page = train_service.read_log(session, files, job_id, 10)
+    assert (page.text, page.start) == ("epoch 1 é\n\N{REPLACEMENT CHARACTER}", 0)
 
 
 # --- cancel ----------------------------------------------------------------------------------------------------------

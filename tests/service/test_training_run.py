@@ -15,6 +15,7 @@ from octa_backend.service.training_run import run_training
 from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS
+from octa_backend.training.log_lines import is_step_line
 from octa_backend.training.scan_metrics import measure_scan
 from tests.fakes import a_dataset, a_job
 from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs, tiny_networks, write_store
@@ -119,6 +120,16 @@ def test_the_doctor_sees_every_epoch_and_judges_the_job_by_its_rows(trained, dat
     with database.reading() as session:
         rows = session.scalars(select(EpochReport).order_by(EpochReport.epoch)).all()
     assert [len(row.plateau["last_losses"]) for row in rows] == [1, 2, 3]
+
+
+def test_the_log_tells_of_steps_and_plateaus_in_the_language_of_the_settings(trained, caplog):
+    trained.settings = trained.settings.model_copy(update={"language": "zh"})
+    with caplog.at_level("INFO"):
+        job = trained(epochs=11, augmentation="none", tensorboard=False)
+    last = next(n for n, line in enumerate(caplog.messages) if line.startswith("Epoch [11/11] | Train Loss: "))
+    assert caplog.messages[last - 1].startswith("Epoch [11] Step 2 | encoder_conv1: 0.")
+    assert caplog.messages[last + 1].startswith("[诊断] Loss平台期检查（第 11 轮）\n  最近 5 轮损失：")
+    assert sum(is_step_line(line) for line in caplog.messages) == 2 * job.epoch
 
 
 def test_a_run_that_is_stopped_leaves_no_report(trained, files):
