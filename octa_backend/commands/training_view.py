@@ -11,10 +11,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.start_words import start_lines
 from octa_backend.diagnosis.text import Language
 from octa_backend.service.experiment import Experiment
 from octa_backend.training.batches import steps_per_epoch
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StepFinished, seconds_per_batch
+from octa_backend.training.events import (
+    EpochFinished,
+    Event,
+    FindingNoticed,
+    StartChecked,
+    StepFinished,
+    seconds_per_batch,
+)
 
 LINES_AROUND = 7
 """Lines of the screen that are not rows of the table: its title, head and rules, and the bar."""
@@ -61,6 +69,9 @@ class TrainingView:
             case FindingNoticed(finding):
                 message = describe(finding, self._language)["message"]
                 self._console.print(f"{finding.severity}: {message}", markup=False)
+            case StartChecked(checks):
+                for line in start_lines(checks, self._language):
+                    self._console.print(line, markup=False, highlight=False, soft_wrap=True)
             case EpochFinished():
                 self.epochs.append(event)
                 if self._live is None:

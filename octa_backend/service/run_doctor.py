@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from octa_backend.diagnosis.doctor import Diagnosis, examine_run
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.letter import write_letter
-from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunFacts, RunHistory
+from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunFacts, RunHistory, StartChecks
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import NoDiagnosisYet
 from octa_backend.service import finding_store, train_service
 from octa_backend.service.epoch_history import stored_history
+from octa_backend.service.run_start import start_of
 from octa_backend.storage.tables import Dataset, Job
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, StartChecked
 
 _SIGNALS = frozenset(field.name for field in fields(EpochSignals))
 _NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
@@ -49,7 +50,8 @@ def examine_job(session: Session, job_id: str) -> Examined:
     dataset = session.get_one(Dataset, job.file_id)
     severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
     records = tuple(record_of(report) for report in stored_history(session, job_id))
-    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0)
+    start = start_of(job.start_checks)
+    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0, start)
     return Examined(job, history, examine_run(history))
 
 
@@ -89,7 +91,7 @@ def record_of(report: Mapping[str, Any]) -> EpochRecord:
 class Watched:
     """An `emit` that has every epoch judged: its `plateau` is filled in, and what the doctor suspects is told.
 
-    A suspicion is told once, when two epochs in a row raise it; an error at once.
+    A suspicion is told once, when two epochs in a row raise it; an error, and what needs no epoch, at once.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Watched:
         epochs: int,
         earlier: Iterable[EpochRecord] = (),
         told: Iterable[str] = (),
+        start: StartChecks | None = None,
     ) -> None:
         """Begin to watch.
 
@@ -108,24 +111,43 @@ class Watched:
             epochs: how many it is to have.
             earlier: epochs of earlier attempts.
             told: codes of findings that they told.
+            start: what they tried before the first step.
         """
         self._emit, self._facts, self._epochs = emit, facts, epochs
         self._records = tuple(earlier)
         self._told, self._before = set(told), set[str]()
+        self._start = start or StartChecks()
 
     def __call__(self, event: Event) -> None:
         """Pass an event on, an epoch with what the doctor says of it."""
-        if not isinstance(event, EpochFinished):
+        if isinstance(event, StartChecked):
+            self._start = event.checks
             self._emit(event)
-            return
+            self._tell(suspected(self._examine()))
+        elif isinstance(event, EpochFinished):
+            self._judge(event)
+        else:
+            self._emit(event)
+
+    def _judge(self, event: EpochFinished) -> None:
         before = tuple(record for record in self._records if record.epoch < event.epoch)
         self._records = (*before, record_of(asdict(event)))
-        found = examine_run(RunHistory(self._facts, self._records, self._epochs))
+        found = self._examine()
         self._emit(replace(event, plateau=dict(found.plateau) if found.plateau else None))
-        suspected = [finding for finding in found.findings if finding.severity is not Severity.INFO]
-        for finding in suspected:
-            sure = finding.severity is Severity.ERROR or finding.code in self._before
-            if sure and finding.code not in self._told:
+        raised = suspected(found)
+        self._tell(one for one in raised if one.severity is Severity.ERROR or one.code in self._before)
+        self._before = {finding.code for finding in raised}
+
+    def _examine(self) -> Diagnosis:
+        return examine_run(RunHistory(self._facts, self._records, self._epochs, self._start))
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if finding.code not in self._told:
                 self._told.add(finding.code)
                 self._emit(FindingNoticed(finding))
-        self._before = {finding.code for finding in suspected}
+
+
+def suspected(found: Diagnosis) -> list[Finding]:
+    """The findings that ask for something."""
+    return [finding for finding in found.findings if finding.severity is not Severity.INFO]

@@ -192,6 +192,9 @@ class TrainConfig(BaseModel):
     keep_last: int = Field(default=1, ge=1, le=100)
     """How many of the latest checkpoints are kept beside the best one, 1 to 100."""
 
+    start_checks: bool = True
+    """Whether first loss, learning one batch by heart, and rates are tried first: 5 % of the run, 5 to 20 seconds."""
+
     tensorboard: bool = True
     """Whether the run's numbers are also written as TensorBoard files."""
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of
-from octa_backend.training.events import EpochFinished, FindingNoticed, StepFinished
+from octa_backend.training.events import EpochFinished, FindingNoticed, StartChecked, StepFinished
 from tests.diagnosis import histories
 
 PLAN = {
@@ -63,6 +64,18 @@ def test_what_is_no_epoch_passes_as_it_is():
     step = StepFinished(1, 1, 2, 0.5, {"bce": 0.5}, 1e-3, {})
     Watched(told.append, facts_of(PLAN, {}), 5)(step)
     assert told == [step]
+
+
+def test_what_was_tried_first_is_passed_on_and_told_at_once_and_once():
+    history = histories.first_epochs(histories.run(np.random.default_rng(0), epochs=20), 3)
+    told = []
+    doctor = Watched(told.append, history.facts, 20)
+    checks = StartChecks(overfit_dice=0.1, overfit_steps=100, initial_loss=3.0, expected_initial_loss=0.7)
+    for event in (StartChecked(checks), *reports(history)):
+        doctor(event)
+    assert told[0] == StartChecked(checks)
+    assert [event.finding.code for event in told[1:3]] == ["one_batch_not_learnt", "initial_loss_off"]
+    assert [type(event) for event in told[3:]] == [EpochFinished] * 3
 
 
 @pytest.fixture

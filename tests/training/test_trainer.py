@@ -356,6 +356,7 @@ ELSEWHERE = {
     "keep_last": "test_control.py",
     "deterministic": "test_control.py",
     "pretrained": "test_initial_weights.py",
+    "start_checks": "service/test_run_start.py",
     "tensorboard": "service/test_tensorboard_sink.py",
     "tensorboard_images": "service/test_tensorboard_sink.py",
 }
