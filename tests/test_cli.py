@@ -27,6 +27,9 @@ from tests.data.zips import encoded, grey
 from tests.fakes import a_job, add_epochs, wait_for
 from tests.tiny import SLOW_CPU, one_thread
 
+UNTRIED = ("--start-checks", "false")
+"""What is tried before the first step takes seconds, and is tested elsewhere."""
+
 
 @pytest.fixture
 def octa(tmp_path, monkeypatch):
@@ -105,7 +108,7 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, scans, tmp_path):
-    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--batch-size", 2)
+    common = ("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu", "--batch-size", 2)
     first = octa(*common, "--epochs", 1)
     assert first.exit_code == 0, (first.output, first.exception)
     assert "epoch 1: train loss" in first.output
@@ -134,7 +137,7 @@ def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, sca
 
 @pytest.mark.usefixtures("quick")
 def test_a_finished_training_leaves_its_report(octa, scans, tmp_path):
-    result = octa("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--epochs", 1)
+    result = octa("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu", "--epochs", 1)
     assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
     assert (report["subject"]["model"], report["subject"]["split"]) == ("model-e1", "val")
@@ -145,7 +148,21 @@ def test_a_finished_training_leaves_its_report(octa, scans, tmp_path):
 
 @pytest.mark.usefixtures("quick")
 def test_folds_are_trained_one_after_another_and_answer_together(octa, scans, tmp_path):
-    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--epochs", 1, "--folds", 2)
+    common = (
+        "train",
+        scans,
+        "--out",
+        "run",
+        *UNTRIED,
+        "--model",
+        "unet",
+        "--device",
+        "cpu",
+        "--epochs",
+        1,
+        "--folds",
+        2,
+    )
     first = octa(*common)
     assert first.exit_code == 0, (first.output, first.exception)
     for phrase in ("fold 1 of 2", "fold 2 of 2", "out-of-fold Dice", "over the folds", "ensemble"):
@@ -176,14 +193,14 @@ def test_folds_are_trained_one_after_another_and_answer_together(octa, scans, tm
 
 @pytest.mark.usefixtures("quick")
 def test_more_folds_than_patients_are_refused(octa, scans):
-    result = octa("train", scans, "--out", "run", "--device", "cpu", "--folds", 9)
+    result = octa("train", scans, "--out", "run", *UNTRIED, "--device", "cpu", "--folds", 9)
     refused(result, "folds=9, but the dataset has 2 patients")
     assert "fold 1" not in result.output
 
 
 @pytest.mark.usefixtures("quick")
 def test_the_learning_rate_is_searched_for_without_training(octa, scans, tmp_path):
-    result = octa("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--find-lr")
+    result = octa("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu", "--find-lr")
     assert result.exit_code == 0, (result.output, result.exception)
     assert "learning rate range test" in result.output
     assert "1e-06" in result.output
@@ -193,7 +210,7 @@ def test_the_learning_rate_is_searched_for_without_training(octa, scans, tmp_pat
 
 @pytest.mark.usefixtures("quick")
 def test_the_rate_that_was_found_is_kept_when_a_training_goes_on(octa, scans, tmp_path):
-    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu", "--lr", "auto")
+    common = ("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu", "--lr", "auto")
     first = octa(*common, "--epochs", 1)
     assert first.exit_code == 0, (first.output, first.exception)
     assert "a range test from 1e-06 to 1" in first.output
@@ -208,7 +225,7 @@ def test_the_rate_that_was_found_is_kept_when_a_training_goes_on(octa, scans, tm
 
 @pytest.mark.usefixtures("quick")
 def test_a_training_that_is_begun_with_other_options_gets_a_plan_of_its_own(octa, scans, tmp_path):
-    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu")
+    common = ("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu")
     octa(*common, "--epochs", 1, "--patch-size", 64)
     octa(*common, "--epochs", 2, "--patch-size", 32)
     plan = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))["plan"]
@@ -217,7 +234,7 @@ def test_a_training_that_is_begun_with_other_options_gets_a_plan_of_its_own(octa
 
 @pytest.mark.usefixtures("quick")
 def test_a_training_goes_on_with_what_the_remedies_set_unless_it_is_set_by_hand(octa, scans, tmp_path):
-    common = ("train", scans, "--out", "run", "--device", "cpu")
+    common = ("train", scans, "--out", "run", *UNTRIED, "--device", "cpu")
     octa(*common, "--epochs", 1, "--repair")
     first = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8"))
     assert first["config_changes"] == {"model": "unet"}  # few scans
@@ -231,7 +248,7 @@ def test_a_training_goes_on_with_what_the_remedies_set_unless_it_is_set_by_hand(
 
 @pytest.mark.usefixtures("quick")
 def test_a_training_that_ends_early_says_so(octa, scans):
-    common = ("train", scans, "--out", "run", "--model", "unet", "--device", "cpu")
+    common = ("train", scans, "--out", "run", *UNTRIED, "--model", "unet", "--device", "cpu")
     result = octa(*common, "--epochs", 50, "--max-minutes", 0.0001)
     assert result.exit_code == 0, (result.output, result.exception)
     assert "0.0001 minutes are over (max_minutes)" in " ".join(result.output.split())
@@ -249,7 +266,7 @@ def test_a_training_that_ends_early_says_so(octa, scans):
     ],
 )
 def test_an_option_with_a_wrong_value_ends_with_status_2_and_words(octa, scans, arguments, phrase):
-    refused(octa("train", scans, "--out", "run", *arguments), phrase)
+    refused(octa("train", scans, "--out", "run", *UNTRIED, *arguments), phrase)
 
 
 def test_a_training_on_what_is_no_zip_ends_in_words(octa, tmp_path):

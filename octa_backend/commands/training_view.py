@@ -12,6 +12,7 @@ from rich.table import Table
 
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.start_words import start_lines
 from octa_backend.diagnosis.text import Language
 from octa_backend.service.experiment import Experiment
 from octa_backend.training.batches import steps_per_epoch
@@ -20,6 +21,7 @@ from octa_backend.training.events import (
     Event,
     FindingNoticed,
     RunTreated,
+    StartChecked,
     StepFinished,
     seconds_per_batch,
 )
@@ -73,6 +75,9 @@ class TrainingView:
                 self.epochs = [epoch for epoch in self.epochs if epoch.epoch <= after]
                 self._total = plan["config"]["epochs"]
                 self._tell(finding)
+            case StartChecked(checks):
+                for line in start_lines(checks, self._language):
+                    self._console.print(line, markup=False, highlight=False, soft_wrap=True)
             case EpochFinished():
                 self.epochs.append(event)
                 if self._live is None:

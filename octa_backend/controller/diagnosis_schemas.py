@@ -15,6 +15,27 @@ from octa_backend.diagnosis.text import Language
 from octa_backend.service.run_doctor import Examined
 
 
+class StartOut(Answer):
+    """What was tried in the seconds before the first step, on copies of the network; null where it was not."""
+
+    lr: float | None = Field(description="the run's learning rate, which the batch was tried at", examples=[0.001])
+    initial_loss: float | None = Field(description="of the weights that the run began with", examples=[0.71])
+    expected_initial_loss: float | None = Field(
+        description="what theory says for a network that is undecided everywhere; null for losses without such a value",
+        examples=[0.69],
+    )
+    overfit_dice: float | None = Field(description="best Dice on one batch seen again and again", examples=[0.84])
+    overfit_steps: int | None = Field(description="after how many steps that ended", examples=[37])
+    loss: float | None = Field(description="of that copy on its batch")
+    zeroed_input_loss: float | None = Field(description="the same with all intensities 0")
+    lr_found: float | None = Field(description="the rate that a range test suggests; null where the loss never fell")
+    lr_diverges: float | None = Field(description="the least rate above it that makes the loss worse than untrained")
+    not_tried: dict[str, str] = Field(
+        description="`initial_loss`, `overfit`, `rates`, where they were left out: `time`, `no_batch` or `memory`",
+        examples=[{"rates": "time"}],
+    )
+
+
 class DiagnosisOut(Answer):
     """What the training doctor says of a job."""
 
@@ -26,13 +47,14 @@ class DiagnosisOut(Answer):
     ruled_out: list[str] = Field(description="causes that were looked for and not found", examples=[["lr_too_low"]])
     doubtful: dict[str, float] = Field(description="confidence of causes that are neither told nor ruled out")
     not_judged: list[str] = Field(description="causes that the numbers so far do not allow to look for")
+    start: StartOut | None = Field(description="what was tried before the first step; null before that, or without it")
     plateau: dict[str, Any] | None
     resembles: dict[str, Any] | None = Field(description="the nearest row of the diagnosis matrix: supporting evidence")
 
     @classmethod
     def of(cls, examined: Examined, language: Language) -> DiagnosisOut:
         """In the reader's language."""
-        found = examined.diagnosis
+        found, start = examined.diagnosis, examined.job.start_checks
 
         def shown(finding: Finding) -> FindingOut:
             return FindingOut.model_validate(describe(finding, language))
@@ -46,6 +68,7 @@ class DiagnosisOut(Answer):
             ruled_out=list(found.ruled_out),
             doubtful=dict(found.doubtful),
             not_judged=list(found.not_judged),
+            start=StartOut(**asdict(examined.history.start)) if start else None,
             plateau=dict(found.plateau) if found.plateau else None,
             resembles=asdict(found.resembles) if found.resembles else None,
         )

@@ -31,7 +31,7 @@ OUTRANKS = 0.25
 CALLED_STUCK = 10
 """Epochs from which a loss that stands still for no known reason is called stuck: some runs are slow to begin."""
 
-BEFORE_THE_FIRST = frozenset({"loss_not_finite", "input_ignored", "one_batch_not_learnt"})
+BEFORE_THE_FIRST = frozenset({"loss_not_finite", "input_ignored", "one_batch_not_learnt", "initial_loss_off"})
 """Checks that need no epoch."""
 
 
@@ -69,6 +69,7 @@ CHECKS: tuple[Check, ...] = (
     Check(fit.network_too_large, Severity.WARNING),
     Check(fit.overfitting, Severity.WARNING),
     Check(data.labels_noisy, Severity.WARNING),
+    Check(data.initial_loss_off, Severity.WARNING, is_cause=False),
     Check(rate.data_loading_slow, Severity.INFO, is_cause=False),
 )
 """In the order of the verdict: a cause comes before what it causes. `masks_unpredictable` concludes from a run that did

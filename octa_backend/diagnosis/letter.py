@@ -9,7 +9,8 @@ from octa_backend.diagnosis.doctor import Diagnosis
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.letter_words import CAUSES, SHAPES, WORDS
 from octa_backend.diagnosis.messages import describe
-from octa_backend.diagnosis.run_history import EpochRecord, RunHistory
+from octa_backend.diagnosis.run_history import EpochRecord, RunHistory, StartChecks
+from octa_backend.diagnosis.start_words import start_lines
 from octa_backend.diagnosis.text import Language, render
 
 ROWS = 12
@@ -40,8 +41,7 @@ class _Letter:
     def lines(self, name: str) -> Iterator[str]:
         yield f"# {self.say('title', name=name)}"
         yield from self.section("run", [self.facts()])
-        if self.history.epochs:
-            yield from self.section("history", self.table())
+        yield from self.section("history", self.course())
         yield from self.section("verdict", self.verdict())
         yield from self.section("remedy", self.remedy(self.diagnosis.verdict))
         yield from self.section("evidence", self.evidence())
@@ -68,6 +68,14 @@ class _Letter:
             done=len(self.history.epochs),
             planned=self.history.epochs_planned,
         )
+
+    def course(self) -> Iterator[str]:
+        """What was tried before the first step, and the epochs."""
+        yield from (f"- {line}" for line in start_lines(self.history.start, self.language))
+        if self.history.epochs:
+            if self.history.start != StartChecks():
+                yield ""
+            yield from self.table()
 
     def table(self) -> Iterator[str]:
         yield self.say("columns")

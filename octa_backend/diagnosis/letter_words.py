@@ -79,5 +79,6 @@ CAUSES: Mapping[str, Text] = {
     "network_too_large": Text("a network too large for the data", "网络相对数据过大"),
     "overfitting": Text("overfitting", "过拟合"),
     "labels_noisy": Text("contradicting masks", "掩码互相矛盾"),
+    "initial_loss_off": Text("a first loss far from what theory says", "初始损失偏离理论值"),
     "data_loading_slow": Text("slow data loading", "数据加载过慢"),
 }

@@ -120,6 +120,13 @@ DOCTOR_MESSAGES: Mapping[str, Text] = {
         "训练损失停在 {train_loss}，验证损失相近（{val_loss}），而各项设置正常：掩码之间似乎互相矛盾。"
         "请复查掩码，或用 octa diagnose --model 排序。",
     ),
+    "initial_loss_off": Text(
+        "Before the first step the loss is {initial_loss}, where a network that is undecided everywhere has "
+        "{expected_initial_loss}: it begins sure of wrong answers and has to unlearn them first. Look for extreme "
+        "intensities after normalisation, and at how the last layer is initialised.",
+        "第一步之前的损失为 {initial_loss}，而对各处都没有倾向的网络应为 {expected_initial_loss}："
+        "网络一开始就确信错误的答案，必须先纠正。请检查归一化之后是否有极端灰度，以及最后一层的初始化。",
+    ),
     "data_loading_slow": Text(
         "{percent} % of the time the training waits for data: it learns as well as otherwise, but slower. Put the data "
         "on a faster disk, or take less augmentation.",

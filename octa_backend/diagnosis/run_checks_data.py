@@ -48,6 +48,17 @@ NEAR_FOUND_LR = 10.0
 """A rate within this factor of the range test's is not what keeps a network from learning one batch."""
 
 
+SAME_RATE = 2.0
+"""A trial on one batch at a rate that differs by more than this factor is no trial of the run's own rate."""
+
+FIRST_LOSS_OFF = (1.8, 3.0)
+"""First loss over that of a network that is undecided everywhere. Fresh networks of all kinds have at most 1.8 with
+cross-entropies and Dice losses; logits of a spread of 10 give `bce` 6 times and `dice_bce` 3 times as much."""
+
+STEEP_LOSSES = ("focal",)
+"""Fresh networks have up to 4.3 times the loss of an undecided one: what is wrong weighs the more the surer it is."""
+
+
 def data_at_fault(view: RunView) -> Suspicion | None:
     """The data checks found what explains a run that does badly."""
     found = {code: view.facts.data_findings[code] for code in EXPLAINS if code in view.facts.data_findings}
@@ -74,13 +85,31 @@ def input_ignored(view: RunView) -> Suspicion | None:
 def one_batch_not_learnt(view: RunView) -> Suspicion | None:
     """A copy of the network could not learn one batch by heart."""
     start = view.start
-    if start.overfit_dice is None or (start.overfit_steps or 0) < FULL_TRIAL_STEPS:
+    if start.overfit_dice is None or (start.overfit_steps or 0) < FULL_TRIAL_STEPS or _tried_otherwise(view):
         return None
     confidence = 0.9 * ramp(start.overfit_dice, MEMORISED, NOT_MEMORISED) * _not_disproved(view)
     if start.lr_found is not None and not 1 / NEAR_FOUND_LR <= view.lr / start.lr_found <= NEAR_FOUND_LR:
         confidence *= 0.5  # the learning rate explains it better
     evidence = {"overfit_dice": round(start.overfit_dice, 3), "overfit_steps": start.overfit_steps}
     return Suspicion("one_batch_not_learnt", confidence, evidence)
+
+
+def _tried_otherwise(view: RunView) -> bool:
+    tried = view.start.lr
+    return tried is not None and not 1 / SAME_RATE <= view.lr / tried <= SAME_RATE
+
+
+def initial_loss_off(view: RunView) -> Suspicion | None:
+    """Before the first step the loss is far above that of a network that is undecided everywhere.
+
+    Weights from elsewhere are not judged: they may be sure of something.
+    """
+    first, expected = view.start.initial_loss, view.start.expected_initial_loss
+    if first is None or not expected or view.option("pretrained") or view.option("loss") in STEEP_LOSSES:
+        return None
+    confidence = 0.9 * ramp(first / expected, *FIRST_LOSS_OFF) * _not_disproved(view)
+    evidence = {"initial_loss": round(first, 4), "expected_initial_loss": round(expected, 4)}
+    return Suspicion("initial_loss_off", confidence, evidence)
 
 
 def masks_unpredictable(view: RunView) -> Suspicion | None:

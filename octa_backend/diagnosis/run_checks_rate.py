@@ -8,6 +8,7 @@ import numpy as np
 
 from octa_backend.diagnosis.curves import WINDOW, Shape, shape
 from octa_backend.diagnosis.run_checks_gradients import GROWN, growth
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, USUAL_LR, RunView, Suspicion, ramp
 
 BELOW_FOUND = (math.log10(1 / 8), math.log10(1 / 40))
@@ -121,6 +122,16 @@ def _broken_validation(view: RunView) -> float:
 
 def _found(view: RunView) -> dict[str, float | None]:
     return {"lr_found": view.start.lr_found, "lr_diverges": view.start.lr_diverges}
+
+
+def bracket(start: StartChecks) -> tuple[float, float] | None:
+    """The rates between which a range test gives no reason for doubt: where the checks above begin to; None without."""
+    if start.lr_found is None:
+        return None
+    highest = start.lr_found * 10 ** ABOVE_FOUND[0]
+    if start.lr_diverges is not None:
+        highest = min(highest, start.lr_diverges * 10 ** ABOVE_DIVERGING[0])
+    return start.lr_found * 10 ** BELOW_FOUND[0], highest
 
 
 DECAYED = 0.02

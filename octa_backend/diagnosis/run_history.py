@@ -32,11 +32,16 @@ class RunFacts:
     data_findings: Mapping[str, str] = field(default_factory=dict)
 
 
+TRIALS = ("initial_loss", "overfit", "rates")
+"""What is tried before the first step: the untrained network, one batch again and again, rising learning rates."""
+
+
 @dataclass(frozen=True, slots=True)
 class StartChecks:
     """What was tried in the seconds before the first step. None: not tried (switched off, or not defined).
 
     Attributes:
+        lr: the run's learning rate, which the batch was tried at.
         initial_loss, expected_initial_loss: of untrained weights, and what theory says for logits that are 0, both on
             the same batch of small patches. The second is None for losses that have no such value.
         overfit_dice: best Dice that a copy of the network reached on that batch, seen again and again; None where the
@@ -46,8 +51,11 @@ class StartChecks:
             where it is not finite.
         lr_found, lr_diverges: learning rates of a range test: the suggested one, and the least above it from which the
             loss is worse than untrained; None where the loss never fell, or stayed below.
+        not_tried: of `TRIALS` those that were left out, and why: `no_batch` (no batch of an epoch has both foreground
+            and background), `time` (the time was over, or would not have sufficed), `memory` (too little).
     """
 
+    lr: float | None = None
     initial_loss: float | None = None
     expected_initial_loss: float | None = None
     overfit_dice: float | None = None
@@ -56,6 +64,7 @@ class StartChecks:
     zeroed_input_loss: float | None = None
     lr_found: float | None = None
     lr_diverges: float | None = None
+    not_tried: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
+from octa_backend.diagnosis.run_history import StartChecks
+from octa_backend.diagnosis.start_words import start_lines
 from octa_backend.service import attempt_service, finding_store, train_service
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.run_log import RunLog
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StepFinished
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StartChecked, StepFinished
 
 MAX_PENDING_STEPS = 200
 
@@ -45,6 +47,8 @@ class EventSink:
                 self.notice(finding)
             case RunTreated():
                 self._treat(event)
+            case StartChecked(checks):
+                self.keep_start(checks)
 
     def forget_after(self, epoch: int) -> None:
         """Drop the steps of an epoch that an earlier attempt began and did not finish."""
@@ -75,6 +79,17 @@ class EventSink:
         row = finding_store.to_row(event.finding)
         if not any((one["code"], one["evidence"]) == (row["code"], row["evidence"]) for one in told):
             self.notice(event.finding)
+
+    def keep_start(self, checks: StartChecks) -> None:
+        """Store what was tried before the first step."""
+        with self._database.writing() as session:
+            if not attempt_service.is_current(session, self._order.attempt_id):
+                return
+            job = session.get_one(Job, self._order.job_id)
+            job.start_checks = asdict(checks)
+            job.touch()
+        for line in start_lines(checks, self._order.language):
+            _log.info("start check: %s", line)
 
     def write(self, report: EpochFinished | None = None) -> None:
         """Write what was kept back, and an epoch's report if it is not there yet."""

@@ -20,7 +20,7 @@ LATEST = "latest"
 
 CHANGEABLE = (
     *("epochs", "lr", "patience", "max_minutes", "val_freq", "save_freq", "keep_last"),
-    *("pretrained", "tensorboard", "tensorboard_images"),
+    *("pretrained", "start_checks", "tensorboard", "tensorboard_images"),
 )
 """Fields that a run may go on with changed under the plan it was begun with."""
 

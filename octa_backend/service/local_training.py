@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.errors import NoModelYet
 from octa_backend.service import model_service
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recorded
 from octa_backend.service.experiment import Experiment, Source, keep_augmentation_sheet, make_card, published
 from octa_backend.service.job_report import Reporting, Scored
 from octa_backend.service.local_folder import PLAN_FILE, checkpoints_of
-from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment, start_since
+from octa_backend.service.run_start import read_start, start_kept, try_start
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.files import write_aside
 from octa_backend.training.checkpoint import Best, Checkpoints
@@ -56,7 +58,10 @@ class LocalTraining:
         """Train, score and report once, and write the model beside its checkpoints."""
         self._keep_plan()
         keep_augmentation_sheet(self.run, self.out)
-        watched = self._watched(recorded(emit, self.out / HISTORY_FILE))
+        last = self.checkpoints.last
+        start = read_start(self.out) if last else StartChecks()
+        watched = self._watched(start_kept(recorded(emit, self.out / HISTORY_FILE), self.out), start)
+        try_start(self.run, self.initial, last=last, earlier=start, should_stop=should_stop, emit=watched)
         outcome = fit_with_board(
             self.run,
             self.out / "tensorboard",
@@ -98,12 +103,12 @@ class LocalTraining:
     def _history(self) -> list[dict[str, Any]]:
         return read_history(self.out / HISTORY_FILE)
 
-    def _watched(self, emit: Emit) -> Watched:
+    def _watched(self, emit: Emit, start: StartChecks) -> Watched:
         """The same, behind the training doctor."""
         plan = self.run.plan.model_dump(mode="json")
         facts = facts_of(plan, severities_of(self.findings))
         earlier = since_treatment(plan, map(record_of, read_history(self.out / HISTORY_FILE)))
-        return Watched(emit, facts, self.run.plan.epochs, earlier)
+        return Watched(emit, facts, self.run.plan.epochs, earlier, start=start_since(plan, start))
 
     def _keep_plan(self) -> None:
         """Note what the training is begun with, so that it goes on with the same."""

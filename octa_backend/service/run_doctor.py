@@ -12,13 +12,14 @@ from octa_backend.diagnosis.config_remedies import is_automatic
 from octa_backend.diagnosis.doctor import Diagnosis, examine_run
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.letter import write_letter
-from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunFacts, RunHistory
+from octa_backend.diagnosis.run_history import EpochRecord, EpochSignals, RunFacts, RunHistory, StartChecks
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import NoDiagnosisYet
 from octa_backend.service import finding_store, train_service
 from octa_backend.service.epoch_history import stored_history
+from octa_backend.service.run_start import start_of
 from octa_backend.storage.tables import Dataset, Job
-from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated
+from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StartChecked
 from octa_backend.training.treatment import DIVERGED, TREATED, Treatment, begun_after
 
 _SIGNALS = frozenset(field.name for field in fields(EpochSignals))
@@ -52,7 +53,9 @@ def examine_job(session: Session, job_id: str) -> Examined:
     severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
     records = since_treatment(job.plan, map(record_of, stored_history(session, job_id)))
     non_finite = divergence_in(row.finding for row in train_service.findings(session, job_id))
-    history = RunHistory(facts_of(job.plan, severities), records, job.planned("epochs") or 0, non_finite=non_finite)
+    start = start_since(job.plan, start_of(job.start_checks))
+    facts = facts_of(job.plan, severities)
+    history = RunHistory(facts, records, job.planned("epochs") or 0, start, non_finite)
     return Examined(job, history, examine_run(history))
 
 
@@ -95,6 +98,12 @@ def since_treatment(plan: Mapping[str, Any], records: Iterable[EpochRecord]) -> 
     return tuple(record for record in records if record.epoch > begun)
 
 
+def start_since(plan: Mapping[str, Any], start: StartChecks) -> StartChecks:
+    """What was tried before the first step, as far as it holds: a treatment of more than the rate made another run."""
+    changed = {name for treatment in plan.get("treatments", ()) for name in treatment["changes"]}
+    return start if changed <= {"lr", "epochs"} else StartChecks()
+
+
 def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
     """What ended a run that was not finite any more, and when: the last such finding, unless it was treated since."""
     found = None
@@ -109,7 +118,7 @@ def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | No
 class Watched:
     """An `emit` that has every epoch judged: its `plateau` is filled in, and what the doctor suspects is told.
 
-    A suspicion is told once, when two epochs in a row raise it; an error at once.
+    A suspicion is told once, when two epochs in a row raise it; an error, and what needs no epoch, at once.
     """
 
     def __init__(
@@ -119,6 +128,7 @@ class Watched:
         epochs: int,
         earlier: Iterable[EpochRecord] = (),
         told: Iterable[str] = (),
+        start: StartChecks | None = None,
     ) -> None:
         """Begin to watch.
 
@@ -128,26 +138,29 @@ class Watched:
             epochs: the last one it is to have.
             earlier: epochs of earlier attempts, see `since_treatment`.
             told: codes of findings that they told.
+            start: what they tried before the first step.
         """
         self._emit, self._facts, self._epochs = emit, facts, epochs
         self._records = tuple(earlier)
         self._told = set(told)
+        self._start = start or StartChecks()
         self._suspected = set[str]()
         self._sure: Finding | None = None
 
     def __call__(self, event: Event) -> None:
         """Pass an event on, an epoch with what the doctor says of it."""
+        if isinstance(event, EpochFinished):
+            self._judge(event)
+            return
+        self._emit(event)
         match event:
-            case EpochFinished():
-                self._judge(event)
+            case StartChecked(checks):
+                self._start = checks
+                self._tell(suspected(self._examine()))
             case FindingNoticed(finding) if finding.code == DIVERGED:
-                self._emit(event)
                 self._sure = self._examine((finding.evidence["what"], finding.evidence["epoch"])).verdict
             case RunTreated():
-                self._emit(event)
                 self._begin_anew(event)
-            case _:
-                self._emit(event)
 
     def advise(self) -> Finding | None:
         """The verdict, where it is sure enough for its remedy to be applied unasked."""
@@ -157,6 +170,7 @@ class Watched:
         self._facts, self._epochs = facts_of(event.plan, self._facts.data_findings), event.plan["config"]["epochs"]
         kept = (record for record in self._records if record.epoch <= event.after)
         self._records = since_treatment(event.plan, kept)
+        self._start = start_since(event.plan, self._start)
         self._suspected, self._sure = set(), None
 
     def _judge(self, event: EpochFinished) -> None:
@@ -164,14 +178,22 @@ class Watched:
         self._records = (*before, record_of(asdict(event)))
         found = self._examine()
         self._emit(replace(event, plateau=dict(found.plateau) if found.plateau else None))
-        suspected = [one for one in found.findings if one.severity is not Severity.INFO]
-        sure = [one for one in suspected if one.severity is Severity.ERROR or one.code in self._suspected]
-        for finding in sure:
-            if finding.code not in self._told:
-                self._told.add(finding.code)
-                self._emit(FindingNoticed(finding))
-        self._suspected = {one.code for one in suspected}
+        raised = suspected(found)
+        sure = [one for one in raised if one.severity is Severity.ERROR or one.code in self._suspected]
+        self._tell(sure)
+        self._suspected = {finding.code for finding in raised}
         self._sure = found.verdict if found.verdict in sure else None
 
     def _examine(self, non_finite: tuple[str, int] | None = None) -> Diagnosis:
-        return examine_run(RunHistory(self._facts, self._records, self._epochs, non_finite=non_finite))
+        return examine_run(RunHistory(self._facts, self._records, self._epochs, self._start, non_finite))
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if finding.code not in self._told:
+                self._told.add(finding.code)
+                self._emit(FindingNoticed(finding))
+
+
+def suspected(found: Diagnosis) -> list[Finding]:
+    """The findings that ask for something."""
+    return [finding for finding in found.findings if finding.severity is not Severity.INFO]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.service import attempt_service, finding_store, model_service, train_service
 from octa_backend.service.epoch_history import stored_history
 from octa_backend.service.event_sink import EventSink
@@ -24,7 +25,8 @@ from octa_backend.service.fold_service import is_parent
 from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.pretrained import from_shelf
-from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment
+from octa_backend.service.run_doctor import Watched, facts_of, record_of, severities_of, since_treatment, start_since
+from octa_backend.service.run_start import start_of, try_start
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -59,7 +61,9 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     sink = EventSink(database, order, run.plan.epochs)
     _begin(order, database, sink, run, checkpoints)
     keep_augmentation_sheet(run, files.job(job.id))
-    watched = _watched(database, order.job_id, run.plan, sink)
+    start = start_of(job.start_checks)
+    watched = _watched(database, order.job_id, run.plan, sink, start)
+    try_start(run, initial, last=checkpoints.last, earlier=start, should_stop=should_stop, emit=watched)
     outcome = fit_with_board(
         run,
         files.tensorboard(job.id),
@@ -91,7 +95,7 @@ def model_id(job_id: str, best: Best) -> str:
     return f"{job_id}-e{best.epoch}"
 
 
-def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink) -> Watched:
+def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink, start: StartChecks) -> Watched:
     """The sink, behind the training doctor, who knows what earlier attempts told."""
     with database.reading() as session:
         job = session.get_one(Job, job_id)
@@ -100,7 +104,8 @@ def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink) -> Wa
         earlier = [record_of(report) for report in stored_history(session, job_id)]
         told = [row.finding["code"] for row in train_service.findings(session, job_id)]
     stored = plan.model_dump(mode="json")
-    return Watched(sink, facts_of(stored, severities), plan.epochs, since_treatment(stored, earlier), told)
+    facts, start = facts_of(stored, severities), start_since(stored, start)
+    return Watched(sink, facts, plan.epochs, since_treatment(stored, earlier), told, start)
 
 
 def _initial_weights(

@@ -101,7 +101,8 @@ class Job(Base):
     """A request to train, and its life.
 
     `fold` is None for a single training. A cross-validation is a parent (`CROSS_VALIDATION`) whose children (1, 2, …)
-    name it in `parent_job_id`; its `epoch` counts the epochs of all of them.
+    name it in `parent_job_id`; its `epoch` counts the epochs of all of them. `start_checks` has the fields of
+    `diagnosis.run_history.StartChecks`.
     """
 
     __tablename__ = "jobs"
@@ -115,6 +116,7 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     config: Mapped[dict[str, Any]]
     plan: Mapped[dict[str, Any] | None]
+    start_checks: Mapped[dict[str, Any] | None]
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     epoch: Mapped[int] = mapped_column(default=0)

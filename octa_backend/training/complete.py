@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from octa_backend.training.batch_size import choose_batch_size
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.config import TrainConfig
@@ -43,10 +45,19 @@ def find_learning_rate(
     plan: Plan, data: TrainingData, should_stop: ShouldStop, initial: InitialWeights | None = None
 ) -> RangeTest | None:
     """The range test on the network that the training would begin with; None if asked to stop."""
+    return range_test(first_network(plan, initial), data, plan, should_stop)
+
+
+def first_network(plan: Plan, initial: InitialWeights | None = None) -> nn.Module:
+    """The network that the training begins with, on the plan's device.
+
+    Raises:
+        ModelNotFound, IncompatibleCheckpoint: the initial weights are not there, or none of them fits.
+    """
     network = build_network(plan)
     if initial is not None:
         take_weights(network, initial)
-    return range_test(network, data, plan, should_stop)
+    return network
 
 
 def _choose_rate(found: RangeTest) -> tuple[float, str]:

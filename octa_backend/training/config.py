@@ -195,6 +195,9 @@ class TrainConfig(BaseModel):
     auto_heal: bool = False
     """Whether the run takes the training doctor's remedy by itself where the verdict is sure, at most 3 times."""
 
+    start_checks: bool = True
+    """Whether first loss, learning one batch by heart, and rates are tried first: 5 % of the run, 5 to 20 seconds."""
+
     tensorboard: bool = True
     """Whether the run's numbers are also written as TensorBoard files."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.run_history import StartChecks
 
 GRADIENT_GROUPS = ("encoder_conv1", "encoder_last", "decoder_first", "decoder_output")
 """The four gradient groups of every network, from the input to the output."""
@@ -77,4 +78,11 @@ class RunTreated:
     finding: Finding
 
 
-Event = StepFinished | EpochFinished | FindingNoticed | RunTreated
+@dataclass(frozen=True, slots=True)
+class StartChecked:
+    """What was tried before the first step; told once in a run's life."""
+
+    checks: StartChecks
+
+
+Event = StepFinished | EpochFinished | FindingNoticed | StartChecked | RunTreated

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from octa_backend.diagnosis.run_history import StartChecks
+from octa_backend.diagnosis.run_history import TRIALS, StartChecks
 from octa_backend.inference.probability import predicted_classes
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.determinism import reproducible
@@ -32,8 +32,11 @@ from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast
 from octa_backend.training.step_hooks import Logits, finest
 
-SECONDS_LIMIT = 20.0
-"""All checks together end about here, whatever the network; the last step that began is finished."""
+SECONDS_LEAST, SECONDS_LIMIT = 5.0, 20.0
+"""All checks together end about between these, whatever the network; the last step that began is finished."""
+
+SHARE_OF_RUN = 0.05
+"""Of the time that the run will take at least: within the limits, the checks have so much."""
 
 SIDES = {("cpu", 2): 64, ("cpu", 3): 32, ("cuda", 2): 128, ("cuda", 3): 64}
 """Longest side of a patch, pixels, by kind of device and number of axes."""
@@ -60,7 +63,7 @@ def start_checks(
     data: TrainingData,
     plan: Plan,
     should_stop: ShouldStop,
-    seconds_limit: float = SECONDS_LIMIT,
+    seconds_limit: float | None = None,
 ) -> StartChecks:
     """Try a network on one batch and under rising learning rates; it stays as it is, and so do all random numbers.
 
@@ -69,29 +72,73 @@ def start_checks(
         data: the scans.
         plan: with nothing left open.
         should_stop: asked between steps.
-        seconds_limit: for all checks.
+        seconds_limit: for all checks; None: what `time_limit` says once a step is timed.
 
     Returns:
         What was found; None for each number that time, data or loss do not allow.
     """
-    deadline = time.monotonic() + seconds_limit
+    clock = _Clock(SECONDS_LEAST if seconds_limit is None else seconds_limit, should_stop)
     small = _shrunk(plan)
-
-    def over() -> bool:
-        return time.monotonic() >= deadline or should_stop()
-
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
         batch = _telling_batch(data, small)
-        if batch is None or over():
-            return StartChecks()
-        trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config), small, batch)
-        checks, seconds_per_step = _try_batch(trial, over)
-        if (deadline - time.monotonic()) < FEWEST_SWEPT * seconds_per_step:
-            return checks
-        found = range_test(
-            network, data, small, over, min(STEPS, int((deadline - time.monotonic()) / seconds_per_step))
-        )
-    return checks if found is None else replace(checks, lr_found=found.suggestion, lr_diverges=divergence(found))
+        if batch is None or clock.over():
+            return _nothing("no_batch" if batch is None else "time")
+        try:
+            trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config), small, batch)
+            checks = _first_loss(trial)
+            if seconds_limit is None:
+                clock.allow(time_limit(plan, len(data.train), _step_seconds(trial)))
+            checks, seconds_per_step = _overfit_batch(trial, checks, clock.over)
+        except torch.OutOfMemoryError:  # the run itself may do with less: it computes a batch in parts
+            return _nothing("memory")
+        return _sweep_rates(network, data, small, checks, clock, seconds_per_step)
+
+
+def _nothing(reason: str) -> StartChecks:
+    return StartChecks(not_tried=dict.fromkeys(TRIALS, reason))
+
+
+def time_limit(plan: Plan, scans: int, step_seconds: float) -> float:
+    """How long all checks together may take, seconds.
+
+    Args:
+        plan: of the run.
+        scans: how many train.
+        step_seconds: of one forward and backward pass over the small batch of the checks. A CPU takes the longer the
+            more pixels there are; a GPU takes hardly longer for large patches than for small ones, so for it this is
+            the least that a step of the run takes.
+
+    Returns:
+        `SHARE_OF_RUN` of the whole run, from `SECONDS_LEAST` to `SECONDS_LIMIT`.
+    """
+    small = _shrunk(plan)
+    larger = 1.0
+    if torch.device(plan.device).type == "cpu":
+        larger = plan.scans_per_step * math.prod(plan.patch_shape) / (small.batch_size * math.prod(small.patch_shape))
+    run_seconds = plan.epochs * plan.steps(scans) * step_seconds * larger
+    if plan.config.max_minutes:
+        run_seconds = min(run_seconds, 60 * plan.config.max_minutes)
+    return min(max(SHARE_OF_RUN * run_seconds, SECONDS_LEAST), SECONDS_LIMIT)
+
+
+class _Clock:
+    """Says when the checks are over: their time, or the run's."""
+
+    def __init__(self, seconds: float, should_stop: ShouldStop) -> None:
+        self._start = time.monotonic()
+        self._seconds, self._should_stop = seconds, should_stop
+
+    def allow(self, seconds: float) -> None:
+        """Set another limit, counted from the same start."""
+        self._seconds = seconds
+
+    def left(self) -> float:
+        """Seconds until the limit; negative beyond it."""
+        return self._start + self._seconds - time.monotonic()
+
+    def over(self) -> bool:
+        """Whether to end here."""
+        return self.left() <= 0 or self._should_stop()
 
 
 def _shrunk(plan: Plan) -> Plan:
@@ -128,19 +175,40 @@ class _Trial:
         return logits, compute_loss(self.loss, logits, self.batch[1]).total
 
 
-def _try_batch(trial: _Trial, over: Callable[[], bool]) -> tuple[StartChecks, float]:
-    """All that one batch tells, and the seconds that a step took."""
-    image = trial.batch[0]
+def _first_loss(trial: _Trial) -> StartChecks:
+    """The loss before any step, what it should be, and the rate of the steps that are to follow."""
     with torch.no_grad():
-        logits, initial = trial.compare(image)
-    checks = StartChecks(
-        initial_loss=_finite(initial), expected_initial_loss=expected_loss(trial, finest(logits).shape)
+        logits, initial = trial.compare(trial.batch[0])
+    return StartChecks(
+        lr=_rate(trial.plan),
+        initial_loss=_finite(initial),
+        expected_initial_loss=expected_loss(trial, finest(logits).shape),
     )
+
+
+def _rate(plan: Plan) -> float:
+    assert isinstance(plan.config.lr, float), "complete_plan resolves it"
+    return plan.config.lr
+
+
+def _step_seconds(trial: _Trial) -> float:
+    """Of a forward and a backward pass; the weights stay, and an earlier pass has warmed the device up."""
+    start = time.monotonic()
+    torch.autograd.backward(trial.compare(trial.batch[0])[1])
+    trial.network.zero_grad(set_to_none=True)
+    if trial.plan.device.startswith("cuda"):
+        torch.cuda.synchronize(trial.plan.device)
+    return time.monotonic() - start
+
+
+def _overfit_batch(trial: _Trial, checks: StartChecks, over: Callable[[], bool]) -> tuple[StartChecks, float]:
+    """What a network tells that sees one batch again and again, and the seconds that a step took."""
+    image = trial.batch[0]
     start = time.monotonic()
     dice, steps = _overfit(trial, over)
     seconds = (time.monotonic() - start) / (steps + 1)
     if dice is None:
-        return checks, seconds
+        return replace(checks, not_tried={"overfit": "time"}), seconds
     with torch.no_grad():
         loss, zeroed = (_finite(trial.compare(tried)[1]) for tried in (image, torch.zeros_like(image)))
     return replace(checks, overfit_dice=dice, overfit_steps=steps, loss=loss, zeroed_input_loss=zeroed), seconds
@@ -173,9 +241,7 @@ def expected_loss(trial: _Trial, shape: torch.Size) -> float | None:
 def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int]:
     """The best Dice within `OVERFIT_STEPS` steps of Adam at the run's rate, None if the time ended first; and steps."""
     image, mask = trial.batch
-    rate = trial.plan.config.lr
-    assert rate != "auto", "complete_plan resolves it"
-    optimizer = Adam(trial.network.parameters(), lr=rate)
+    optimizer = Adam(trial.network.parameters(), lr=_rate(trial.plan))
     best = 0.0
     for step in range(OVERFIT_STEPS + 1):
         if over():
@@ -195,6 +261,18 @@ def _dice(logits_BK: Tensor, mask_B: Tensor, classes: int) -> float:
     return fmean(
         mean_of_classes(score_classes(one, true, classes)).dice for one, true in zip(found, mask_B, strict=True)
     )
+
+
+def _sweep_rates(
+    network: nn.Module, data: TrainingData, plan: Plan, checks: StartChecks, clock: _Clock, step_seconds: float
+) -> StartChecks:
+    """The same with what a range test found, in as many steps as there is time for."""
+    found = None
+    if clock.left() >= FEWEST_SWEPT * step_seconds:
+        found = range_test(network, data, plan, clock.over, min(STEPS, int(clock.left() / step_seconds)))
+    if found is None:
+        return replace(checks, not_tried={**checks.not_tried, "rates": "time"})
+    return replace(checks, lr_found=found.suggestion, lr_diverges=divergence(found))
 
 
 def divergence(found: RangeTest) -> float | None:

@@ -21,6 +21,9 @@ from octa_backend.training import precision
 from octa_backend.training.checkpoint import Checkpoints
 from tests.tiny import SLOW_CPU, one_thread
 
+UNTRIED = ("--start-checks", "false")
+"""What is tried before the first step takes seconds, and is tested elsewhere."""
+
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
@@ -55,7 +58,7 @@ def octa(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     runner = CliRunner()
     interrupt = signal.getsignal(signal.SIGINT)
-    yield lambda *arguments: runner.invoke(app, ["train", "--device", "cpu", *map(str, arguments)])
+    yield lambda *arguments: runner.invoke(app, ["train", "--device", "cpu", *UNTRIED, *map(str, arguments)])
     signal.signal(signal.SIGINT, interrupt)
 
 
@@ -119,7 +122,12 @@ def test_the_command_itself_trains_on_a_folder(scans, tmp_path):
     options = [str(option) for option in (*SCRIPT, *TINY, "--epochs", 1, "--device", "cpu")]
     ours = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *options], cwd=tmp_path, env=os.environ | ours, capture_output=True, encoding="utf-8", check=False
+        [*command, *options, *UNTRIED],
+        cwd=tmp_path,
+        env=os.environ | ours,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "epoch 1: train loss" in done.stdout
@@ -178,7 +186,7 @@ def test_a_training_without_scans_or_with_two_kinds_of_them_is_refused(octa, sca
 def trained(scans, tmp_path_factory):
     """A folder with a training of two epochs, of which both checkpoints are kept."""
     out = tmp_path_factory.mktemp("trained") / "OUT"
-    options = ("--data-dir", scans, "--out", out, *TINY, "--device", "cpu", "--epochs", 2, "--keep-last", 2)
+    options = ("--data-dir", scans, "--out", out, *TINY, "--device", "cpu", *UNTRIED, "--epochs", 2, "--keep-last", 2)
     interrupt = signal.getsignal(signal.SIGINT)
     with one_thread(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "probe", lambda device: SLOW_CPU)

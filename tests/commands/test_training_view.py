@@ -8,7 +8,9 @@ from rich.console import Console
 
 from octa_backend.commands.training_view import TrainingView, show_facts, speed_rows
 from octa_backend.data.splits import Splits
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.service.experiment import Experiment
+from octa_backend.training.events import StartChecked
 from tests.fakes import a_step, an_epoch
 from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
 
@@ -59,6 +61,18 @@ def test_a_pipe_gets_a_plain_line_per_epoch_and_nothing_else(run):
         "gradients healthy"
     )
     assert printed == f"epoch 1: {line}\nepoch 2: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("language", "line"), [("en", "initial loss 0.7000 (expected"), ("zh", "初始损失 0.7000（理论值")]
+)
+def test_what_was_tried_before_the_first_step_is_a_line_each(run, language, line):
+    console = Console(file=io.StringIO(), width=60, color_system=None)
+    with TrainingView(console, run, language) as view:
+        view(StartChecked(StartChecks(initial_loss=0.7, expected_initial_loss=0.69, not_tried={"rates": "time"})))
+    printed = console.file.getvalue().splitlines()
+    assert len(printed) == 2
+    assert printed[0].startswith(line)
 
 
 def test_the_end_tells_means_and_the_peak():

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.storage.tables import EpochReport, Job
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
@@ -56,6 +57,16 @@ def test_the_letter_is_markdown_in_the_readers_language(api, diagnosed):
     assert f"{diagnosed}-diagnosis.md" in letter.headers["content-disposition"]
     assert letter.text.startswith("# ")
     assert any("\u4e00" <= letter_sign <= "\u9fff" for letter_sign in letter.text)
+
+
+def test_what_was_tried_before_the_first_step_is_shown_where_it_was(api, diagnosed):
+    assert api.get(f"/train/jobs/{diagnosed}/diagnosis").json()["start"] is None
+    checks = StartChecks(lr=1e-3, initial_loss=0.7, expected_initial_loss=0.69, not_tried={"rates": "time"})
+    with api.parts.database.writing() as session:
+        session.get_one(Job, diagnosed).start_checks = asdict(checks)
+    found = api.get(f"/train/jobs/{diagnosed}/diagnosis").json()["start"]
+    assert found == asdict(checks)
+    assert "initial loss 0.7000 (expected 0.6900)" in api.get(f"/train/jobs/{diagnosed}/diagnosis.md").text
 
 
 @pytest.fixture

@@ -153,6 +153,32 @@ def test_findings_read_in_both_languages_and_remedies_fit_the_config(fault):
             assert found.remedy.from_checkpoint is not None
 
 
+def first_loss_of(initial, expected, **options):
+    """What a run without epochs is said to have."""
+    history = first_epochs(run(np.random.default_rng(0), epochs=5, **options), 0)
+    found = examine_run(histories.with_start(history, initial_loss=initial, expected_initial_loss=expected))
+    return [other.code for other in found.others], found
+
+
+@pytest.mark.parametrize(("initial", "codes"), [(1.2, []), (0.3, []), (2.0, ["initial_loss_off"]), (None, [])])
+def test_first_loss_far_above_theory_is_told_before_the_first_epoch_but_is_no_cause(initial, codes):
+    told, found = first_loss_of(initial, 0.69)
+    assert (told, found.state) == (codes, State.TOO_EARLY)
+
+
+@pytest.mark.parametrize("options", [{"loss": "focal"}, {"pretrained": "m1"}])
+def test_first_loss_is_not_judged_where_theory_says_nothing(options):
+    told, found = first_loss_of(9.0, 0.69, **options)
+    assert (told, "initial_loss_off" in found.not_judged) == ([], True)
+
+
+@pytest.mark.parametrize(("lr", "judged"), [(1e-3, True), (1.5e-3, True), (0.1, False), (None, True)])
+def test_trial_on_one_batch_counts_for_the_rate_that_it_was_made_at(lr, judged):
+    history = run(np.random.default_rng(0), epochs=5, lr=1e-3)
+    found = examine_run(histories.with_start(first_epochs(history, 0), overfit_dice=0.1, overfit_steps=100, lr=lr))
+    assert (found.verdict.code == "one_batch_not_learnt") is judged
+
+
 def test_plateau_report_has_the_classic_rule_and_the_shape():
     history = run(np.random.default_rng(0), epochs=11, first=0.5, limit=0.5, noise=0.0)
     found = plateau_report(history)

@@ -47,6 +47,19 @@ def test_letter_of_a_run_without_epochs_has_no_history():
     assert "Too early to judge: 0 epochs" in text
 
 
+def test_letter_tells_what_was_tried_before_the_first_step_even_without_epochs():
+    tried = {"lr": 1e-3, "initial_loss": 0.71, "expected_initial_loss": 0.69, "overfit_dice": 0.85, "overfit_steps": 40}
+    history = histories.with_start(first_epochs(healthy(0), 0), **tried, not_tried={"rates": "time"})
+    assert (
+        "## History\n\n- initial loss 0.7100 (expected 0.6900)\n"
+        "- one batch by heart: Dice 0.8500 after 40 steps at lr 0.001\n"
+        "- range test not tried: the time did not suffice\n"
+    ) in letter(history)
+    assert "- 初始损失 0.7100（理论值 0.6900）" in letter(history, "zh")
+    with_epochs = letter(histories.with_start(healthy(0), **tried))
+    assert with_epochs.index("- initial loss") < with_epochs.index("| Epoch |")
+
+
 def test_table_of_a_long_run_has_its_first_and_last_epoch():
     history = next(run for run in map(healthy, range(50)) if len(run.epochs) == 100)
     rows = re.findall(r"^\| (\d+) \|", letter(history), flags=re.MULTILINE)

@@ -54,7 +54,9 @@ def finished(tmp_path_factory, migrated):
         with database.writing() as session:
             dataset = a_dataset(session, scans=SCANS)
             write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
-            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", lr=0.01)
+            config = TrainConfig(
+                model="small_unet", epochs=1, folds=2, augmentation="none", lr=0.01, start_checks=False
+            )
             parent = train_service.start(session, dataset.id, config).id
         for _ in range(3):
             assert run_next(settings, files, database).state == JobState.SUCCEEDED
@@ -164,7 +166,7 @@ def test_without_a_test_split_there_is_the_summary_alone(settings, database, fil
         with database.writing() as session:
             dataset = a_dataset(session, scans=SCANS)
             write_store(files.dataset(dataset.id), synthetic_pairs(SCANS))
-            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none")
+            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
             parent = train_service.start(session, dataset.id, config).id
         for _ in range(3):
             run_next(settings, files, database)
@@ -181,7 +183,7 @@ def test_a_conclusion_that_is_asked_to_stop_is_cancelled(settings, database, fil
         with database.writing() as session:
             dataset = a_dataset(session, scans=SCANS)
             write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
-            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none")
+            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
             parent = train_service.start(session, dataset.id, config).id
         run_next(settings, files, database)
         run_next(settings, files, database)

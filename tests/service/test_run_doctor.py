@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.service.run_doctor import Watched, divergence_in, facts_of, record_of, severities_of, since_treatment
-from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
+from octa_backend.diagnosis.run_history import StartChecks
+from octa_backend.service.run_doctor import (
+    Watched,
+    divergence_in,
+    facts_of,
+    record_of,
+    severities_of,
+    since_treatment,
+    start_since,
+)
+from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StartChecked, StepFinished
 from octa_backend.training.treatment import Treatment
 from tests.diagnosis import histories
 
@@ -64,6 +73,18 @@ def test_what_is_no_epoch_passes_as_it_is():
     step = StepFinished(1, 1, 2, 0.5, {"bce": 0.5}, 1e-3, {})
     Watched(told.append, facts_of(PLAN, {}), 5)(step)
     assert told == [step]
+
+
+def test_what_was_tried_first_is_passed_on_and_told_at_once_and_once():
+    history = histories.first_epochs(histories.run(np.random.default_rng(0), epochs=20), 3)
+    told = []
+    doctor = Watched(told.append, history.facts, 20)
+    checks = StartChecks(overfit_dice=0.1, overfit_steps=100, initial_loss=3.0, expected_initial_loss=0.7)
+    for event in (StartChecked(checks), *reports(history)):
+        doctor(event)
+    assert told[0] == StartChecked(checks)
+    assert [event.finding.code for event in told[1:3]] == ["one_batch_not_learnt", "initial_loss_off"]
+    assert [type(event) for event in told[3:]] == [EpochFinished] * 3
 
 
 @pytest.fixture
@@ -156,3 +177,11 @@ def test_a_divergence_counts_until_it_is_treated():
     assert divergence_in([{"code": "went_back"}, diverged]) == ("bce", 3)
     assert divergence_in([diverged, {"code": "treated_anew"}]) is None
     assert divergence_in([]) is None
+
+
+def test_what_was_tried_first_holds_while_only_the_rate_was_treated():
+    start = StartChecks(lr=0.001, lr_found=0.003)
+    plan = treated_after(5, 0.01).plan
+    assert start_since(plan, start) == start
+    plan["treatments"][0]["changes"]["model"] = ("tiny_unet", "unet")
+    assert start_since(plan, start) == StartChecks()

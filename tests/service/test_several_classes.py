@@ -68,7 +68,7 @@ def play(folder, archive: bytes, **options) -> Story:
     path = folder / "scans.zip"
     path.write_bytes(archive)
     usual = {"model": "small_unet", "epochs": 16, "lr": 0.03, "augmentation": "light", "ema_decay": 0.5}
-    config = TrainConfig(**{**usual, **options})
+    config = TrainConfig(**{**usual, "start_checks": False, **options})
     settings = Settings(data_dir=folder / "data", device="cpu")
     training = open_dataset(path, folder / "out", config, settings, StartOptions(repair="auto")).training()
     events = []

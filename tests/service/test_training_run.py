@@ -30,7 +30,7 @@ class Trained:
         self.settings, self.database, self.files = settings, database, files
 
     def __call__(self, splits=(None,) * 4, stop=lambda: False, **options):
-        config = TrainConfig(**{"model": "small_unet", "batch_size": 2, "epochs": 1, **options})
+        config = TrainConfig(**{"model": "small_unet", "batch_size": 2, "epochs": 1, "start_checks": False, **options})
         with self.database.writing() as session:
             if session.get(Dataset, DATASET) is None:
                 a_dataset(session, DATASET, scans=4)

@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from octa_backend.diagnosis.run_history import TRIALS
 from octa_backend.training import start_checks as checking
-from octa_backend.training.batches import training_batches
+from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.lr_finder import RangeTest
-from octa_backend.training.start_checks import divergence, start_checks
+from octa_backend.training.start_checks import divergence, start_checks, time_limit
 from octa_backend.training.trainer import build_network
 from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.training.volumes import VolumeStore
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,6 +80,12 @@ def test_network_that_can_learn_knows_one_batch_by_heart_and_needs_its_intensiti
     assert (found.lr_found, found.lr_diverges) == (None, None)
 
 
+def test_rate_of_the_trial_is_kept_with_it(data, monkeypatch):
+    monkeypatch.setattr(checking, "OVERFIT_STEPS", 1)
+    plan = plan_for(data, lr=0.003)
+    assert checked(build_network(plan), data, plan).lr == 0.003
+
+
 def test_rate_that_is_far_too_high_overfits_nothing(data, monkeypatch):
     monkeypatch.setattr(checking, "OVERFIT_STEPS", 30)
     plan = plan_for(data)
@@ -117,7 +125,8 @@ def test_batch_holds_foreground_where_there_is_any(tmp_path):
     plan = plan_for(sparse, batch_size=1)
     assert checked(build_network(plan), sparse, plan).overfit_dice is not None
     empty = training_data(write_store(tmp_path / "empty", [pairs[1], pairs[1], pairs[2]]))
-    assert checked(build_network(plan), empty, plan) == checking.StartChecks()
+    left_out = dict.fromkeys(TRIALS, "no_batch")
+    assert checked(build_network(plan), empty, plan) == checking.StartChecks(not_tried=left_out)
 
 
 # --- the first loss -------------------------------------------------------------------------------------------------
@@ -184,11 +193,64 @@ def test_divergence_is_the_least_rate_from_which_the_loss_is_worse_than_untraine
 def test_what_time_does_not_suffice_for_stays_open(data):
     plan = plan_for(data)
     network = build_network(plan)
-    assert start_checks(network, data, plan, never, seconds_limit=0) == checking.StartChecks()
+    left_out = dict.fromkeys(TRIALS, "time")
+    assert start_checks(network, data, plan, never, seconds_limit=0) == checking.StartChecks(not_tried=left_out)
     answers = itertools.chain([False] * 3, itertools.repeat(True))
     found = checked(network, data, plan, answers.__next__)
     assert found.initial_loss is not None
     assert (found.overfit_dice, found.overfit_steps, found.loss) == (None, None, None)
+    assert found.not_tried == {"overfit": "time", "rates": "time"}
+
+
+def test_memory_that_does_not_suffice_ends_the_trials_but_not_the_run(data):
+    plan = plan_for(data, model="insatiable")
+    found = checked(build_network(plan), data, plan)
+    assert found == checking.StartChecks(not_tried=dict.fromkeys(TRIALS, "memory"))
+
+
+@pytest.mark.parametrize(
+    ("device", "step_seconds", "options", "seconds"),
+    [
+        ("cpu", 0.1, {"epochs": 1}, 5),  # 2 steps
+        ("cpu", 0.5, {"epochs": 100}, 5),  # 200 steps, 100 s
+        ("cpu", 1.0, {"epochs": 100}, 10),
+        ("cpu", 1.0, {"epochs": 100, "accumulation_steps": 2}, 10),  # half as many steps, each twice as long
+        ("cpu", 1.0, {"epochs": 100, "batch_size": 1}, 20),  # 400 steps
+        ("cpu", 1.0, {"epochs": 1000}, 20),
+        ("cpu", 1.0, {"epochs": 1000, "max_minutes": 4.0}, 12),
+        ("cuda", 1.0, {"epochs": 100, "accumulation_steps": 2}, 5),
+    ],
+)
+def test_time_is_a_share_of_the_run_within_limits(data, device, step_seconds, options, seconds):
+    plan = plan_for(data, **options).model_copy(update={"device": device})
+    assert time_limit(plan, len(data.train), step_seconds) == pytest.approx(seconds)
+
+
+def test_time_on_a_cpu_grows_with_the_pixels_of_a_patch(data, monkeypatch):
+    monkeypatch.setattr(checking, "SIDES", {("cpu", 2): 16})
+    assert time_limit(plan_for(data, epochs=100), len(data.train), 0.4) == pytest.approx(16)  # 200 steps, 4 * 0.4 s
+
+
+def test_a_short_run_is_checked_shortly(data, monkeypatch):
+    allowed = []
+    monkeypatch.setattr(checking, "time_limit", lambda *asked: allowed.append(asked) or 0)
+    plan = plan_for(data, epochs=1)
+    found = start_checks(build_network(plan), data, plan, never)
+    [(of, scans, seconds)] = allowed
+    assert (of, scans, seconds > 0) == (plan, 4, True)
+    assert found.not_tried == {"overfit": "time", "rates": "time"}
+
+
+@pytest.mark.parametrize("compiled", ["off", "on"])
+def test_volumes_and_networks_that_are_to_be_compiled_are_tried(monkeypatch, compiled):
+    monkeypatch.setattr(checking, "FEWEST_SWEPT", 1)
+    volumes = TrainingData(VolumeStore(), train=(0,), val=(1,), test=())
+    plan = plan_for(volumes, model="tiny_unet", batch_size=1, patch_size=32, augmentation="none", compile=compiled)
+    assert len(plan.patch_shape) == 3
+    answers = itertools.chain([False] * 8, itertools.repeat(True))
+    found = checked(build_network(plan), volumes, plan, answers.__next__)
+    assert found.initial_loss == pytest.approx(found.expected_initial_loss, rel=0.5)
+    assert found.lr == 0.02
 
 
 def test_large_patches_are_tried_small(data, monkeypatch):

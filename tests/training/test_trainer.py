@@ -357,6 +357,7 @@ ELSEWHERE = {
     "deterministic": "test_control.py",
     "auto_heal": "test_healing.py and service/test_run_doctor.py",
     "pretrained": "test_initial_weights.py",
+    "start_checks": "service/test_run_start.py",
     "tensorboard": "service/test_tensorboard_sink.py",
     "tensorboard_images": "service/test_tensorboard_sink.py",
 }
