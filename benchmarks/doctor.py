@@ -1,223 +1,129 @@
-"""How often the training doctor names the right cause: tiny networks trained for real, with planted faults.
+"""How often the training doctor names the right cause, how soon, and what its remedies are worth: real small trainings.
 
-Every run is kept as a line of JSON (its numbers, epoch by epoch), so a table can be made again with other thresholds,
-and a measurement that was broken off goes on where it was. Thresholds were tuned on the seeds below `FIRST_HELD_OUT`;
-the table reports the others apart.
+Faults are planted in scans, configuration and network (`planted_training.py`); each is trained with several seeds, on
+drawn scans and on scaled-down real ones, beside healthy runs of many kinds. Then the doctor's remedies are applied
+(`healing.py`). Every run is kept as a line of JSON, so that a measurement that was broken off goes on with the same
+command, and tables can be made again when thresholds or the doctor have changed: `--table` trains nothing. Thresholds
+may be tuned on seed 0; the others are reported apart.
 
-    python benchmarks/doctor.py --results runs.jsonl [--seeds 3] [--faults lr_too_high …] [--threads 1]
-    python benchmarks/doctor.py --results runs.jsonl --table
+    python benchmarks/doctor.py --results runs.jsonl [--seeds 0 1 2] [--data rossa drawn] [--cases lr_x30 …]
+        [--epochs N] [--workers 2] [--no-healing] [--table]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from pydantic import TypeAdapter
-from recorded_runs import Pairs, record
-from torch import nn
+from doctor_tables import aims_table, fault_table, healthy_table, precision_table
+from healing import healing_table, next_job, treatments
+from judged_runs import Runs, judged
+from measuring import Numbers, Record, Results, end, machine, revision, say
+from planted_training import CASES, COMPARED, FAULTS
+from recorded_runs import record
+from training_sets import SIDES, available, rossa_zip
 
-from octa_backend.data.synthetic import make_scan
-from octa_backend.diagnosis.doctor import Diagnosis, State, examine_run
-from octa_backend.diagnosis.findings import Severity
-from octa_backend.diagnosis.run_history import RunHistory
-from octa_backend.training.config import TrainConfig
+from octa_backend.errors import OctaError
 
-SIZE, TRAIN, VAL = 64, 24, 6
-FIRST_HELD_OUT = 2
-"""Seeds from here on were not looked at while thresholds were chosen."""
-
-USUAL: Mapping[str, Any] = {"model": "tiny_unet", "epochs": 12, "lr": 0.01, "batch_size": 2, "patch_size": SIZE}
+SEEDS = (0, 1, 2)
+HEALTHY_SEED = 1
+"""Healthy cases that no fault is compared with are run once on each set: their variety counts, not their repetition."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A planted fault: the codes that would be right, and what makes it: options, scans, network."""
-
-    expected: tuple[str, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    scans: Callable[[Pairs, np.random.Generator], Pairs] = lambda pairs, _: pairs
-    network: Callable[[nn.Module], None] = lambda _: None
-
-
-@cache
-def vessels(seed: int) -> tuple[Any, ...]:
-    made = [make_scan(SIZE, np.random.default_rng([seed, index])) for index in range(TRAIN + VAL)]
-    return tuple((scan.image, scan.mask.astype(np.uint8)) for scan in made)
+def first_jobs(
+    cases: Sequence[str], sets: Sequence[str], seeds: Sequence[int], epochs: int | None = None
+) -> list[Numbers]:
+    """The runs without remedies, seed by seed, so that a measurement that is broken off has whole tables."""
+    wanted = [*dict.fromkeys(CASES[case].clean for case in cases if case in FAULTS), *cases]
+    return [
+        {"case": case, "data": data, "seed": seed, "epochs": epochs, "remedies": []}
+        for seed in seeds
+        for data in sets
+        for case in dict.fromkeys(wanted)
+        if case in FAULTS or case in COMPARED or seed == HEALTHY_SEED
+    ]
 
 
-@cache
-def discs(seed: int) -> tuple[Any, ...]:
-    """Bright noisy discs on a dark ground, a few per scan."""
-    pairs = []
-    for index in range(TRAIN + VAL):
-        rng = np.random.default_rng([1, seed, index])
-        y, x = np.mgrid[:SIZE, :SIZE]
-        mask = np.zeros((SIZE, SIZE), np.uint8)
-        for _ in range(int(rng.integers(2, 6))):
-            mask[(y - rng.uniform(0, SIZE)) ** 2 + (x - rng.uniform(0, SIZE)) ** 2 < rng.uniform(4, 9) ** 2] = 1
-        image = 90 + 50 * mask + rng.normal(0, 30, mask.shape)
-        pairs.append((np.clip(image, 0, 255).astype(np.uint8), mask))
-    return tuple(pairs)
+def healing_jobs(runs: Runs) -> list[Numbers]:
+    """The children that recorded runs should get next."""
+    return [job for treatment in treatments(runs) if (job := next_job(treatment)) is not None]
 
 
-DATASETS: Mapping[str, Callable[[int], tuple[Any, ...]]] = {"vessels": vessels, "discs": discs}
+class Measurement:
+    """Trains in processes beside this one what is not known yet, and notes it."""
+
+    def __init__(self, results: Results, where: str, pool: ProcessPoolExecutor, kept: Path) -> None:
+        self.results = results
+        self.failed: list[Numbers] = []
+        self._where, self._pool, self._kept = where, pool, kept
+
+    def measure(self, jobs: Sequence[Numbers]) -> list[Record]:
+        """Train those of the jobs that are neither known nor failed before; the new records."""
+        known = [*(record.job for record in self.results.records if record.machine == self._where), *self.failed]
+        running = {self._pool.submit(record, job, self._kept): job for job in jobs if job not in known}
+        return [made for done in as_completed(running) if (made := self._noted(running[done], done)) is not None]
+
+    def _noted(self, job: Numbers, done: Future[Numbers]) -> Record | None:
+        try:
+            found = done.result()
+        except OctaError as error:
+            say(f"{_name(job)} failed: {error.message}")
+            self.failed.append(job)
+            return None
+        made = Record(job, self._where, revision(), found)
+        self.results.note(made)
+        say(f"{_name(job)}: Dice {found['dice']:.3f} in {found['seconds']:.0f} s")
+        return made
 
 
-def exchanged(pairs: Pairs, rng: np.random.Generator) -> Pairs:
-    """Each image has the mask of another."""
-    shift = int(rng.integers(1, len(pairs)))
-    return [(image, pairs[(at + shift) % len(pairs)][1]) for at, (image, _) in enumerate(pairs)]
+def _name(job: Numbers) -> str:
+    return " ".join([job["case"], job["data"], str(job["seed"]), *(remedy["code"] for remedy in job["remedies"])])
 
 
-def inverted(pairs: Pairs, rng: np.random.Generator) -> Pairs:
-    """A random half of the masks have foreground and background exchanged."""
-    return [(image, 1 - mask if rng.random() < 0.5 else mask) for image, mask in pairs]
+def measure_all(arguments: argparse.Namespace, results: Results, where: str) -> list[Numbers]:
+    """Train what the command line asks for, then remedy after remedy; returns what failed."""
+    kept = arguments.results.with_name(f"{arguments.results.name}.weights")
+    with ProcessPoolExecutor(arguments.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        measurement = Measurement(results, where, pool, kept)
+        measurement.measure(first_jobs(arguments.cases, arguments.data, arguments.seeds, arguments.epochs))
+        runs = Runs(judged(known) for known in results.records if known.machine == where)
+        while not arguments.no_healing and (made := measurement.measure(healing_jobs(runs))):
+            for one in made:
+                runs.add(judged(one))
+    return measurement.failed
 
 
-def blanked(pairs: Pairs, _: np.random.Generator) -> Pairs:
-    return [(np.full_like(image, 100), mask) for image, mask in pairs]
-
-
-def careless(pairs: Pairs, rng: np.random.Generator) -> Pairs:
-    """Squares of a quarter of the picture are left unmarked, or marked at random, in every mask."""
-    noisy = []
-    for image, mask in pairs:
-        changed = mask.copy()
-        for _ in range(2):
-            top, left = rng.integers(0, SIZE // 2, 2)
-            square = (slice(top, top + SIZE // 2), slice(left, left + SIZE // 2))
-            changed[square] = 0 if rng.random() < 0.5 else rng.random((SIZE // 2, SIZE // 2)) < mask.mean() * 2
-        noisy.append((image, changed))
-    return noisy
-
-
-def few(pairs: Pairs, _: np.random.Generator) -> Pairs:
-    """Three scans to train on."""
-    return pairs[:3] + pairs[-VAL:]
-
-
-def frozen(network: nn.Module) -> None:
-    """The groups of the encoder do not learn."""
-    groups = network.gradient_groups()  # type: ignore[operator]
-    for name in ("encoder_conv1", "encoder_last"):
-        for parameter in groups[name]:
-            parameter.requires_grad_(False)
-
-
-def blocked(network: nn.Module) -> None:
-    """Hardly any gradient reaches the encoder."""
-    groups = network.gradient_groups()  # type: ignore[operator]
-    for name in ("encoder_conv1", "encoder_last"):
-        for parameter in groups[name]:
-            parameter.register_hook(lambda gradient: gradient * 1e-6)
-
-
-DATA = ("data_at_fault", "labels_noisy", "one_batch_not_learnt", "masks_unpredictable", "input_ignored")
-CASES: Mapping[str, Case] = {
-    "healthy": Case(()),
-    "healthy_constant": Case((), {"scheduler": "constant", "lr": 0.003}),
-    "healthy_cosine_bce": Case((), {"scheduler": "cosine", "loss": "bce"}),
-    "healthy_small_lr": Case((), {"lr": 0.002}),
-    "healthy_long": Case((), {"epochs": 30}),
-    "lr_too_high": Case(("lr_too_high", "loss_not_finite", "gradients_exploding"), {"lr": 1.0}),
-    "lr_too_high_sgd": Case(
-        ("lr_too_high", "loss_not_finite", "gradients_exploding"), {"lr": 1.0, "optimizer": "sgd", "momentum": 0.99}
-    ),
-    "lr_too_low": Case(("lr_too_low",), {"lr": 1e-5}),
-    "lr_too_low_constant": Case(("lr_too_low",), {"lr": 2e-5, "scheduler": "constant"}),
-    "lr_decayed": Case(("lr_decayed_early",), {"scheduler": "exponential", "gamma": 0.2, "lr": 0.003}),
-    "frozen": Case(("layers_frozen", "gradients_vanishing"), network=frozen),
-    "vanishing": Case(("layers_frozen", "gradients_vanishing"), network=blocked),
-    "background": Case(("collapse_to_background", "loss_weights_wrong"), {"loss": "bce", "pos_weight": 0.01}),
-    "foreground": Case(("collapse_to_foreground", "loss_weights_wrong"), {"loss": "bce", "pos_weight": 100.0}),
-    "weights": Case(
-        ("loss_weights_wrong", "collapse_to_background"), {"bce_weight": 0.99, "dice_weight": 0.01, "pos_weight": 0.05}
-    ),
-    "exchanged": Case(DATA, scans=exchanged),
-    "inverted": Case(DATA, scans=inverted),
-    "blank": Case(DATA, scans=blanked),
-    "careless": Case(DATA, scans=careless),
-    "overfitting": Case(
-        ("overfitting", "network_too_large"), {"epochs": 60, "augmentation": "none", "val_freq": 3}, scans=few
-    ),
-}
-
-
-def train_all(arguments: argparse.Namespace) -> None:
-    """Run what is not among the results yet."""
-    done = {(line["case"], line["data"], line["seed"]) for line in results(arguments.results)}
-    for seed in range(arguments.seeds):
-        for data in arguments.data:
-            for name in arguments.faults:
-                if (name, data, seed) not in done:
-                    keep(arguments.results, name, data, seed)
-
-
-def keep(path: Path, name: str, data: str, seed: int) -> None:
-    case, start = CASES[name], time.perf_counter()
-    pairs = case.scans(list(DATASETS[data](seed)), np.random.default_rng([2, seed]))
-    history = record(pairs, VAL, TrainConfig(**{**USUAL, "seed": seed, **case.options}), case.network)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"case": name, "data": data, "seed": seed, "history": asdict(history)}) + "\n")
-    last = history.epochs[-1] if history.epochs else None
-    print(f"{name} {data} {seed}: {time.perf_counter() - start:.0f} s, {last and round(last.val_dice, 3)}", flush=True)
-
-
-def table(lines: list[dict[str, Any]]) -> str:
-    """Per case: how many runs the right cause was named for, by tuned and held-out seeds, and what was said instead."""
-    rows = ["| Case | Tuned on | Held out | Said instead |", "|---|---|---|---|"]
-    for name, case in CASES.items():
-        judged = [(line["seed"], verdicts(line["history"])) for line in lines if line["case"] == name]
-        right = {seed >= FIRST_HELD_OUT: Counter[bool]() for seed in (0, FIRST_HELD_OUT)}
-        missed: Counter[str] = Counter()
-        for seed, told in judged:
-            is_right = bool(told) and told[0] in case.expected if case.expected else not told
-            right[seed >= FIRST_HELD_OUT][is_right] += 1
-            if not is_right:
-                missed[told[0] if told else "no fault"] += 1
-        shares = " | ".join(f"{found[True]} of {found.total()}" for found in (right[False], right[True]))
-        rows.append(f"| {name} | {shares} | {', '.join(f'{code} {n}' for code, n in missed.items()) or '–'} |")
-    return "\n".join(rows)
-
-
-def verdicts(history: Mapping[str, Any]) -> list[str]:
-    """The codes that are said of a run, the verdict first; none where nothing is wrong."""
-    found = examine_run(TypeAdapter(RunHistory).validate_python(history))
-    return [one.code for one in found.findings if one.severity is not Severity.INFO] if is_fault(found) else []
-
-
-def is_fault(found: Diagnosis) -> bool:
-    return found.state in (State.FAULT, State.STUCK_UNEXPLAINED)
-
-
-def results(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+def show(results: Results) -> None:
+    """Print all tables."""
+    runs = Runs(map(judged, results.records))
+    for made in (aims_table, fault_table, healthy_table, precision_table, healing_table):
+        print(f"{made(runs)}\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--faults", nargs="*", default=list(CASES), choices=CASES)
-    parser.add_argument("--data", nargs="*", default=list(DATASETS), choices=DATASETS)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--table", action="store_true")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.table:
-        print(table(results(arguments.results)))
-    else:
-        train_all(arguments)
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--results", type=Path, required=True, help="keep results there, and skip what is there")
+    options.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    options.add_argument("--data", nargs="+", default=list(SIDES), choices=SIDES)
+    options.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    options.add_argument("--epochs", type=int, help="of every run; to see that all works, as cases have their own")
+    options.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    options.add_argument("--no-healing", action="store_true", help="apply no remedies")
+    options.add_argument("--table", action="store_true", help="print the tables of --results and train nothing")
+    arguments = options.parse_args()
+    results = Results(arguments.results)
+    failed: list[Numbers] = []
+    if not arguments.table:
+        if missing := set(arguments.data) - set(available()):
+            say(f"{', '.join(missing)} left out: {rossa_zip()} is not there")
+            arguments.data = [name for name in arguments.data if name not in missing]
+        failed = measure_all(arguments, results, machine("cpu"))
+    show(results)
+    end([_name(job) for job in failed])
 
 
 if __name__ == "__main__":

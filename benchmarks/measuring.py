@@ -122,10 +122,11 @@ class Results:
             except MeasurementFailed:
                 failed.append(name)
             else:
-                self._note(Record(job, machine, revision(), found))
+                self.note(Record(job, machine, revision(), found))
         return failed
 
-    def _note(self, record: Record) -> None:
+    def note(self, record: Record) -> None:
+        """Keep one more record."""
         self.records.append(record)
         if self._path:
             with self._path.open("a", encoding="utf-8") as file:

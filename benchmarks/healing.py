@@ -1,0 +1,114 @@
+"""What the doctor's remedies are worth: a faulty run is treated as its verdict says, and compared with the clean run.
+
+A remedy is applied as `service.remedy_service` does it: its changes go into the configuration, or the dataset is
+repaired, and the child begins with the best weights of its parent where the remedy goes on from them. The child has as
+many epochs as the clean run. Where it is not as good yet and the doctor still names a fault with a remedy, that one is
+applied to the child, and so on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from judged_runs import HURTS, Run, Runs
+from measuring import MISSING, Numbers, number, table
+from planted_training import FAULTS
+
+MOST_REMEDIES = 3
+"""So many remedies one after the other; a user would hardly wait for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """A run with a fault, and the runs that remedies made of it, each of the one before.
+
+    Attributes:
+        runs: the faulty one first.
+        clean: the run without the fault.
+    """
+
+    runs: tuple[Run, ...]
+    clean: Run
+
+    @property
+    def gap(self) -> float:
+        """Dice that the fault costs."""
+        return self.clean.dice - self.runs[0].dice
+
+    @property
+    def is_healed(self) -> bool:
+        return self.clean.dice - self.runs[-1].dice <= HURTS
+
+    def regained(self, remedies: int) -> float:
+        """Share of the gap that the last of at most so many remedies won back; below 0 it made things worse."""
+        return (self.runs[: remedies + 1][-1].dice - self.runs[0].dice) / self.gap
+
+
+def next_job(treatment: Treatment) -> Numbers | None:
+    """The child to train next; None where nothing is left to do, or nothing that the doctor would do."""
+    last = treatment.runs[-1]
+    remedy = last.judgement.remedy
+    done = last.job["remedies"]
+    if treatment.gap < HURTS or treatment.is_healed or remedy is None or len(done) >= MOST_REMEDIES:
+        return None
+    return {**last.job, "remedies": [*done, {**asdict(remedy), "changes": dict(remedy.changes)}]}
+
+
+def treatments(runs: Runs) -> list[Treatment]:
+    """Of every recorded fault whose clean run is there, with the children as far as they are there."""
+    found = []
+    for faulty in runs.untreated():
+        clean = runs.clean_of(faulty)
+        if not faulty.case.is_healthy and clean is not None:
+            found.append(_followed(Treatment((faulty,), clean), runs))
+    return found
+
+
+def _followed(treatment: Treatment, runs: Runs) -> Treatment:
+    job = next_job(treatment)
+    child = runs.find(job) if job else None
+    return treatment if child is None else _followed(Treatment((*treatment.runs, child), treatment.clean), runs)
+
+
+# --- table ----------------------------------------------------------------------------------------------------------
+
+HEADINGS = [
+    *("Case", "Remedies", "Gap in", "Faulty", "First remedy", "Last remedy", "Clean"),
+    *("Regained, first: mean", "first: worst", "last: mean", "last: worst", "Healed", "Remedies needed"),
+]
+
+
+def healing_table(runs: Runs) -> str:
+    """A row per fault: Dice on sound scans, means over the runs that have a gap."""
+    found = treatments(runs)
+    return table(HEADINGS, [_row(case, of_case) for case in FAULTS if (of_case := _of(case, found))])
+
+
+def _of(case: str, found: Sequence[Treatment]) -> list[Treatment]:
+    return [one for one in found if one.runs[0].job["case"] == case]
+
+
+def _row(case: str, found: Sequence[Treatment]) -> list[str]:
+    gaps = [one for one in found if one.gap >= HURTS]
+    named = [case, _remedies(gaps), f"{len(gaps)} of {len(found)}"]
+    if not gaps:
+        return [*named, "no gap", *[MISSING] * (len(HEADINGS) - len(named) - 1)]
+    dices = [[one.runs[0].dice, one.runs[:2][-1].dice, one.runs[-1].dice, one.clean.dice] for one in gaps]
+    shares = [[one.regained(limit) for one in gaps] for limit in (1, MOST_REMEDIES)]
+    healed = [one for one in gaps if one.is_healed]
+    return [
+        *named,
+        *(number(fmean(column), 3) for column in zip(*dices, strict=True)),
+        *(f"{value:.0%}" for share in shares for value in (fmean(share), min(share))),
+        f"{len(healed)} of {len(gaps)}",
+        number(fmean(len(one.runs) - 1 for one in healed), 1) if healed else MISSING,
+    ]
+
+
+def _remedies(found: Sequence[Treatment]) -> str:
+    """What was applied first, with the number of runs; `none` where the verdict had no remedy."""
+    firsts = Counter(one.runs[1].job["remedies"][0]["code"] if len(one.runs) > 1 else "none" for one in found)
+    return ", ".join(f"`{code}` {count}" for code, count in firsts.most_common()) or MISSING
