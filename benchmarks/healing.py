@@ -3,19 +3,21 @@
 A remedy is applied as `service.remedy_service` does it: its changes go into the configuration, or the dataset is
 repaired, and the child begins with the best weights of its parent where the remedy goes on from them. The child has as
 many epochs as the clean run. Where it is not as good yet and the doctor still names a fault with a remedy, that one is
-applied to the child, and so on.
+applied to the child, and so on. The same run with `auto_heal` (and `repair=auto`) stands beside it: nobody applies
+anything. Healthy runs that were given a false alarm are run with it, too, to see whether it does harm.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 
 from judged_runs import HURTS, Run, Runs
 from measuring import MISSING, Numbers, number, table
 from planted_training import FAULTS
+from recorded_runs import AUTO_HEAL
 
 MOST_REMEDIES = 3
 """So many remedies one after the other; a user would hardly wait for more."""
@@ -28,10 +30,12 @@ class Treatment:
     Attributes:
         runs: the faulty one first.
         clean: the run without the fault.
+        by_itself: the faulty run with `auto_heal`, where it is there.
     """
 
     runs: tuple[Run, ...]
     clean: Run
+    by_itself: Run | None = None
 
     @property
     def gap(self) -> float:
@@ -44,7 +48,30 @@ class Treatment:
 
     def regained(self, remedies: int) -> float:
         """Share of the gap that the last of at most so many remedies won back; below 0 it made things worse."""
-        return (self.runs[: remedies + 1][-1].dice - self.runs[0].dice) / self.gap
+        return self._share(self.runs[: remedies + 1][-1])
+
+    @property
+    def regained_by_itself(self) -> float | None:
+        """The same share with `auto_heal`."""
+        return None if self.by_itself is None else self._share(self.by_itself)
+
+    def _share(self, run: Run) -> float:
+        return (run.dice - self.runs[0].dice) / self.gap
+
+
+def auto_job(run: Run) -> Numbers:
+    """The run once more, healing itself."""
+    return {**run.job, "remedies": [{"code": AUTO_HEAL, "changes": {"auto_heal": True}, "from_checkpoint": False}]}
+
+
+def auto_jobs(runs: Runs) -> list[Numbers]:
+    """Runs to do once more with `auto_heal`: faults that cost Dice, and false alarms.
+
+    An emulated fp16 is left out: the trainer computes it in float32, so there is no precision to change.
+    """
+    faulty = [one.runs[0] for one in treatments(runs) if one.gap >= HURTS]
+    alarms = [run for run in runs.untreated() if run.case.is_healthy and run.judgement.told]
+    return [auto_job(run) for run in (*faulty, *alarms) if run.case.options.get("precision") != "fp16"]
 
 
 def next_job(treatment: Treatment) -> Numbers | None:
@@ -63,14 +90,14 @@ def treatments(runs: Runs) -> list[Treatment]:
     for faulty in runs.untreated():
         clean = runs.clean_of(faulty)
         if not faulty.case.is_healthy and clean is not None:
-            found.append(_followed(Treatment((faulty,), clean), runs))
+            found.append(_followed(Treatment((faulty,), clean, runs.find(auto_job(faulty))), runs))
     return found
 
 
 def _followed(treatment: Treatment, runs: Runs) -> Treatment:
     job = next_job(treatment)
     child = runs.find(job) if job else None
-    return treatment if child is None else _followed(Treatment((*treatment.runs, child), treatment.clean), runs)
+    return treatment if child is None else _followed(replace(treatment, runs=(*treatment.runs, child)), runs)
 
 
 # --- table ----------------------------------------------------------------------------------------------------------
@@ -78,6 +105,7 @@ def _followed(treatment: Treatment, runs: Runs) -> Treatment:
 HEADINGS = [
     *("Case", "Remedies", "Gap in", "Faulty", "First remedy", "Last remedy", "Clean"),
     *("Regained, first: mean", "first: worst", "last: mean", "last: worst", "Healed", "Remedies needed"),
+    *("By itself", "regained: mean", "regained: worst"),
 ]
 
 
@@ -105,7 +133,30 @@ def _row(case: str, found: Sequence[Treatment]) -> list[str]:
         *(f"{value:.0%}" for share in shares for value in (fmean(share), min(share))),
         f"{len(healed)} of {len(gaps)}",
         number(fmean(len(one.runs) - 1 for one in healed), 1) if healed else MISSING,
+        *_by_itself(gaps),
     ]
+
+
+def _by_itself(gaps: Sequence[Treatment]) -> list[str]:
+    """Dice with `auto_heal`, and mean and worst share of the gap that it won back."""
+    found = [one for one in gaps if one.by_itself is not None]
+    dices = [one.by_itself.dice for one in found if one.by_itself is not None]
+    shares = [share for one in found if (share := one.regained_by_itself) is not None]
+    if not dices:
+        return [MISSING] * 3
+    return [number(fmean(dices), 3), f"{fmean(shares):.0%}", f"{min(shares):.0%}"]
+
+
+def harm_table(runs: Runs) -> str:
+    """What `auto_heal` did to the runs that had it: Dice minus that of the same run without."""
+    rows = []
+    for name, is_healthy in (("faults", False), ("healthy runs with a false alarm", True)):
+        pairs = [(run, runs.find(auto_job(run))) for run in runs.untreated() if run.case.is_healthy is is_healthy]
+        gained = [treated.dice - run.dice for run, treated in pairs if treated is not None]
+        worse = sum(value < -HURTS for value in gained)
+        mean = number(fmean(gained), 3) if gained else MISSING
+        rows.append([name, str(len(gained)), mean, number(min(gained), 3) if gained else MISSING, str(worse)])
+    return table(["auto_heal on", "Runs", "Dice gained: mean", "worst", f"worse by over {HURTS}"], rows)
 
 
 def _remedies(found: Sequence[Treatment]) -> str:

@@ -2,8 +2,8 @@
 
 A run is named by its job: `case`, `data`, `seed`, `epochs` (None: the case's own), and the `remedies` that were applied
 one after the other, each as `code`, `changes` and `from_checkpoint`. What is found: the `history` (fields of
-`RunHistory`), the `dice` of the best weights on sound validation scans, and the `seconds` it took, `start_seconds` of
-them for the checks before the first step.
+`RunHistory`), the `treatments` that the run took by itself, the `dice` of the best weights on sound validation scans,
+and the `seconds` it took, `start_seconds` of them for the checks before the first step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +26,16 @@ from planted_networks import as_built
 from planted_training import CASES, PlantNetwork, options_of
 from torch import nn
 from training_sets import TakenIn, sound_scans, take_in, write_repaired, write_upload
+from watched_training import Recorder, train_watched
 
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
-from octa_backend.diagnosis.run_history import EpochRecord, RunHistory, StartChecks
-from octa_backend.errors import TrainingDiverged
-from octa_backend.service.run_doctor import facts_of, record_of
+from octa_backend.diagnosis.run_history import RunHistory, StartChecks
+from octa_backend.service.repair_service import Choose, automatic
 from octa_backend.training import trainer
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.checkpoint import Checkpoints, load_weights
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import evaluate
-from octa_backend.training.events import EpochFinished, Event
 from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.losses import make_loss
 from octa_backend.training.plan import Plan, make_plan
@@ -46,6 +44,9 @@ from octa_backend.training.start_checks import start_checks
 
 ON_CPU = Hardware("cpu", bf16_speedup=0.0, channels_last=False)
 """Taken as it is and not measured: the same run then computes the same on every processor."""
+
+AUTO_HEAL = "auto_heal"
+"""In place of a remedy: the run heals itself, its scans were repaired at upload (`repair=auto`)."""
 
 START_SECONDS = 20.0
 """More than the checks before the first step need here, so that no clock decides what they find."""
@@ -61,6 +62,7 @@ class Prepared:
         plan: what is computed.
         told: the same as the doctor is told it: of a run whose fp16 is emulated it says fp16.
         plant: the fault of its network.
+        in_weights: whether that is one of its weights.
         initial: weights to begin with.
     """
 
@@ -69,6 +71,7 @@ class Prepared:
     plan: Plan
     told: Plan
     plant: PlantNetwork
+    in_weights: bool
     initial: InitialWeights | None
 
 
@@ -84,10 +87,15 @@ def record(job: Numbers, kept: Path) -> Numbers:
         folder = Path(made)
         prepared = prepare_run(job, folder, kept)
         with planted(prepared):
-            history, checked_seconds = train_recorded(prepared, folder)
+            trained = train_recorded(prepared, folder)
             dice = _keep_best(prepared, folder, weights_path(kept, job))
-    seconds = time.perf_counter() - start
-    return {"history": asdict(history), "dice": dice, "seconds": seconds, "start_seconds": checked_seconds}
+    return {
+        "history": asdict(trained.history),
+        "treatments": trained.treatments,
+        "dice": dice,
+        "seconds": time.perf_counter() - start,
+        "start_seconds": trained.checked_seconds,
+    }
 
 
 def weights_path(kept: Path, job: Numbers) -> Path:
@@ -112,7 +120,8 @@ def prepare_run(job: Numbers, folder: Path, kept: Path) -> Prepared:
     config = config_of(job)
     told = plan_of(config, taken.data)
     plant, initial = _network_fault(job, config), _initial(job, kept)
-    return Prepared(taken, without_fault, _in_precision(told, "fp32"), told, plant, initial)
+    computed = _in_precision(told, "fp32")
+    return Prepared(taken, without_fault, computed, told, plant, CASES[job["case"]].in_weights, initial)
 
 
 def _generator(job: Numbers) -> np.random.Generator:
@@ -142,11 +151,18 @@ def _in_precision(plan: Plan, precision: str) -> Plan:
 
 def _repaired(upload: Path, remedies: Sequence[Numbers]) -> Path:
     for number, remedy in enumerate(remedies):
-        if remedy["code"] in DATASET_REMEDIES:
-            target = upload.with_name(f"repaired-{number}.zip")
-            if write_repaired(upload, remedy["code"], target):
-                upload = target
+        target = upload.with_name(f"repaired-{number}.zip")
+        choose = _choice(remedy["code"])
+        if choose is not None and write_repaired(upload, choose, target):
+            upload = target
     return upload
+
+
+def _choice(code: str) -> Choose | None:
+    """What a remedy changes in the scans; None where it is one of the configuration."""
+    if code == AUTO_HEAL:
+        return automatic
+    return (lambda _: [code]) if code in DATASET_REMEDIES else None
 
 
 def _network_fault(job: Numbers, config: TrainConfig) -> PlantNetwork:
@@ -168,13 +184,16 @@ def _initial(job: Numbers, kept: Path) -> InitialWeights | None:
 
 @contextmanager
 def planted(prepared: Prepared) -> Iterator[None]:
-    """Have the trainer build the faulty network."""
+    """Have the trainer build the faulty network, until the run heals itself with another one."""
     plain = trainer.build_network
 
     def build(plan: Plan) -> nn.Module:
+        network = plain(plan)
+        if plan.config.model != prepared.told.config.model or (prepared.in_weights and plan.treatments):
+            return network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.config.seed)  # for a fault that draws weights of its own
-            return prepared.plant(plain(plan), prepared.told.config)
+            return prepared.plant(network, prepared.told.config)
 
     trainer.build_network = build
     try:
@@ -186,34 +205,24 @@ def planted(prepared: Prepared) -> Iterator[None]:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def train_recorded(prepared: Prepared, folder: Path) -> tuple[RunHistory, float]:
-    """Check the start, train, and give the history, which ends where a number is not finite any more.
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A run at its end: its history, what it took by itself, and the seconds of the checks before its first step."""
 
-    Returns:
-        The history, and how many seconds the checks before the first step took.
-    """
-    reports: list[EpochRecord] = []
+    history: RunHistory
+    treatments: list[str]
+    checked_seconds: float
 
-    def note(event: Event) -> None:
-        if isinstance(event, EpochFinished):
-            reports.append(record_of(asdict(event)))
 
+def train_recorded(prepared: Prepared, folder: Path) -> Trained:
+    """Check the start and train."""
     begun = time.perf_counter()
     start = _check_start(prepared)
     checked_seconds = time.perf_counter() - begun
-    non_finite = None
-    data, plan = prepared.taken.data, prepared.plan
+    recorder = Recorder(prepared.told, prepared.taken.findings, start)
     checkpoints = Checkpoints(folder / "run")
-    try:
-        trainer.fit(data, plan, checkpoints=checkpoints, emit=note, should_stop=lambda: False, initial=prepared.initial)
-    except TrainingDiverged as error:
-        non_finite = (error.message.split(" became")[0], len(reports) + 1)
-    facts = facts_of(_json(prepared.told), prepared.taken.findings)
-    return RunHistory(facts, tuple(reports), plan.epochs, start, non_finite), checked_seconds
-
-
-def _json(plan: Plan) -> dict[str, Any]:
-    return plan.model_dump(mode="json")
+    train_watched(prepared.taken.data, prepared.plan, recorder, checkpoints, prepared.initial)
+    return Trained(recorder.history(), recorder.treatments, checked_seconds)
 
 
 def _check_start(prepared: Prepared) -> StartChecks:
@@ -230,7 +239,8 @@ def _keep_best(prepared: Prepared, folder: Path, target: Path) -> float:
         return 0.0
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(checkpoints.best_weights(), target)
-    network, plan = trainer.build_network(prepared.plan).eval(), prepared.plan
+    plan = Plan.model_validate(checkpoints.best_plan())
+    network = trainer.build_network(plan).eval()
     load_weights(network, target)
     scans = evaluate(network, prepared.sound, plan, make_loss(plan.config), prepared.sound.val, lambda: False)
     return fmean(scan.score.dice for scan in scans or ())

@@ -26,7 +26,7 @@ from octa_backend.data.scans import MaskPixels
 from octa_backend.data.splits import assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import make_scan
-from octa_backend.service.repair_service import write_repaired_copy
+from octa_backend.service.repair_service import Choose, write_repaired_copy
 from octa_backend.service.run_doctor import severities_of
 from octa_backend.training.batches import TrainingData
 
@@ -114,8 +114,7 @@ def take_in(upload: Path, folder: Path) -> TakenIn:
     return TakenIn(TrainingData(store, splits.train, splits.val, splits.test), severities_of(prepared.findings))
 
 
-def write_repaired(upload: Path, remedy: str, target: Path) -> bool:
-    """Write the copy that a remedy makes of an upload; False, and no file, where it changes nothing."""
+def write_repaired(upload: Path, choose: Choose, target: Path) -> bool:
+    """Write the copy that the chosen remedies make of an upload; False, and no file, where they change nothing."""
     with opened_archive(upload, LIMITS) as archive:
-        examination = examine(archive, LIMITS)
-        return bool(write_repaired_copy(archive, examination, lambda _: [remedy], target, LIMITS))
+        return bool(write_repaired_copy(archive, examine(archive, LIMITS), choose, target, LIMITS))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from healing import healing_table, next_job, treatments
+from healing import auto_job, auto_jobs, harm_table, healing_table, next_job, treatments
 from judged_runs import Runs
 
 from tests.benchmarks.judged import a_job, a_run
@@ -66,9 +68,39 @@ def test_the_table_tells_mean_and_worst_over_the_runs_with_a_gap():
     shown = list(cells(healing_table(Runs(runs)), 0).values())
     assert shown[:3] == ["lr_/100", "`raise_lr` 1, `none` 1", "2 of 3"]
     assert shown[3:7] == ["0.500", "0.700", "0.700", "0.800"]
-    assert shown[7:] == ["50%", "0%", "50%", "0%", "1 of 2", "1.0"]
+    assert shown[7:] == ["50%", "0%", "50%", "0%", "1 of 2", "1.0", "–", "–", "–"]
 
 
 def test_a_case_that_costs_nothing_is_marked():
     shown = list(cells(healing_table(Runs([CLEAN, faulty(dice=0.79)])), 0).values())
     assert shown[2:4] == ["0 of 1", "no gap"]
+
+
+# --- runs that heal themselves --------------------------------------------------------------------------------------
+
+ALARMED = a_run("healthy_6", dice=0.7, told={"overfitting": 4})
+
+
+def by_itself(run, dice):
+    return replace(run, job=auto_job(run), dice=dice)
+
+
+def test_faults_that_cost_dice_and_false_alarms_are_run_again_with_auto_heal():
+    runs = Runs([CLEAN, ALARMED, a_run("healthy_8_cosine"), faulty(), a_run("lr_/1000", dice=0.79)])
+    assert auto_jobs(runs) == [auto_job(faulty()), auto_job(ALARMED)]
+
+
+def test_an_emulated_fp16_cannot_be_left_by_the_run_itself():
+    assert auto_jobs(Runs([CLEAN, a_run("fp16_overflow", dice=0.1)])) == []
+
+
+def test_what_a_run_won_back_by_itself_stands_beside_the_remedies():
+    shown = list(cells(healing_table(Runs([CLEAN, faulty(), by_itself(faulty(), 0.7)])), 0).values())
+    assert shown[-3:] == ["0.700", "75%", "75%"]
+
+
+def test_harm_is_counted_over_all_runs_that_healed_themselves():
+    runs = Runs([CLEAN, ALARMED, by_itself(ALARMED, 0.65), faulty(), by_itself(faulty(), 0.7)])
+    table = harm_table(runs)
+    assert list(cells(table, 0).values()) == ["faults", "1", "0.300", "0.300", "0"]
+    assert list(cells(table, 1).values()) == ["healthy runs with a false alarm", "1", "-0.050", "-0.050", "1"]

@@ -80,13 +80,13 @@ def test_checks_of_the_data_see_planted_scans_and_their_remedy_mends_them(plant,
     found = taken(planted(plant, scans), tmp_path)
     assert finding in found.findings
     remedy = {"masks_inverted": "invert_masks", "masks_not_binary": "binarize_masks"}.get(finding, "drop_unusable")
-    assert write_repaired(tmp_path / "scans.zip", remedy, tmp_path / "repaired.zip")
+    assert write_repaired(tmp_path / "scans.zip", lambda _: [remedy], tmp_path / "repaired.zip")
     assert finding not in take_in(tmp_path / "repaired.zip", tmp_path / "repaired").findings
 
 
 def test_a_repair_that_changes_nothing_writes_nothing(scans, tmp_path):
     write_upload(tmp_path / "scans.zip", scans)
-    assert not write_repaired(tmp_path / "scans.zip", "invert_masks", tmp_path / "repaired.zip")
+    assert not write_repaired(tmp_path / "scans.zip", lambda _: ["invert_masks"], tmp_path / "repaired.zip")
     assert not (tmp_path / "repaired.zip").exists()
 
 
