@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -48,9 +48,18 @@ def first_jobs(
     ]
 
 
-def healing_jobs(runs: Runs) -> list[Numbers]:
-    """The children that recorded runs should get next."""
-    return [job for treatment in treatments(runs) if (job := next_job(treatment)) is not None]
+def healing_jobs(runs: Runs, asked: Sequence[Numbers]) -> list[Numbers]:
+    """The children that recorded runs should get next, where those are asked for."""
+    found = [treatment for treatment in treatments(runs) if treatment.runs[0].job in asked]
+    return [job for treatment in found if (job := next_job(treatment)) is not None]
+
+
+def attempt(job: Numbers, kept: Path) -> Numbers | str:
+    """Train a job: what is found, or why nothing came of it. Not every error survives the way between processes."""
+    try:
+        return record(job, kept)
+    except OctaError as error:
+        return error.message
 
 
 class Measurement:
@@ -64,14 +73,13 @@ class Measurement:
     def measure(self, jobs: Sequence[Numbers]) -> list[Record]:
         """Train those of the jobs that are neither known nor failed before; the new records."""
         known = [*(record.job for record in self.results.records if record.machine == self._where), *self.failed]
-        running = {self._pool.submit(record, job, self._kept): job for job in jobs if job not in known}
-        return [made for done in as_completed(running) if (made := self._noted(running[done], done)) is not None]
+        running = {self._pool.submit(attempt, job, self._kept): job for job in jobs if job not in known}
+        ended = ((running[done], done.result()) for done in as_completed(running))
+        return [made for job, found in ended if (made := self._noted(job, found)) is not None]
 
-    def _noted(self, job: Numbers, done: Future[Numbers]) -> Record | None:
-        try:
-            found = done.result()
-        except OctaError as error:
-            say(f"{_name(job)} failed: {error.message}")
+    def _noted(self, job: Numbers, found: Numbers | str) -> Record | None:
+        if isinstance(found, str):
+            say(f"{_name(job)} failed: {found}")
             self.failed.append(job)
             return None
         made = Record(job, self._where, revision(), found)
@@ -89,9 +97,10 @@ def measure_all(arguments: argparse.Namespace, results: Results, where: str) -> 
     kept = arguments.results.with_name(f"{arguments.results.name}.weights")
     with ProcessPoolExecutor(arguments.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         measurement = Measurement(results, where, pool, kept)
-        measurement.measure(first_jobs(arguments.cases, arguments.data, arguments.seeds, arguments.epochs))
+        asked = first_jobs(arguments.cases, arguments.data, arguments.seeds, arguments.epochs)
+        measurement.measure(asked)
         runs = Runs(judged(known) for known in results.records if known.machine == where)
-        while not arguments.no_healing and (made := measurement.measure(healing_jobs(runs))):
+        while not arguments.no_healing and (made := measurement.measure(healing_jobs(runs, asked))):
             for one in made:
                 runs.add(judged(one))
     return measurement.failed

@@ -25,12 +25,14 @@ from training_sets import SIDES
 from octa_backend.training.config import TrainConfig
 
 HEALTHY_LR = 0.01
-"""Of `tiny_unet` with `adam` on these scans: it learns best between 0.003 and 0.03."""
+"""Of `tiny_unet` with `adam` on these scans: in 16 epochs it reached a Dice of 0.88 on the drawn ones, with 0.003 0.86
+and with 0.001 0.78; the range test finds 0.022."""
 
 HIGHEST_LR = 1.0
-"""What `TrainConfig` allows."""
+"""What `TrainConfig` allows: a hundred times the healthy one, a thousand times the default."""
 
-EPOCHS = 16
+EPOCHS = 12
+"""Of most runs: enough for a clean one to come near its best."""
 
 USUAL: Mapping[str, Any] = {"model": "tiny_unet", "epochs": EPOCHS, "lr": HEALTHY_LR, "batch_size": 2}
 
@@ -65,7 +67,7 @@ class Case:
 
 
 def lr_times(factor: float) -> dict[str, Any]:
-    return {"lr": min(HIGHEST_LR, factor * HEALTHY_LR)}
+    return {"lr": factor * HEALTHY_LR}
 
 
 THROWN = ("lr_too_high", "loss_not_finite", "gradients_exploding")
@@ -73,7 +75,7 @@ UNHEARD = ("loss_weights_wrong", "collapse_to_background", "collapse_to_foregrou
 BAD_MASKS = ("data_at_fault", "masks_unpredictable", "labels_noisy")
 
 FAULTS: Mapping[str, Case] = {
-    "lr_x1000": Case(THROWN, lr_times(1000)),
+    "lr_highest": Case(THROWN, {"lr": HIGHEST_LR}),
     "lr_x30": Case(THROWN, lr_times(30)),
     "lr_/100": Case(("lr_too_low",), lr_times(1 / 100)),
     "lr_/1000": Case(("lr_too_low",), lr_times(1 / 1000)),
@@ -98,7 +100,7 @@ FAULTS: Mapping[str, Case] = {
     "masks_grey": Case(BAD_MASKS, scans=grey),
     "labels_random": Case(BAD_MASKS, scans=random_labels),
     "nan_pixel": Case(("data_at_fault", "loss_not_finite"), scans=with_nan),
-    "five_scans": Case(("overfitting", "network_too_large"), {"epochs": 40}, scans=few, clean="healthy_40"),
+    "five_scans": Case(("overfitting", "network_too_large"), {"epochs": 30}, scans=few, clean="healthy_30"),
     "scarce_unweighted": Case(
         ("collapse_to_background", "loss_weights_wrong"),
         {"loss": "bce", "pos_weight": None},
@@ -110,7 +112,7 @@ FAULTS: Mapping[str, Case] = {
 HEALTHY: Mapping[str, Case] = {
     CLEAN: Case(),
     "scarce_weighted": Case(scans=scarce),
-    "healthy_40": Case(options={"epochs": 40}),
+    "healthy_30": Case(options={"epochs": 30}),
     "healthy_6": Case(options={"epochs": 6}),
     "healthy_8_cosine": Case(options={"epochs": 8, "scheduler": "cosine"}),
     "healthy_10_constant": Case(options={"epochs": 10, "scheduler": "constant", "lr": HEALTHY_LR / 3}),

@@ -84,6 +84,11 @@ def test_checks_of_the_data_see_planted_scans_and_their_remedy_mends_them(plant,
     assert finding not in take_in(tmp_path / "repaired.zip", tmp_path / "repaired").findings
 
 
+def test_scans_with_nan_are_left_out_of_training_alone(scans, tmp_path):
+    found = taken(planted(planted_scans.with_nan, scans), tmp_path)
+    assert (len(found.data.train), len(found.data.val)) == (8, 3)
+
+
 def test_a_repair_that_changes_nothing_writes_nothing(scans, tmp_path):
     write_upload(tmp_path / "scans.zip", scans)
     assert not write_repaired(tmp_path / "scans.zip", lambda _: ["invert_masks"], tmp_path / "repaired.zip")

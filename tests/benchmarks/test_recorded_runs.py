@@ -8,7 +8,6 @@ import planted_networks
 import pytest
 import torch
 import training_sets
-from doctor import first_jobs
 from judged_runs import HISTORY, judge
 from recorded_runs import record, weights_path
 
@@ -89,12 +88,3 @@ def test_emulated_fp16_overflows_and_the_doctor_is_told_of_fp16(tmp_path, monkey
     assert history.non_finite is not None
     assert history.facts.config["precision"] == "fp16"
     assert judge(history).remedy.code == "full_precision"
-
-
-def test_healthy_cases_that_nothing_is_compared_with_are_run_once():
-    jobs = first_jobs(["lr_/100", "healthy_6"], ["drawn"], [0, 1, 2])
-    assert [(job["case"], job["seed"]) for job in jobs] == [
-        *(("clean", 0), ("lr_/100", 0)),
-        *(("clean", 1), ("lr_/100", 1), ("healthy_6", 1)),
-        *(("clean", 2), ("lr_/100", 2)),
-    ]
