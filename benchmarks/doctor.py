@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from doctor_tables import aims_table, fault_table, healthy_table, precision_table
-from healing import healing_table, next_job, treatments
+from healing import auto_jobs, harm_table, healing_table, next_job, treatments
 from judged_runs import Runs, judged
 from measuring import Numbers, Record, Results, end, machine, revision, say
 from planted_training import CASES, COMPARED, FAULTS
@@ -52,6 +52,11 @@ def healing_jobs(runs: Runs, asked: Sequence[Numbers]) -> list[Numbers]:
     """The children that recorded runs should get next, where those are asked for."""
     found = [treatment for treatment in treatments(runs) if treatment.runs[0].job in asked]
     return [job for treatment in found if (job := next_job(treatment)) is not None]
+
+
+def self_healing_jobs(runs: Runs, asked: Sequence[Numbers]) -> list[Numbers]:
+    """The same runs once more with `auto_heal`, where those are asked for."""
+    return [job for job in auto_jobs(runs) if {**job, "remedies": []} in asked]
 
 
 def attempt(job: Numbers, kept: Path) -> Numbers | str:
@@ -100,16 +105,17 @@ def measure_all(arguments: argparse.Namespace, results: Results, where: str) -> 
         asked = first_jobs(arguments.cases, arguments.data, arguments.seeds, arguments.epochs)
         measurement.measure(asked)
         runs = Runs(judged(known) for known in results.records if known.machine == where)
-        while not arguments.no_healing and (made := measurement.measure(healing_jobs(runs, asked))):
-            for one in made:
-                runs.add(judged(one))
+        for next_jobs in () if arguments.no_healing else (healing_jobs, self_healing_jobs):
+            while made := measurement.measure(next_jobs(runs, asked)):
+                for one in made:
+                    runs.add(judged(one))
     return measurement.failed
 
 
 def show(results: Results) -> None:
     """Print all tables."""
     runs = Runs(map(judged, results.records))
-    for made in (aims_table, fault_table, healthy_table, precision_table, healing_table):
+    for made in (aims_table, fault_table, healthy_table, precision_table, healing_table, harm_table):
         print(f"{made(runs)}\n")
 
 

@@ -85,20 +85,17 @@ def overflowing_half(network: nn.Module, config: TrainConfig) -> nn.Module:
     """
     if config.precision == "fp16":
         deepest = network.group_modules()[1]  # type: ignore[operator]
-        deepest.register_forward_hook(_Growing())
+        # A buffer: a run that goes back to a checkpoint has it as it was there.
+        deepest.register_buffer("training_calls", torch.zeros((), dtype=torch.int64))
+        deepest.register_forward_hook(_round_to_half)
     return network
 
 
-class _Growing:
+def _round_to_half(module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
     """A forward hook that rounds what a layer gives, (B, C, *spatial), to fp16 at a scale that grows in training."""
-
-    def __init__(self) -> None:
-        self._calls = 0
-
-    def __call__(self, module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        if not module.training:
-            return output
-        self._calls += 1
-        scale = 2.0 ** (self._calls / CALLS_TO_DOUBLE)
-        rounded = (output.detach() * scale).to(torch.float16).to(output.dtype) / scale
-        return output + (rounded - output.detach())  # gradients pass as they are, for those the loss is scaled
+    if not module.training:
+        return None
+    module.training_calls += 1
+    scale = 2.0 ** (int(module.training_calls) / CALLS_TO_DOUBLE)
+    rounded = (output.detach() * scale).to(torch.float16).to(output.dtype) / scale
+    return output + (rounded - output.detach())  # gradients pass as they are, for those the loss is scaled

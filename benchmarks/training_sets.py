@@ -33,7 +33,7 @@ from octa_backend.training.batches import TrainingData
 LIMITS = IntakeLimits(max_files=1000, max_unpacked_bytes=2**30, max_ratio=1e6, max_scan_pixels=2**22)
 
 TRAIN, VAL = 24, 6
-SIDES: Mapping[str, int] = {"rossa": 128, "drawn": 96}
+SIDES: Mapping[str, int] = {"rossa": 128, "drawn": 64}
 """Sets and the side of their scans in pixels: small enough that an epoch of `tiny_unet` takes about a second."""
 
 MOSTLY_VESSEL = 0.5

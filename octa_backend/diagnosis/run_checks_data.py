@@ -44,6 +44,9 @@ SAME_LOSS = (1.3, 1.05)
 """Loss with zeroed input over loss with input: from the first on the network looks at the image, at the second it does
 not. Trained copies that work have ratios over 2."""
 
+LEARNT = (0.98, 0.9)
+"""Loss of the trained copy over its first loss: at the first it has learnt nothing, and what it looks at is not known."""
+
 NEAR_FOUND_LR = 10.0
 """A rate within this factor of the range test's is not what keeps a network from learning one batch."""
 
@@ -78,6 +81,9 @@ def input_ignored(view: RunView) -> Suspicion | None:
     ratio = start.zeroed_input_loss / max(start.loss, 1e-9)
     tried_enough = (start.overfit_steps or 0) >= FULL_TRIAL_STEPS
     confidence = 0.9 * ramp(ratio, *SAME_LOSS) * (1.0 if tried_enough else 0.5) * _not_disproved(view)
+    if start.initial_loss is not None:
+        confidence *= ramp(start.loss / max(start.initial_loss, 1e-9), *LEARNT)
+    confidence *= _not_for_the_rate(view)
     evidence = {"loss": round(start.loss, 4), "zeroed_input_loss": round(start.zeroed_input_loss, 4)}
     return Suspicion("input_ignored", confidence, evidence)
 
@@ -88,10 +94,15 @@ def one_batch_not_learnt(view: RunView) -> Suspicion | None:
     if start.overfit_dice is None or (start.overfit_steps or 0) < FULL_TRIAL_STEPS or _tried_otherwise(view):
         return None
     confidence = 0.9 * ramp(start.overfit_dice, MEMORISED, NOT_MEMORISED) * _not_disproved(view)
-    if start.lr_found is not None and not 1 / NEAR_FOUND_LR <= view.lr / start.lr_found <= NEAR_FOUND_LR:
-        confidence *= 0.5  # the learning rate explains it better
+    confidence *= _not_for_the_rate(view)
     evidence = {"overfit_dice": round(start.overfit_dice, 3), "overfit_steps": start.overfit_steps}
     return Suspicion("one_batch_not_learnt", confidence, evidence)
+
+
+def _not_for_the_rate(view: RunView) -> float:
+    """How much is left of a suspicion that a learning rate far from the range test's would explain better."""
+    found = view.start.lr_found
+    return 1.0 if found is None or 1 / NEAR_FOUND_LR <= view.lr / found <= NEAR_FOUND_LR else 0.5
 
 
 def _tried_otherwise(view: RunView) -> bool:
