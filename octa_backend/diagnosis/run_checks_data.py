@@ -45,7 +45,7 @@ SAME_LOSS = (1.3, 1.05)
 not. Trained copies that work have ratios over 2."""
 
 LEARNT = (0.98, 0.9)
-"""Loss of the trained copy over its first loss: at the first it has learnt nothing, and what it looks at is not known."""
+"""Loss of the trained copy over its first: at the first value it has learnt nothing, and what it sees is not known."""
 
 NEAR_FOUND_LR = 10.0
 """A rate within this factor of the range test's is not what keeps a network from learning one batch."""
