@@ -258,12 +258,16 @@ def cancel(job_id: str, db: Writing) -> JobOut:
         errors.RemedyNotApplicable,
         errors.IllegalJobState,
         errors.InvalidConfig,
+        errors.InvalidDataset,
+        errors.StorageFull,
     ),
 )
 def apply_remedy(job_id: str, code: str, parts: Parts, response: Response) -> StartedJob:
-    """Queue a new job with the remedy's changes, its parent this one; from its weights where the remedy says so."""
-    with parts.database.writing() as session:
-        job = remedy_service.apply(session, job_id, code)
+    """Queue a new job with the remedy's changes, its parent this one; from its weights where the remedy says so.
+
+    A remedy of the dataset repairs it first; the new job trains on the repaired one, whose `file_id` it names.
+    """
+    job = remedy_service.apply(parts.database, parts.settings, job_id, code)
     parts.supervisor.wake()
     response.headers["Location"] = progress_url(job.id)
     return StartedJob.of(job)

@@ -1,4 +1,4 @@
-"""Applying what the training doctor proposes: a child job with the remedy's changes."""
+"""Applying what the training doctor proposes: a child job with the remedy's changes, or on the repaired dataset."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from sqlalchemy.orm import Session
 from octa_backend.diagnosis.findings import Remedy
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.errors import IllegalJobState, RemedyNotApplicable
-from octa_backend.service import fold_service, train_service
+from octa_backend.service import fold_service, repair_service, train_service
 from octa_backend.service.run_doctor import examine_job
+from octa_backend.settings import Settings
+from octa_backend.storage.database import Database
 from octa_backend.storage.tables import Job
 
 
@@ -25,28 +27,37 @@ class Remedied:
     changes: dict[str, tuple[Any, Any]]
 
 
-def apply(session: Session, job_id: str, code: str) -> Job:
+def apply(database: Database, settings: Settings, job_id: str, code: str) -> Job:
     """Queue a child job that differs from a job by a remedy.
 
-    Where the remedy goes on from the checkpoint, the child begins with the weights that the job published.
+    A remedy of the configuration changes the child's; where it goes on from the checkpoint, the child begins with the
+    weights that the job published. A remedy of the dataset makes a repaired one, which the child trains on.
 
     Raises:
         JobNotFound: no job has this id.
         NoDiagnosisYet: there is nothing to judge the job by.
-        RemedyNotApplicable: the doctor proposes no such remedy for the job, or it is one of the dataset.
+        RemedyNotApplicable: the doctor proposes no such remedy for the job, or it changes nothing.
         IllegalJobState: it goes on from weights that the job has not published yet, or the job is a fold.
+        InvalidDataset: what a repair leaves is no dataset.
+        StorageFull: the disk is full; nothing was kept.
     """
+    with database.reading() as session:
+        job, remedy = _proposed(session, job_id, code)
+    config, file_id = _config(job, remedy), job.file_id
+    if code in DATASET_REMEDIES:
+        file_id = repair_service.repair(database, settings, file_id, [code]).id
+    with database.writing() as session:
+        return train_service.start(session, file_id, config, parent_job_id=job_id)
+
+
+def _proposed(session: Session, job_id: str, code: str) -> tuple[Job, Remedy]:
+    """A job, and the remedy of this code that the doctor proposes for it."""
     examined = examine_job(session, job_id)
-    job = examined.job
-    fold_service.refuse_fold(job, "treat")
+    fold_service.refuse_fold(examined.job, "treat")
     proposed = {one.remedy.code: one.remedy for one in examined.diagnosis.findings if one.remedy is not None}
     if code not in proposed:
         raise RemedyNotApplicable(_unknown(job_id, code, sorted(proposed)))
-    if code in DATASET_REMEDIES:
-        raise RemedyNotApplicable(
-            f"{code} changes the dataset: send it to POST /datasets/{job.file_id}/repair and train on what comes back"
-        )
-    return train_service.start(session, job.file_id, _config(job, proposed[code]), parent_job_id=job.id)
+    return examined.job, proposed[code]
 
 
 def remedied(session: Session, job: Job) -> Sequence[Remedied]:
@@ -54,7 +65,7 @@ def remedied(session: Session, job: Job) -> Sequence[Remedied]:
     children = session.scalars(
         select(Job).where(Job.parent_job_id == job.id, Job.fold.is_(None)).order_by(Job.created_at)
     )
-    return [Remedied(child, _differences(job.config, child.config)) for child in children]
+    return [Remedied(child, _differences(job, child)) for child in children]
 
 
 def _config(job: Job, remedy: Remedy) -> Any:
@@ -68,8 +79,10 @@ def _config(job: Job, remedy: Remedy) -> Any:
     return train_service.read_config({**job.config, **changes})
 
 
-def _differences(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {name: (before.get(name), value) for name, value in after.items() if before.get(name) != value}
+def _differences(before: Job, after: Job) -> dict[str, tuple[Any, Any]]:
+    """Of the configuration, and `file_id` where the dataset was repaired."""
+    sides = [{**job.config, "file_id": job.file_id} for job in (before, after)]
+    return {name: (sides[0].get(name), value) for name, value in sides[1].items() if sides[0].get(name) != value}
 
 
 def _unknown(job_id: str, code: str, proposed: list[str]) -> str:

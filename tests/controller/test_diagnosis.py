@@ -7,13 +7,14 @@ import pytest
 
 from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.storage.tables import EpochReport, Job
+from tests.controller.test_repair import SMOOTHED, codes
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
 
 
-def a_diagnosed_job(api, file_id, history):
+def a_diagnosed_job(api, file_id, history, **options):
     """A job with the rows of a drawn run."""
-    job_id = api.start(file_id)
+    job_id = api.start(file_id, **options)
     facts = history.facts
     plan = {
         "config": dict(facts.config),
@@ -104,3 +105,17 @@ def test_a_remedy_that_is_not_proposed_is_refused_with_those_that_are(api, too_l
     assert "raise_lr" in answer.json()["detail"]
     healthy = api.post(f"/train/jobs/{diagnosed}/remedies/raise_lr")
     assert "proposes no remedy" in healthy.json()["detail"]
+
+
+def test_a_remedy_of_the_dataset_starts_a_child_on_the_repaired_one(api):
+    faulty = api.upload(SMOOTHED).json()["file_id"]
+    job_id = a_diagnosed_job(api, faulty, histories.masks_unpredictable(np.random.default_rng(0)), force=True)
+    proposed = api.get(f"/train/jobs/{job_id}/diagnosis").json()["verdict"]["remedy"]
+    assert proposed["code"] == "binarize_masks"
+    answer = api.post(f"/train/jobs/{job_id}/remedies/binarize_masks")
+    assert answer.status_code == 202, answer.text
+    repaired = answer.json()["file_id"]
+    assert repaired != faulty
+    assert not codes(api.get(f"/datasets/{repaired}").json()["findings"])
+    (listed,) = api.get(f"/train/jobs/{job_id}").json()["remedied"]
+    assert listed["changes"] == {"file_id": {"before": faulty, "after": repaired}}
