@@ -2,7 +2,8 @@
 
 A fault counts as there where it hurts (`Runs.hurts`); where it does not, to find no fault is right, and to name the
 planted cause is not wrong either. Recall is the share of the faults that hurt whose cause was told at all; the cause is
-first where the last verdict is it.
+first where the first verdict that was told is it. (The last one may be another: a schedule that falls to 0 mends rates
+that were too high.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SOON_EPOCHS, SOON_SHARE = 10, 0.2
 """The aim: the cause is told within so many epochs, or within this share of the run."""
 
 FAULT_HEADINGS = [
-    *("Case", "Data findings", "Hurts in", "Told, tuned", "told, held out", "Verdict, tuned", "verdict, held out"),
+    *("Case", "Data findings", "Hurts in", "Told, tuned", "told, held out", "First, tuned", "first, held out"),
     *("Epochs until told", "Share of the run", "Said instead"),
 ]
 
@@ -68,8 +69,8 @@ def times(found: Sequence[Run]) -> tuple[list[int], list[float]]:
 
 
 def said_instead(run: Run, *, hurts: bool) -> list[str]:
-    """The wrong verdict of a run with a planted fault: one that is not right, or none where the fault hurts."""
-    verdict = run.judgement.verdict
+    """The wrong first verdict of a run with a planted fault: one that is not right, or none where the fault hurts."""
+    verdict = run.judgement.first
     if verdict is None:
         return ["no fault"] if hurts else []
     return [] if run.named_first else [verdict]
@@ -102,19 +103,19 @@ def _healthy_row(name: str, found: Sequence[Run]) -> list[str]:
 
 
 def precision_table(runs: Runs) -> str:
-    """A row per finding: of the runs in which it was told, and in which it was the last verdict, how many had it."""
+    """A row per finding: of the runs in which it was told, and in which it was the first verdict, how many had it."""
     found = runs.untreated()
     told = Counter(code for run in found for code in run.judgement.told)
-    verdicts = Counter(run.judgement.verdict for run in found if run.judgement.verdict is not None)
+    verdicts = Counter(run.judgement.first for run in found if run.judgement.first is not None)
     rows = [
         [
             f"`{code}`",
             *_precision(sum(code in run.named for run in found), count),
-            *_precision(sum(run.judgement.verdict == code and run.named_first for run in found), verdicts[code]),
+            *_precision(sum(run.judgement.first == code and run.named_first for run in found), verdicts[code]),
         ]
         for code, count in sorted(told.items())
     ]
-    headings = ["Finding", "Told with reason", "Precision", "Verdict with reason", "Precision of verdicts"]
+    headings = ["Finding", "Told with reason", "Precision", "First verdict with reason", "Precision of first verdicts"]
     return table(headings, rows)
 
 

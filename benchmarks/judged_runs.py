@@ -27,6 +27,7 @@ class Judgement:
 
     Attributes:
         told: code -> the epoch in which it was first told, 0 before the first one.
+        first: code of the first verdict that was a fault and was told; else None.
         verdict: code of the last verdict, where that is a fault; else None.
         remedy: of that verdict.
         epochs: how many the run was to have.
@@ -34,6 +35,7 @@ class Judgement:
     """
 
     told: Mapping[str, int]
+    first: str | None
     verdict: str | None
     remedy: Remedy | None
     epochs: int
@@ -48,18 +50,21 @@ def judge(history: RunHistory) -> Judgement:
     """
     told: dict[str, int] = {}
     before: set[str] = set()
-    found = None
+    found = first = None
     for epoch, seen in _looks(history):
         found = examine_run(seen)
         suspected = {one.code: one for one in found.findings if one.severity is not Severity.INFO}
         for code, finding in suspected.items():
             if finding.severity is Severity.ERROR or code in before:
                 told.setdefault(code, epoch)
+        if first is None and is_fault(found) and found.verdict.code in told:
+            first = found.verdict.code
         before = set(suspected)
     assert found is not None, "there is a look before the first epoch"
     at_fault = is_fault(found)
     return Judgement(
         told=told,
+        first=first,
         verdict=found.verdict.code if at_fault else None,
         remedy=found.verdict.remedy if at_fault else None,
         epochs=history.epochs_planned,
@@ -109,8 +114,8 @@ class Run:
 
     @property
     def named_first(self) -> bool:
-        """Whether the last verdict is right."""
-        return self.judgement.verdict in self.case.right
+        """Whether the first verdict that was told is right."""
+        return self.judgement.first in self.case.right
 
     @property
     def named_in(self) -> int | None:

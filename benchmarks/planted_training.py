@@ -100,7 +100,9 @@ FAULTS: Mapping[str, Case] = {
     "masks_grey": Case(BAD_MASKS, scans=grey),
     "labels_random": Case(BAD_MASKS, scans=random_labels),
     "nan_pixel": Case(("data_at_fault", "loss_not_finite"), scans=with_nan),
-    "five_scans": Case(("overfitting", "network_too_large"), {"epochs": 30}, scans=few, clean="healthy_30"),
+    "five_scans": Case(
+        ("train_scans_few", "overfitting", "network_too_large"), {"epochs": 30}, scans=few, clean="healthy_30"
+    ),
     "scarce_unweighted": Case(
         ("collapse_to_background", "loss_weights_wrong"),
         {"loss": "bce", "pos_weight": None},

@@ -115,7 +115,8 @@ def prepare_run(job: Numbers, folder: Path, kept: Path) -> Prepared:
     upload = folder / "scans.zip"
     write_upload(upload, planted_scans)
     taken = take_in(_repaired(upload, remedies), folder / "data")
-    write_upload(folder / "sound.zip", CASES[case.clean].scans(sound, _generator(job)))
+    reference = case if case.is_healthy else CASES[case.clean]
+    write_upload(folder / "sound.zip", reference.scans(sound, _generator(job)))
     without_fault = take_in(folder / "sound.zip", folder / "sound").data
     config = config_of(job)
     told = plan_of(config, taken.data)

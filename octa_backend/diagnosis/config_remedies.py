@@ -37,7 +37,10 @@ SMALL_NETWORK = 1e6
 AUTOMATIC_CONFIDENCE = 0.75
 """A remedy is applied unasked only where its cause is at least this sure."""
 
-BY_HAND = ("more_epochs", "stop_early")
+ENOUGH_STEPS, MOST_EPOCHS = 1250, 200
+"""Optimizer steps that a run should have, and epochs that it takes for them at most, as with `epochs=auto`."""
+
+BY_HAND = ("more_epochs", "train_longer", "stop_early")
 """Remedies that are never applied unasked: how long a run may take is its user's business. So are those of the dataset,
 which make another dataset."""
 
@@ -208,6 +211,15 @@ def _more_epochs(view: RunView) -> Remedy | None:
     return Remedy("more_epochs", {"epochs": min(2 * planned, 10_000)}, from_checkpoint=True)
 
 
+def _train_longer(view: RunView) -> Remedy:
+    """As many epochs as make enough steps; where there are enough, stronger augmentation, as against overfitting."""
+    steps = view.facts.steps_per_epoch
+    epochs = min(MOST_EPOCHS, -(-ENOUGH_STEPS // max(1, steps)))
+    if epochs > view.history.epochs_planned:
+        return Remedy("train_longer", {"epochs": epochs}, from_checkpoint=False)
+    return _against_overfitting(view)
+
+
 def _sound_network(view: RunView) -> Remedy | None:
     """Another network with short ways for the gradient: residual blocks and skips."""
     if view.option("model") == SMALLER:
@@ -230,6 +242,7 @@ _MAKERS: Mapping[str, Callable[[RunView], Remedy | None]] = {
     "batch_too_noisy": _accumulate,
     "overfitting": _against_overfitting,
     "network_too_large": _smaller_network,
+    "train_scans_few": _train_longer,
     "still_learning": _more_epochs,
     "stuck_unexplained": _larger_network,
 }

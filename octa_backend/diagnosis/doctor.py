@@ -69,6 +69,7 @@ CHECKS: tuple[Check, ...] = (
     Check(fit.network_too_large, Severity.WARNING),
     Check(fit.overfitting, Severity.WARNING),
     Check(data.labels_noisy, Severity.WARNING),
+    Check(fit.train_scans_few, Severity.WARNING),
     Check(data.initial_loss_off, Severity.WARNING, is_cause=False),
     Check(rate.data_loading_slow, Severity.INFO, is_cause=False),
 )

@@ -78,6 +78,7 @@ CAUSES: Mapping[str, Text] = {
     "batch_too_noisy": Text("a batch that is too small", "批次过小"),
     "network_too_large": Text("a network too large for the data", "网络相对数据过大"),
     "overfitting": Text("overfitting", "过拟合"),
+    "train_scans_few": Text("too few training scans", "训练图像过少"),
     "labels_noisy": Text("contradicting masks", "掩码互相矛盾"),
     "initial_loss_off": Text("a first loss far from what theory says", "初始损失偏离理论值"),
     "data_loading_slow": Text("slow data loading", "数据加载过慢"),

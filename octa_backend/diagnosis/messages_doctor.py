@@ -48,10 +48,10 @@ DOCTOR_MESSAGES: Mapping[str, Text] = {
         "多因训练初期步长过大。",
     ),
     "gradients_vanishing": Text(
-        "Hardly any gradient reaches the first layers: its norm is {input_norm} there and {output_norm} at the output, "
-        "{ratio} times as much. The first layers cannot adapt to your images.",
-        "梯度几乎传不到最前面的层：那里的范数为 {input_norm}，输出端为 {output_norm}，相差 {ratio} 倍（梯度消失）。"
-        "前面的层无法适应您的图像。",
+        "Hardly any gradient reaches {group}: its norm is {norm} there and {output_norm} at the output, {ratio} times "
+        "as much. Those layers cannot adapt to your images.",
+        "梯度几乎传不到 {group}：那里的范数为 {norm}，输出端为 {output_norm}，相差 {ratio} 倍（梯度消失）。"
+        "这些层无法适应您的图像。",
     ),
     "lr_decayed_early": Text(
         "The schedule {scheduler} brought the learning rate from {peak_lr} "
@@ -112,6 +112,12 @@ DOCTOR_MESSAGES: Mapping[str, Text] = {
         "{parameters_million} million parameters are many for {scans} training scans: the validation loss is {gap} "
         "times the training loss.",
         "对 {scans} 个训练图像来说，{parameters_million} 百万个参数过多：验证损失是训练损失的 {gap} 倍。",
+    ),
+    "train_scans_few": Text(
+        "Only {scans} scans train, in {steps} steps altogether: what the network learns from them may not hold for "
+        "others. More scans help most; until then train longer, and augment more.",
+        "仅有 {scans} 个训练图像，总共 {steps} 个训练步：从中学到的内容未必适用于其他图像。"
+        "增加图像最有效；在此之前请延长训练并加强数据增强。",
     ),
     "labels_noisy": Text(
         "The training loss stands still at {train_loss}, the validation loss is about the same ({val_loss}), and the "
@@ -178,4 +184,5 @@ DOCTOR_REMEDY_TITLES: Mapping[str, Text] = {
         "end after {patience} epochs without a better validation", "验证连续 {patience} 轮没有提高时提前结束"
     ),
     "more_epochs": Text("train {epochs} epochs", "训练 {epochs} 轮"),
+    "train_longer": Text("train {epochs} epochs, from the beginning", "从头训练 {epochs} 轮"),
 }

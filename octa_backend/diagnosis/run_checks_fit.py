@@ -77,6 +77,18 @@ def network_too_large(view: RunView) -> Suspicion | None:
     return Suspicion("network_too_large", confidence * (0.75 if still_better else 1.0), evidence)
 
 
+TOO_FEW_SCANS = (15, 6)
+"""Training scans at which their number begins to be the first thing to mend, and at which it is."""
+
+
+def train_scans_few(view: RunView) -> Suspicion | None:
+    """A handful of scans: no setting makes up for those that are missing."""
+    scans = view.facts.train_scans
+    steps = view.history.epochs_planned * view.facts.steps_per_epoch
+    confidence = 0.85 * ramp(scans, *TOO_FEW_SCANS) if len(view.epochs) >= 3 else 0.0
+    return Suspicion("train_scans_few", confidence, {"scans": scans, "steps": steps})
+
+
 CONVERGED_SKILL = (0.35, 0.6)
 """Skill at which a plateau is a good end rather than a stuck loss. Small vessels in poor scans end near 0.6."""
 

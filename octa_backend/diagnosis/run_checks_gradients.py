@@ -10,13 +10,14 @@ from octa_backend.diagnosis.curves import Shape
 from octa_backend.diagnosis.run_view import RunView, Suspicion, ramp
 from octa_backend.diagnosis.training import EXPLODING_NORM, HEALTHY_NORM
 
-INPUT, OUTPUT = "encoder_conv1", "decoder_output"
+INPUT, DEEPEST, OUTPUT = "encoder_conv1", "encoder_last", "decoder_output"
 
 EXPLODES = (EXPLODING_NORM / 2, EXPLODING_NORM * 2)
 """Mean norm of a group over an epoch: usual ones are 0.01 to 10."""
 
 VANISHES = (2.0, 4.0)
-"""Powers of ten that the output's norm is above the input's. Healthy runs stay below 1.2."""
+"""Powers of ten that the output's norm is above that of the first or the deepest group. Healthy runs stay below 1.2 for
+the first group and 2.2 for the deepest."""
 
 STILL_RATIO = 1e-9
 """Change of weights per step, relative to them, that is none: float32 rounds it away."""
@@ -50,16 +51,20 @@ def gradients_exploding(view: RunView) -> Suspicion | None:
 
 
 def gradients_vanishing(view: RunView) -> Suspicion | None:
-    """Hardly any of the output's gradient reaches the first layers."""
+    """Hardly any of the output's gradient reaches the first layers, or the deepest ones.
+
+    Skips lead gradients past the deepest layers, so the first ones may have them where the deepest have not.
+    """
     norms = view.gradient_norms
     if not norms or min(norms.get(INPUT, 0), norms.get(OUTPUT, 0)) <= 0:
         return None
-    first, last = norms[INPUT], norms[OUTPUT]
-    confidence = 0.9 * ramp(math.log10(last / first), *VANISHES) * (1.0 if first <= HEALTHY_NORM else 0.5)
+    group = min((name for name in (INPUT, DEEPEST) if norms.get(name, 0) > 0), key=norms.__getitem__)
+    least, last = norms[group], norms[OUTPUT]
+    confidence = 0.9 * ramp(math.log10(last / least), *VANISHES) * (1.0 if least <= HEALTHY_NORM else 0.5)
     grown = growth(view)
     if grown is not None:
         confidence *= 1 - ramp(grown, *GROWN)  # large weights have small gradients: the rate is the cause
-    evidence = {"input_norm": first, "output_norm": last, "ratio": round(last / first, 1)}
+    evidence = {"group": group, "norm": least, "output_norm": last, "ratio": round(last / least, 1)}
     return Suspicion("gradients_vanishing", confidence, evidence)
 
 

@@ -18,5 +18,5 @@ def a_run(
     """A run of 20 epochs; `told` maps codes to epochs, `remedy` is the code that its verdict proposes."""
     proposed = Remedy(remedy, from_checkpoint=False) if remedy else None
     seen = dice if val_dice is None else val_dice
-    judgement = Judgement(told or {}, verdict, proposed, epochs=20, val_dice=seen)
+    judgement = Judgement(told or {}, verdict, verdict, proposed, epochs=20, val_dice=seen)
     return Run(a_job(case, *remedies, seed=seed), judgement, dice, findings, diverged)

@@ -25,7 +25,7 @@ def test_a_cause_that_was_told_counts_as_found_and_one_that_is_the_verdict_as_fi
     late = low(1, told={"lr_too_low": 10, "labels_noisy": 4}, verdict="labels_noisy")
     shown = cells(fault_table(Runs([*clean(0, 1, 2), low(0, **NAMED), late, low(2)])), 0)
     assert (shown["Told, tuned"], shown["told, held out"]) == ("1 of 1", "1 of 2")
-    assert (shown["Verdict, tuned"], shown["verdict, held out"]) == ("1 of 1", "0 of 2")
+    assert (shown["First, tuned"], shown["first, held out"]) == ("1 of 1", "0 of 2")
     assert shown["Hurts in"] == "3 of 3"
     assert (shown["Epochs until told"], shown["Share of the run"]) == ("8", "40%")
     assert shown["Said instead"] == "`labels_noisy` 1, `no fault` 1"

@@ -195,6 +195,13 @@ def gradients_vanishing(rng):
     return _flat(rng, 0.8, (0.2, 0.38), lambda *_: {"gradient_norms": norms})
 
 
+def gradients_vanishing_unseen(rng):
+    """In the deepest layers only: skips lead the gradient to the first ones."""
+    deepest = 10 ** rng.uniform(-9, -5.5)
+    norms = dict(zip(GRADIENT_GROUPS, (0.02, deepest, 1e-3, 0.1), strict=True))
+    return _flat(rng, 0.6, (0.2, 0.5), lambda *_: {"gradient_norms": norms})
+
+
 def layers_frozen(rng):
     moving = float(10 ** rng.uniform(-3, -2))
     ratios = dict(zip(GRADIENT_GROUPS, (0.0, 0.0, moving, moving), strict=True))
@@ -266,7 +273,7 @@ def overfitting(rng):
 
 
 def network_too_large(rng):
-    scans = int(rng.integers(4, 30))
+    scans = int(rng.integers(12, 30))
     return run(rng, epochs=40, limit=0.06, dice=(0.2, 0.7), gap=rng.uniform(3, 6), train_scans=scans)
 
 
@@ -291,6 +298,10 @@ def one_batch_not_learnt(rng):
     return with_start(made, overfit_dice=rng.uniform(0.1, 0.4), overfit_steps=100, lr_found=1e-3)
 
 
+def train_scans_few(rng):
+    return run(rng, epochs=30, limit=0.2, dice=(0.2, 0.8), train_scans=int(rng.integers(3, 8)))
+
+
 def masks_unpredictable(rng):
     made = _flat(rng, 0.57, (0.0, 0.0), lambda *_: {"predicted_foreground": 0.0})
     return altered(made, lambda _: {"loss_components": {"bce": 0.39, "dice": 0.75}, "val_dice": 0.0, "val_recall": 0.0})
@@ -310,6 +321,7 @@ FAULTS = (
     layers_frozen,
     channels_dead,
     gradients_vanishing,
+    gradients_vanishing_unseen,
     lr_decayed_early,
     lr_too_low,
     lr_too_high,
@@ -322,6 +334,7 @@ FAULTS = (
     overfitting,
     network_too_large,
     labels_noisy,
+    train_scans_few,
 )
 
 

@@ -108,6 +108,13 @@ def test_network_follows_the_number_of_scans():
     assert remedy_for("stuck_unexplained", RunView(a_run())) is None
 
 
+def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125}
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 200}
+    enough = changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=100))
+    assert enough == {"augmentation": "strong", "augmentation_overrides": None}
+
+
 def test_remaining_causes_have_their_remedies():
     assert changes("gradients_exploding", a_run()) == {"gradient_clipping": 1.0}
     assert changes("channels_dead", a_run(lr=3e-3, epochs=50)) == {"lr": 1e-3, "warmup_epochs": 5}
