@@ -129,7 +129,7 @@ def _frame(pen: ImageDraw.ImageDraw, x: _Axis, y: _Axis) -> None:
         _write(pen, (LEFT - 6, y.place(tick)), number(tick), 11, "rm")
     for tick in x.ticks:
         _write(pen, (x.place(tick), PANEL[1] - BOTTOM + 6), number(tick), 11, "ma")
-    _write(pen, ((LEFT + PANEL[0] - RIGHT) / 2, PANEL[1] - 16), "mean of mask and prediction", 11, "ma")
+    _write(pen, ((LEFT + PANEL[0] - RIGHT) / 2, PANEL[1] - 16), "mean of both; upwards: second less first", 11, "ma")
 
 
 def _write(pen: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, anchor: str = "la") -> None:

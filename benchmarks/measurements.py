@@ -140,7 +140,9 @@ def _row(name: str, found: Numbers) -> list[str]:
 def panels(found: Numbers) -> dict[str, Agreement]:
     """What is drawn, under its title; measurements that too few scans have are left out."""
     known = {name: compare(found["pairs"][name]) for name in DRAWN}
-    return {f"{name}, {found['units'][name]}": pair for name, pair in known.items() if pair is not None}
+    plain = str.maketrans({"²": "^2", "µ": "u"})  # Pillow's own font has neither sign
+    titles = {name: f"{name}, {found['units'][name]}".translate(plain) for name in known}
+    return {titles[name]: pair for name, pair in known.items() if pair is not None}
 
 
 def show(records: Sequence[Record], plot: Path | None) -> None:
