@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from agreement import Agreement, bland_altman, compare
+from bland_altman import Agreement, compare, drawn
 from measuring import (
     MISSING,
     Numbers,
@@ -153,7 +153,7 @@ def show(records: Sequence[Record], plot: Path | None) -> None:
             about = f"{Path(job['model']).name} on {job['split']} of {Path(job['data']).name}"
             print(f"\n{where}\n\n{about}: mean Dice {found['dice']:.3f}, {times}\n\n{agreement_table(found)}")
             if plot:
-                bland_altman(panels(found)).save(plot)
+                drawn(panels(found)).save(plot)
 
 
 def main() -> None:

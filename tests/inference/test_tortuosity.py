@@ -27,9 +27,10 @@ def test_a_straight_bar_is_not_tortuous(width, degrees):
     assert found.density[0] < 1e-4
 
 
-@pytest.mark.parametrize(("amplitude", "period"), [(3, 64), (5, 60), (10, 80), (15, 60)])
-def test_a_sine_curve_has_the_tortuosity_of_its_formula(amplitude, period):
-    waves = 4
+@pytest.mark.parametrize(
+    ("amplitude", "period", "waves"), [(3, 64, 4), (5, 60, 4), (10, 80, 4), (15, 60, 4), (10, 80, 1)]
+)
+def test_a_sine_curve_has_the_tortuosity_of_its_formula(amplitude, period, waves):
     points = sine(amplitude, period, waves)
     found = of_mask(tube(points, 4, (120, 420)))
     length, bends = curve_length(points), 2 * waves

@@ -71,7 +71,7 @@ def compare(pairs: Sequence[tuple[float | None, float | None]]) -> Agreement | N
     return Agreement(known[:, 0], known[:, 1], len(pairs) - len(known))
 
 
-def bland_altman(panels: Mapping[str, Agreement]) -> Image.Image:
+def drawn(panels: Mapping[str, Agreement]) -> Image.Image:
     """A panel per measurement: difference over mean of each scan, with bias and limits of agreement."""
     rows = -(-len(panels) // COLUMNS)
     picture = Image.new("RGB", (PANEL[0] * COLUMNS, PANEL[1] * rows), "white")
