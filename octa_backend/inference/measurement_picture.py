@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageDraw
 from scipy.ndimage import binary_erosion
 
+from octa_backend.inference.comparison_picture import rgb
 from octa_backend.inference.measurement import NotMeasurable
 from octa_backend.inference.measurements import Measured
 from octa_backend.inference.vessel_skeleton import Mask
@@ -42,7 +43,7 @@ def measurement_picture(image: NDArray[np.float32], measured: Measured) -> NDArr
         points light blue, the avascular zone green. What could not be measured is not drawn.
     """
     factor = max(1, LONGEST // max(image.shape[-2:]))
-    tinted = _tinted(_rgb(image), measured.vessels, VESSEL, VESSEL_SHARE)
+    tinted = _tinted(rgb(image), measured.vessels, VESSEL, VESSEL_SHARE)
     if not isinstance(measured.zone, NotMeasurable):
         tinted = _tinted(tinted, measured.zone.region, ZONE, ZONE_SHARE)
     picture = np.repeat(np.repeat(tinted, factor, axis=0), factor, axis=1)
@@ -75,8 +76,3 @@ def _tinted(picture: NDArray[np.uint8], where: Mask, colour: str, share: float) 
     tint = np.array(ImageColor.getrgb(colour))
     tinted[where] = np.rint((1 - share) * picture[where] + share * tint)
     return tinted
-
-
-def _rgb(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
