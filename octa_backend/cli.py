@@ -181,19 +181,38 @@ def plan(
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
     images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
     threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="Probability from which it is vessel.")] = 0.5,
     tta: Annotated[bool, typer.Option(help="Average over the four flips of each scan.")] = False,
+    measure: Annotated[bool, typer.Option(help="Measure the vessels and write measurements.csv.")] = True,
+    pixel_size_um: Annotated[
+        float | None, typer.Option(help="Side of a pixel in µm. Else measurements are in pixels.")
+    ] = None,
+    field_of_view_mm: Annotated[
+        float | None, typer.Option(help="Width of the scans in mm, in place of --pixel-size-um.")
+    ] = None,
+    vessel_class: Annotated[int, typer.Option(min=1, help="Which class of the masks is vessel.")] = 1,
+    measure_picture: Annotated[
+        bool, typer.Option("--measure-picture", help="Also write NAME_measured.png: centre lines, branch points, FAZ.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each."""
+    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all."""
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
+    from octa_backend.inference.scale import MeasureOptions  # noqa: PLC0415
+    from octa_backend.service.predict_service import PredictOptions  # noqa: PLC0415
 
+    settings = _settings(data_dir=data_dir)
+    if measure_picture and not measure:
+        raise typer.BadParameter("--measure-picture draws what was measured; leave --no-measure out")
     try:
-        predict_command.predict(console, _settings(data_dir=data_dir), model, images, out, threshold, tta)
+        measuring = MeasureOptions(pixel_size_um, field_of_view_mm, vessel_class) if measure else None
+        options = PredictOptions(threshold, tta, measuring, with_picture=measure_picture, language=settings.language)
+        predict_command.predict(console, settings, model, images, out, options)
     except OctaError as error:
         _fail(error)
 

@@ -88,6 +88,10 @@ class ScanTooLarge(OctaError):
     """This image has more pixels than this server accepts."""
 
 
+class InvalidScale(OctaError):
+    """The size of a pixel is not clear."""
+
+
 # --- training -------------------------------------------------------------------------------------------------------
 
 

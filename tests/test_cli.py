@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -125,9 +126,19 @@ def test_a_model_is_trained_goes_on_when_run_again_and_segments_a_scan(octa, sca
     assert index["last"] == 2
 
     (tmp_path / "eye.png").write_bytes(encoded(grey(3, height=40, width=33)))
-    predicted = octa("predict", model, "eye.png", "--out", "found", "--threshold", 0.4, "--data-dir", "none")
+    common = ("predict", model, "eye.png", "--threshold", 0.4, "--data-dir", "none")
+    predicted = octa(*common, "--out", "found", "--pixel-size-um", 12, "--measure-picture")
     assert predicted.exit_code == 0, (predicted.output, predicted.exception)
     assert "eye.png: foreground" in predicted.output
+    with (tmp_path / "found" / "measurements.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["measurement"]: row for row in csv.DictReader(file)}
+    assert (rows["faz_area"]["scan"], rows["faz_area"]["unit"]) == ("eye.png", "mm²")
+    assert all(bool(row["value"]) != bool(row["reason"]) for row in rows.values())
+    with Image.open(tmp_path / "found" / "eye_measured.png") as drawn:
+        assert drawn.size == (33 * 30, 40 * 30)
+    plain = octa(*common, "--out", "plain", "--no-measure")
+    assert plain.exit_code == 0, (plain.output, plain.exception)
+    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["eye_mask.png", "eye_overlay.png"]
     with Image.open(tmp_path / "found" / "eye_mask.png") as mask:
         assert mask.size == (33, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
@@ -286,6 +297,14 @@ def test_a_prediction_with_an_unknown_model_or_threshold_ends_in_words(octa, tmp
     refused(octa("predict", "nope", "eye.png"), "'nope' is neither a model's folder nor the id of a model")
     refused(octa("predict", "nope", "eye.png", "--threshold", 2), "threshold")
     refused(octa("predict", "nope", "none.png"), "none.png", "does not exist")
+
+
+def test_a_prediction_with_two_scales_or_a_picture_of_nothing_ends_in_words(octa, tmp_path):
+    (tmp_path / "eye.png").write_bytes(encoded(grey(3)))
+    sizes = ("--pixel-size-um", 12, "--field-of-view-mm", 3)
+    refused(octa("predict", "nope", "eye.png", *sizes), "The size of a pixel is not clear.", "send one of them")
+    refused(octa("predict", "nope", "eye.png", "--pixel-size-um", 0), "must be above 0")
+    refused(octa("predict", "nope", "eye.png", "--no-measure", "--measure-picture"), "leave --no-measure out")
 
 
 @pytest.mark.parametrize("name", ["a[b]c", "[/b]"])

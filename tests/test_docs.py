@@ -9,8 +9,10 @@ import pytest
 
 from octa_backend.app import create_app
 from octa_backend.cli import app as cli
+from octa_backend.controller.predict_controller import PredictForm
 from octa_backend.controller.problems import STATUS, name_of
 from octa_backend.diagnosis.messages import MESSAGES
+from octa_backend.inference.measurements import QUANTITIES
 from octa_backend.models.registry import NETWORKS
 from octa_backend.settings import PREFIX, Settings
 from octa_backend.training.augmentation_options import PRESETS, Augmentation
@@ -37,6 +39,16 @@ def test_every_route_stands_in_the_api_document(method: str, path: str) -> None:
 def test_the_api_document_names_no_route_that_is_not_there() -> None:
     named = re.findall(r"^\| `([A-Z]+) (/[^`]*)` \|", read("docs/api.md"), flags=re.MULTILINE)
     assert set(named) == set(routes())
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_every_measurement_stands_in_the_api_document(name: str) -> None:
+    assert f"`{name}`" in read("docs/api.md").partition("## Measurements")[2]
+
+
+@pytest.mark.parametrize("name", PredictForm.model_fields)
+def test_every_field_of_a_prediction_stands_in_the_api_document(name: str) -> None:
+    assert re.search(rf"^\|.*`{name}`.* \|", read("docs/api.md").partition("## A prediction")[2], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -1,4 +1,4 @@
-"""`octa predict`: masks and overlays of scans on disk."""
+"""`octa predict`: masks, overlays and measurements of scans on disk."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from octa_backend.commands.measurement_table import MeasurementTable
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
 from octa_backend.errors import ModelNotFound
 from octa_backend.inference import pictures
-from octa_backend.service.predict_service import load_predictor
+from octa_backend.inference.measurement_picture import measurement_picture
+from octa_backend.inference.measurements import measure
+from octa_backend.service.predict_service import PredictOptions, load_predictor
 from octa_backend.settings import Settings
 from octa_backend.storage.files import Files
 
+MEASUREMENTS_FILE = "measurements.csv"
+
 
 def predict(
-    console: Console, settings: Settings, model: str, images: list[Path], out: Path, threshold: float, tta: bool
+    console: Console, settings: Settings, model: str, images: list[Path], out: Path, options: PredictOptions
 ) -> None:
-    """Segment each scan and write its mask and overlay.
+    """Segment each scan and write its mask and overlay; write the measurements of all into one table.
 
     Raises:
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
@@ -27,15 +32,25 @@ def predict(
     """
     predictor = load_predictor(find_model(settings, model), settings.device)
     out.mkdir(parents=True, exist_ok=True)
+    table = MeasurementTable(options.language)
     for path in track(images, "predicting", console=console):
         image = read_image(path, path.name, settings.max_scan_pixels)
-        found = predictor.predict(image, threshold=threshold, tta=tta)
-        mask = pictures.mask_picture(found.mask, predictor.classes)
-        (out / f"{path.stem}_mask.png").write_bytes(pictures.png(mask))
-        overlay = pictures.overlay(to_unit(image), found.mask, predictor.classes, predictor.colours)
-        (out / f"{path.stem}_overlay.png").write_bytes(pictures.png(overlay))
+        found = predictor.predict(image, threshold=options.threshold, tta=options.tta)
+        unit_CHW = to_unit(image)
+        overlay = pictures.overlay(unit_CHW, found.mask, predictor.classes, predictor.colours)
+        drawn = {"mask": pictures.mask_picture(found.mask, predictor.classes), "overlay": overlay}
+        if options.measuring is not None:
+            measured = measure(found.mask, predictor.classes, options.measuring)
+            table.add(path.name, measured.values)
+            if options.with_picture:
+                drawn["measured"] = measurement_picture(unit_CHW, measured)
+        for kind, picture in drawn.items():
+            (out / f"{path.stem}_{kind}.png").write_bytes(pictures.png(picture))
         console.print(f"{path.name}: foreground {found.foreground_fraction:.1%}, {found.seconds:.2f} s", markup=False)
     console.print(f"masks and overlays are in {out}", markup=False)
+    if options.measuring is not None:
+        table.write(out / MEASUREMENTS_FILE)
+        console.print(f"measurements are in {out / MEASUREMENTS_FILE}", markup=False)
 
 
 def find_model(settings: Settings, model: str) -> Path:

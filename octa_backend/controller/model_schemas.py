@@ -45,6 +45,25 @@ class PredictedClassOut(BaseModel):
     fraction: float = Field(examples=[0.04])
 
 
+class MeasurementOut(Answer):
+    """One measured number with its unit; where there is none, the reason in words."""
+
+    value: float | None = Field(examples=[0.31])
+    unit: str = Field(examples=["mm²"])
+    reason: str | None
+
+
+class SegmentOut(Answer):
+    """One vessel segment; `start` and `end` are row and column in pixels."""
+
+    start: tuple[float, float]
+    end: tuple[float, float]
+    length: MeasurementOut
+    arc_chord: MeasurementOut
+    curvature: MeasurementOut
+    density: MeasurementOut
+
+
 class PredictionOut(Answer):
     """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
 
@@ -60,7 +79,13 @@ class PredictionOut(Answer):
     mask_png: str
     overlay_png: str
     confidence: Confidence
-    measurements: dict[str, dict[str, Any]]
+    measurements: dict[str, MeasurementOut]
+    """By name; empty with `measure=false`."""
+    measuring_seconds: float | None
+    segments: list[SegmentOut] | None
+    """With `measure_segments=true`."""
+    measurement_png: str | None
+    """With `measure_picture=true`."""
     seconds: float
     notice: str
 

@@ -36,6 +36,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.DatasetInUse: 409,
     errors.UnreadableScan: 422,
     errors.ScanTooLarge: 413,
+    errors.InvalidScale: 422,
     errors.InvalidConfig: 422,
     errors.UnknownNetwork: 422,
     errors.JobNotFound: 404,

@@ -35,7 +35,7 @@ def comparison(
         slice_ = int((predicted != target).sum(axis=(1, 2)).argmax())
         image, predicted, target = image[:, slice_], predicted[slice_], target[slice_]
     panels = [
-        _fit(_rgb(image), Image.Resampling.BILINEAR),
+        _fit(rgb(image), Image.Resampling.BILINEAR),
         _fit(_grey(target), Image.Resampling.NEAREST),
         _fit(_differences(predicted, target, colours), Image.Resampling.NEAREST),
     ]
@@ -54,7 +54,8 @@ def _differences(
     return picture
 
 
-def _rgb(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+def rgb(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A scan (C, H, W) in 0..1, one or three channels, as colours (H, W, 3)."""
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
+from octa_backend.diagnosis.text import Language
+from octa_backend.inference.scale import MeasureOptions
 from octa_backend.settings import Settings
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Model, new_id
@@ -24,10 +26,23 @@ NOTICE = "research use only"
 
 @dataclass(frozen=True, slots=True)
 class PredictOptions:
-    """How to predict: the probability from which a pixel is foreground, and whether to average over flips."""
+    """How to predict, and what is told of the mask.
+
+    Attributes:
+        threshold: probability from which a pixel is foreground.
+        tta: average over flips.
+        measuring: scale and class of the measurements; None: nothing is measured.
+        with_segments: tell of each vessel segment.
+        with_picture: draw what was measured.
+        language: of the reasons why something was not.
+    """
 
     threshold: float = 0.5
     tta: bool = False
+    measuring: MeasureOptions | None = None
+    with_segments: bool = False
+    with_picture: bool = False
+    language: Language = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +72,19 @@ class PredictService:
         predictor = self.predictor(model.id)
 
         from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
+        from octa_backend.service import measured_answer as told  # noqa: PLC0415 - imports scikit-image
 
         found = predictor.predict(image, threshold=options.threshold, tta=options.tta)
         mask_png = pictures.png(pictures.mask_picture(found.mask, predictor.classes))
         drawn = pictures.overlay(to_unit(image), found.mask, predictor.classes, predictor.colours)
         overlay = pictures.png(drawn)
         height, width = found.mask.shape
+        answer = told.AnswerOptions(options.with_segments, options.with_picture, options.language)
+        measured = (
+            told.nothing_measured()
+            if options.measuring is None
+            else told.measured_answer(image, found.mask, predictor.classes, options.measuring, answer)
+        )
         body = {
             "prediction_id": new_id(),
             "model_id": model.id,
@@ -75,7 +97,7 @@ class PredictService:
             "mask_png": base64.b64encode(mask_png).decode(),
             "overlay_png": base64.b64encode(overlay).decode(),
             "confidence": {"mean": found.confidence, "uncertain_fraction": found.uncertain_fraction},
-            "measurements": {"vessel_area_density": {"value": found.foreground_fraction, "unit": "1"}},
+            **measured,
             "seconds": found.seconds,
             "notice": NOTICE,
         }

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from sqlalchemy import select
 
+from octa_backend.inference.measurements import QUANTITIES
 from octa_backend.models import registry
 from octa_backend.service import model_service
 from octa_backend.service.train_service import start
@@ -67,10 +68,79 @@ def test_a_scan_is_answered_with_mask_overlay_and_measurements_at_its_own_size(p
     assert (mask.shape, overlay.shape) == ((37, 50), (37, 50, 3))
     assert set(np.unique(mask)) <= {0, 255}
     assert found["foreground_fraction"] == pytest.approx((mask > 0).mean())
-    assert found["measurements"]["vessel_area_density"] == {"value": found["foreground_fraction"], "unit": "1"}
+    density = {"value": found["foreground_fraction"], "unit": "1", "reason": None}
+    assert found["measurements"]["vessel_area_density"] == density
+    assert found["measuring_seconds"] > 0
+    assert (found["segments"], found["measurement_png"]) == (None, None)
     assert 0.5 <= found["confidence"]["mean"] <= 1
     assert found["seconds"] > 0
     assert predicting.traces()["uploads"] == []
+
+
+def units(found):
+    names = ("vessel_area_density", "skeleton_length", "calibre_mean", "faz_area", "branch_point_density")
+    return [found["measurements"][name]["unit"] for name in names]
+
+
+def test_a_scale_gives_micrometres_and_millimetres(predicting):
+    image = grey(1, height=37, width=50)
+    half = np.median(predicting.parts.predictions.predictor("new").predict(image[None]).probability)
+    plain, sized, viewed = (
+        predict(predicting, encoded(image), threshold=str(half), **fields).json()
+        for fields in ({}, {"pixel_size_um": "12"}, {"field_of_view_mm": "0.6"})
+    )
+    assert list(plain["measurements"]) == list(QUANTITIES)
+    assert units(plain) == ["1", "px", "px", "px²", "1/px²"]
+    assert units(sized) == ["1", "mm", "µm", "mm²", "1/mm²"]
+    assert sized["measurements"] == viewed["measurements"]  # 0.6 mm are 50 pixels of 12 µm
+    length = plain["measurements"]["skeleton_length"]["value"]
+    assert sized["measurements"]["skeleton_length"]["value"] == pytest.approx(length * 0.012)
+
+
+def test_both_a_pixel_size_and_a_field_of_view_are_refused(predicting):
+    answer = predict(predicting, encoded(grey(1)), pixel_size_um="12", field_of_view_mm="3")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-scale")
+    assert "send one of them" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("fields", [{"pixel_size_um": "0"}, {"field_of_view_mm": "-3"}, {"vessel_class": "0"}])
+def test_what_is_no_size_and_no_class_is_refused(predicting, fields):
+    answer = predict(predicting, encoded(grey(1)), **fields)
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
+    assert next(iter(fields)) in answer.json()["detail"]
+
+
+def test_what_cannot_be_measured_is_null_with_a_reason_in_the_readers_language(predicting):
+    scan = encoded(grey(1))
+    english, chinese = (
+        predict(predicting, scan, threshold="0.99", headers={"Accept-Language": language}).json()["measurements"]
+        for language in ("en", "zh")
+    )
+    assert english["calibre_mean"] == {"value": None, "unit": "px", "reason": "The mask has no vessel pixel."}
+    assert chinese["calibre_mean"]["reason"] == "掩码中没有血管像素。"
+    assert english["vessel_area_density"]["value"] == 0.0
+    other = predict(predicting, scan, vessel_class="2").json()["measurements"]
+    assert {one["value"] for one in other.values()} == {None}
+    assert "vessel_class" in other["faz_area"]["reason"]
+
+
+def test_segments_and_a_picture_are_told_on_request(predicting):
+    scan = encoded(grey(1, height=60, width=50))
+    found = predict(predicting, scan, measure_segments="true", measure_picture="true").json()
+    assert len(found["segments"]) == (found["measurements"]["tortuosity_segments"]["value"] or 0)
+    assert picture(found["measurement_png"]).shape == (1200, 1000, 3)
+
+
+def test_without_measuring_there_are_no_measurements(predicting):
+    found = predict(predicting, encoded(grey(1)), measure="false").json()
+    told = {name: found[name] for name in ("measurements", "measuring_seconds", "segments", "measurement_png")}
+    assert told == {"measurements": {}, "measuring_seconds": None, "segments": None, "measurement_png": None}
+
+
+def test_options_of_a_measurement_that_is_switched_off_are_refused(predicting):
+    answer = predict(predicting, encoded(grey(1)), measure="false", measure_picture="true", pixel_size_um="12")
+    assert answer.status_code == 400
+    assert "leave out measure_picture, pixel_size_um" in answer.json()["detail"]
 
 
 def test_several_scans_are_answered_in_their_order(predicting):

@@ -22,7 +22,7 @@ async def live():
     app.openapi()
 
 asyncio.run(live())
-print(sorted({"torch", "torchvision", "safetensors", "tensorboard"} & set(sys.modules)))
+print(sorted({"torch", "torchvision", "safetensors", "tensorboard", "skimage"} & set(sys.modules)))
 """
 
 
