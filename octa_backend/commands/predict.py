@@ -7,13 +7,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from octa_backend.commands.model_argument import find_model
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
-from octa_backend.errors import ModelNotFound
 from octa_backend.inference import pictures
 from octa_backend.service.predict_service import load_predictor
 from octa_backend.settings import Settings
-from octa_backend.storage.files import Files
 
 
 def predict(
@@ -25,7 +24,7 @@ def predict(
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
         UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
     """
-    predictor = load_predictor(find_model(settings, model), settings.device)
+    predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     out.mkdir(parents=True, exist_ok=True)
     for path in track(images, "predicting", console=console):
         image = read_image(path, path.name, settings.max_scan_pixels)
@@ -36,11 +35,3 @@ def predict(
         (out / f"{path.stem}_overlay.png").write_bytes(pictures.png(overlay))
         console.print(f"{path.name}: foreground {found.foreground_fraction:.1%}, {found.seconds:.2f} s", markup=False)
     console.print(f"masks and overlays are in {out}", markup=False)
-
-
-def find_model(settings: Settings, model: str) -> Path:
-    """The folder of a model, given as a path or as an id in the data folder."""
-    for folder in (Path(model), Files.of(settings).model(Path(model).name)):
-        if (folder / "card.json").is_file():
-            return folder
-    raise ModelNotFound(f"{model!r} is neither a model's folder nor the id of a model in {settings.data_dir}")

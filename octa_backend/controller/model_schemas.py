@@ -62,6 +62,8 @@ class PredictionOut(Answer):
     confidence: Confidence
     measurements: dict[str, dict[str, Any]]
     seconds: float
+    engine: str = Field(examples=["openvino fp32"])
+    """What it was computed with: the library and its arithmetic."""
     notice: str
 
 
