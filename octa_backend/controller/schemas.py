@@ -377,6 +377,7 @@ class Ready(Answer):
     database: bool
     disk: bool
     supervisor: bool
+    models: bool
 
 
 class Version(Answer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,12 +63,17 @@ class PredictService:
         self._settings = settings
         self._files = files
         self._models = LoadedModels(self._load, settings.models_memory_mib)
+        self._warming: Sequence[Future[None]] = ()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="octa-models")
 
     def warm(self, model_ids: Sequence[str]) -> None:
         """Load models in the background, so that their first prediction is quick."""
-        for model_id in model_ids:
-            self._background.submit(self._warm, model_id)
+        self._warming = [self._background.submit(self._warm, model_id) for model_id in model_ids]
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the models that were to be loaded in advance have been, or cannot be."""
+        return all(one.done() for one in self._warming)
 
     def close(self) -> None:
         """End what runs in the background."""
