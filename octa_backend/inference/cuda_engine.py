@@ -15,7 +15,7 @@ from octa_backend.inference.padding import pad_sides
 from octa_backend.models.base import crop
 
 GRAPHS = 16
-"""Most graphs that are kept; each holds the memory of its activations."""
+"""Most graphs that are kept."""
 WARM_UP_RUNS = 3  # before a capture, as torch's documentation of CUDA graphs asks: cuDNN picks its kernels then
 
 
@@ -40,6 +40,8 @@ class CudaEngine:
         self._device, self._half = device, precision == "bf16"
         self._multiple: int = getattr(network, "multiple", 1)
         self._network = network.to(device).to(memory_format=torch.channels_last)
+        # One after the other, each answer copied before the next replay: graphs may share the memory between layers.
+        self._pool = torch.cuda.graph_pool_handle()
         self._captured: OrderedDict[tuple[int, ...], _Captured] = OrderedDict()
 
     @torch.inference_mode()
@@ -68,7 +70,7 @@ class CudaEngine:
                 self._compute(x_BCHW)
         torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool):
             logits_BKHW = self._compute(x_BCHW)
         return _Captured(graph, x_BCHW, logits_BKHW)
 

@@ -13,7 +13,7 @@ from octa_backend.inference.export_record import ExportFormat, ExportRecord, fin
 from octa_backend.service.process import KILL_WAIT_SECONDS, detached
 
 EXPORT_SECONDS = 900.0
-"""An export that takes longer is given up; the largest network takes half a minute on two idle cores."""
+"""An export that takes longer is given up for good; most networks take under a minute on two idle cores."""
 
 _log = logging.getLogger(__name__)
 
@@ -78,26 +78,29 @@ class Exporter:
                 text=True,
                 **detached(),
             )
-        said = _last_words(self._process)
+        said, in_time = _last_words(self._process)
         with self._state:
             code, self._process = self._process.returncode, None
         if code == 0 and (record := find_export(model, wanted)) is not None:
             return record
-        raise ExportFailed(self._reason(model, wanted, code, said))
-
-    def _reason(self, model: Path, wanted: ExportFormat, code: int, said: str) -> str:
-        if self._stopped or code < 0:
-            return f"the export of {model.name} as {wanted} was ended (exit code {code}); ask again"
-        reason = said.strip().rpartition("\n")[2] or f"the export ended with code {code}"
-        _log.warning("model %s cannot be exported as %s:\n%s", model.name, wanted, said.strip())
-        note_failure(model, wanted, reason)
-        return reason
+        if self._stopped or (code < 0 and in_time):
+            raise ExportFailed(f"the export of {model.name} as {wanted} was ended (exit code {code}); ask again")
+        raise ExportFailed(_note(model, wanted, said, code))
 
 
-def _last_words(process: subprocess.Popen[str]) -> str:
-    """What a process wrote to its standard error until its end; it is killed where it takes too long."""
+def _last_words(process: subprocess.Popen[str]) -> tuple[str, bool]:
+    """What a process wrote to its standard error, and whether it ended in time; it is killed where it did not."""
     try:
-        return process.communicate(timeout=EXPORT_SECONDS)[1]
+        return process.communicate(timeout=EXPORT_SECONDS)[1], True
     except subprocess.TimeoutExpired:
         process.kill()
-        return process.communicate()[1]
+        said = process.communicate()[1]
+        return f"{said}\nthe export took longer than {EXPORT_SECONDS:.0f} s", False
+
+
+def _note(model: Path, wanted: ExportFormat, said: str, code: int) -> str:
+    """Log why an export failed, keep the last line of it, and return that."""
+    _log.warning("model %s cannot be exported as %s:\n%s", model.name, wanted, said.strip())
+    reason = said.strip().rpartition("\n")[2] or f"the export ended with code {code}"
+    note_failure(model, wanted, reason)
+    return reason

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
-from octa_backend.errors import ExportFailed, OctaError
+from octa_backend.errors import OctaError
 from octa_backend.inference.export_record import ExportFormat, find_export, find_failure
 from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card
 from octa_backend.service.exporter import Exporter
@@ -154,10 +154,9 @@ class PredictService:
         try:
             for member in members:
                 self.exporter.ensure(member, wanted)
-        except (ExportFailed, OSError) as error:
+            self._models.reload(model_id)
+        except (OctaError, OSError) as error:  # OSError: it was deleted meanwhile, or the disk is full
             _log.warning("model %s goes on with plain torch: %s", model_id, error)
-            return
-        self._models.reload(model_id)
 
 
 def _export_is_settled(member: Path, wanted: ExportFormat) -> bool:

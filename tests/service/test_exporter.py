@@ -20,6 +20,7 @@ from octa_backend.inference.predictor import open_predictor
 from octa_backend.inference.torch_engine import TorchEngine, load_network
 from octa_backend.models import registry
 from octa_backend.service import export_child
+from octa_backend.service import exporter as exporter_module
 from octa_backend.service.exporter import Exporter
 from octa_backend.training.checkpoint import save_weights
 from tests.fakes import wait_for
@@ -134,6 +135,23 @@ def test_an_export_that_is_stopped_leaves_nothing_and_may_be_asked_for_again(mod
     exporter.stop(twin)
     asking.join(20)
     assert "ask again" in raised[0]
+    assert find_failure(twin, "torch") is None
+
+
+def test_an_export_that_takes_too_long_is_given_up_for_good(model, monkeypatch):
+    twin = write_model(model.with_name("m6"))
+    monkeypatch.setattr(exporter_module, "EXPORT_SECONDS", 0.0)
+    with pytest.raises(ExportFailed, match="took longer than 0 s"):
+        Exporter().ensure(twin, "torch")
+    assert find_failure(twin, "torch") == "the export took longer than 0 s"
+
+
+def test_an_exporter_that_is_closed_starts_nothing(model):
+    twin = write_model(model.with_name("m7"))
+    exporter = Exporter()
+    exporter.close()
+    with pytest.raises(ExportFailed, match="the server ends"):
+        exporter.ensure(twin, "torch")
     assert find_failure(twin, "torch") is None
 
 
