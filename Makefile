@@ -47,6 +47,7 @@ bench: setup
 	$(BIN)/python benchmarks/losses.py $(SHORT) --epochs 2 --patch-size 64 --losses dice_bce cldice
 	$(BIN)/python benchmarks/signals.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/diagnose.py
 	$(BIN)/python benchmarks/data_doctor.py
 	$(BIN)/python benchmarks/repairs.py

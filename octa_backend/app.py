@@ -20,6 +20,7 @@ from octa_backend.controller import (
     train_controller,
 )
 from octa_backend.controller.context import Context, identify
+from octa_backend.service import model_service
 from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.predict_service import PredictService
 from octa_backend.service.server_mark import only_server
@@ -95,10 +96,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.effective_database_url)
         database.migrate()
         supervisor = Supervisor(settings, files, database, LocalLauncher(files))
-        app.state.context = Context(settings, files, database, supervisor, PredictService(settings, files))
+        predictions = PredictService(settings, files)
+        app.state.context = Context(settings, files, database, supervisor, predictions)
         supervisor.open()
+        with database.reading() as session:
+            predictions.warm(model_service.newest(session, settings.warm_models))
         try:
             yield
         finally:
             supervisor.close()
+            predictions.close()
             database.close()

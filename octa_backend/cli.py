@@ -1,4 +1,4 @@
-"""`octa`: serve, train, plan, predict, evaluate, doctor, diagnose, jobs, synth, demo. Parse, one call, show."""
+"""`octa`: serve, train, plan, predict, export, evaluate, doctor, diagnose, jobs, synth, demo. Parse, one call, show."""
 
 from __future__ import annotations
 
@@ -213,6 +213,31 @@ def predict(  # noqa: PLR0913 - one parameter per option
         measuring = MeasureOptions(pixel_size_um, field_of_view_mm, vessel_class) if measure else None
         options = PredictOptions(threshold, tta, measuring, with_picture=measure_picture, language=settings.language)
         predict_command.predict(console, settings, model, images, out, options)
+    except OctaError as error:
+        _fail(error)
+
+
+class ExportChoice(StrEnum):
+    """The formats of an export."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    OPENVINO_INT8 = "openvino-int8"
+    TORCH = "torch"
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
+    wanted: Annotated[ExportChoice, typer.Option("--format", help="Of the graph.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", file_okay=False)] = Path("octa_export"),
+    data_dir: DataDir = None,
+) -> None:
+    """Write a model for other programs: its graph, what the graph expects (export.json), and the card."""
+    from octa_backend.commands import export as export_command  # noqa: PLC0415
+
+    try:
+        export_command.export(console, _settings(data_dir=data_dir), model, wanted.value, out)
     except OctaError as error:
         _fail(error)
 

@@ -151,6 +151,18 @@ class ModelInUse(OctaError):
     """An ensemble needs this model."""
 
 
+class ExportFailed(OctaError):
+    """This model cannot be exported in this format."""
+
+
+class TooManyPredictions(OctaError):
+    """As many predictions wait as this server takes."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 # --- lists and access -----------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from octa_backend.errors import InvalidSettings
 
 PREFIX = "OCTA_"
 DATABASE_FILE = "octa.sqlite3"
+EngineName = Literal["auto", "torch", "openvino-int8"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -72,6 +73,19 @@ class Settings(BaseSettings):
 
     max_predict_files: int = Field(default=64, ge=1)
     """Most scans in one request of `POST /predict`."""
+
+    predict_queue: int = Field(default=64, ge=1)
+    """Most requests of `POST /predict` that are answered or wait at the same time; the next one gets 503."""
+
+    engine: EngineName = "auto"
+    """What predictions on a CPU are computed with: `auto` (OpenVINO once the model's graph is made), `torch`, or
+    `openvino-int8` (8-bit integers: quicker, a little less exact; needs the extra `int8`)."""
+
+    models_memory_mib: int = Field(default=4096, ge=64)
+    """Memory for loaded models, MiB; the least recently used one leaves first. The one that answers always fits."""
+
+    warm_models: int = Field(default=0, ge=0)
+    """How many of the newest models are loaded when the server starts, so that their first prediction is quick."""
 
     cors_origins: list[str] = Field(default_factory=list)
     """Origins of web pages that may call the API, for example `["http://localhost:5173"]`; `["*"]` allows all."""

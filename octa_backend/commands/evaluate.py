@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from octa_backend.commands.predict import find_model
+from octa_backend.commands.model_argument import find_model
 from octa_backend.data.intake import prepare
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.messages import describe

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from octa_backend.commands.predict import find_model
+from octa_backend.commands.model_argument import find_model
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import read_pair
 from octa_backend.data.limits import IntakeLimits
@@ -31,7 +31,7 @@ def review_labels(
     Raises:
         ModelNotFound: there is no such model.
     """
-    predictor = load_predictor(find_model(settings, model), settings.device)
+    predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     measured = {scan.name for scan in examination.statistics if scan.split != "test"}
     pairs = [pair for pair in examination.pairs if pair.name in measured]
 

@@ -8,15 +8,14 @@ from rich.console import Console
 from rich.progress import track
 
 from octa_backend.commands.measurement_table import MeasurementTable
+from octa_backend.commands.model_argument import find_model
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
-from octa_backend.errors import ModelNotFound
 from octa_backend.inference import pictures
 from octa_backend.inference.measurement_picture import measurement_picture
 from octa_backend.inference.measurements import measure
 from octa_backend.service.predict_service import PredictOptions, load_predictor
 from octa_backend.settings import Settings
-from octa_backend.storage.files import Files
 
 MEASUREMENTS_FILE = "measurements.csv"
 
@@ -30,7 +29,7 @@ def predict(
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
         UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
     """
-    predictor = load_predictor(find_model(settings, model), settings.device)
+    predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     out.mkdir(parents=True, exist_ok=True)
     table = MeasurementTable(options.language)
     for path in track(images, "predicting", console=console):
@@ -51,11 +50,3 @@ def predict(
     if options.measuring is not None:
         table.write(out / MEASUREMENTS_FILE)
         console.print(f"measurements are in {out / MEASUREMENTS_FILE}", markup=False)
-
-
-def find_model(settings: Settings, model: str) -> Path:
-    """The folder of a model, given as a path or as an id in the data folder."""
-    for folder in (Path(model), Files.of(settings).model(Path(model).name)):
-        if (folder / "card.json").is_file():
-            return folder
-    raise ModelNotFound(f"{model!r} is neither a model's folder nor the id of a model in {settings.data_dir}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
-from octa_backend.service import model_service
+from octa_backend.inference.export_record import ExportFormat
+from octa_backend.service import export_service, model_service
 from octa_backend.storage.files import remove
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -18,6 +22,27 @@ router = APIRouter(prefix="/models", tags=["models"])
 def show(model_id: str, db: Reading) -> ModelOut:
     """Its card: network, plan, dataset, test scores; of an ensemble, its members."""
     return ModelOut.of(model_service.get(db, model_id))
+
+
+@router.get(
+    "/{model_id}/export",
+    summary="Download a model for other programs",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/zip": {}}},
+        **problems(errors.ModelNotFound, errors.ExportFailed, errors.IncompatibleCheckpoint),
+    },
+)
+def export(
+    model_id: str,
+    parts: Parts,
+    wanted: Annotated[ExportFormat, Query(alias="format", description="of the graph")],
+) -> FileResponse:
+    """A zip with the graph, its `export.json` and the card. Made at the first call, which takes a while; then kept."""
+    with parts.database.reading() as session:
+        model_service.get(session, model_id)
+    path = export_service.export_archive(parts.predictions.exporter, parts.files.model(model_id), wanted)
+    return FileResponse(path, media_type="application/zip", filename=f"{model_id}-{wanted}.zip")
 
 
 @router.delete(

@@ -87,6 +87,8 @@ class PredictionOut(Answer):
     measurement_png: str | None
     """With `measure_picture=true`."""
     seconds: float
+    engine: str = Field(examples=["openvino fp32"])
+    """What it was computed with: the library and its arithmetic."""
     notice: str
 
 

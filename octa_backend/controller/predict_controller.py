@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader
@@ -106,6 +106,7 @@ PROPERTIES: dict[str, Any] = {"file": FILE_FIELD, **PredictForm.model_json_schem
             errors.JobNotFound,
             errors.NoModelYet,
             errors.StorageFull,
+            errors.TooManyPredictions,
         ),
     },
     openapi_extra=multipart(PROPERTIES, ["file"]),
@@ -113,8 +114,11 @@ PROPERTIES: dict[str, Any] = {"file": FILE_FIELD, **PredictForm.model_json_schem
 async def predict(request: Request, parts: Parts, language: Reader) -> Any:
     """Mask, overlay, confidence and measurements; with `Accept: image/png` and one scan, its mask alone."""
     limit = parts.settings.max_predict_mib * 2**20
+    queue = parts.predictions.queue
+    queue.require_place()
     async with received_form(request, parts.files, limit) as form:
-        answers = await run_in_threadpool(_predict_all, parts, form, language)
+        with queue.place():
+            answers = await to_thread.run_sync(_predict_all, parts, form, language, limiter=queue.threads)
     if request.headers.get("accept", "").startswith("image/png"):
         if len(answers) != 1:
             raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(answers)} came")

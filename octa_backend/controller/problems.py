@@ -49,6 +49,8 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.ModelNotFound: 404,
     errors.NoModelYet: 409,
     errors.ModelInUse: 409,
+    errors.ExportFailed: 422,
+    errors.TooManyPredictions: 503,
     errors.ServerUnreachable: 502,
     errors.InvalidCursor: 422,
     errors.NotAuthenticated: 401,
@@ -125,6 +127,15 @@ def describe_in_openapi(document: dict[str, Any]) -> None:
                     response["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
 
 
+def _headers(error: errors.OctaError) -> dict[str, str] | None:
+    """What HTTP wants beside the document: how to authenticate, or when to come back."""
+    if isinstance(error, errors.NotAuthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, errors.TooManyPredictions):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    return None
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the app answered as a problem document."""
 
@@ -135,8 +146,7 @@ def install(app: FastAPI) -> None:
         if isinstance(error, errors.InvalidDataset):
             language = language_of(request)
             content["findings"] = [describe(finding, language) for finding in error.findings]
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, errors.NotAuthenticated) else None
-        return _answer(status, content, headers)
+        return _answer(status, content, _headers(error))
 
     @app.exception_handler(RequestValidationError)
     def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:

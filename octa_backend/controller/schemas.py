@@ -366,6 +366,7 @@ class Ready(Answer):
     database: bool
     disk: bool
     supervisor: bool
+    models: bool
 
 
 class Version(Answer):

@@ -21,14 +21,15 @@ def health() -> Health:
 
 @router.get("/ready", summary="Can it do its work?", responses={503: {"model": Ready, "description": "Not all of it."}})
 def ready(parts: Parts, response: Response) -> Ready:
-    """Database, disk and supervisor."""
+    """Database, disk, supervisor, and the models that are loaded at the start."""
     state = Ready(
         ready=False,
         database=parts.database.is_ready(),
         disk=parts.files.free_bytes() > RESERVE_BYTES,
         supervisor=parts.supervisor.is_alive,
+        models=parts.predictions.is_warm,
     )
-    state.ready = state.database and state.disk and state.supervisor
+    state.ready = state.database and state.disk and state.supervisor and state.models
     response.status_code = 200 if state.ready else 503
     return state
 

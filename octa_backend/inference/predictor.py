@@ -5,29 +5,29 @@ Shapes: C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
-import json
-import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import Normalisation, normalise, to_unit
-from octa_backend.inference.model_folder import CARD_FILE, weights_of
+from octa_backend.inference.batching import BatchingEngine
+from octa_backend.inference.channels import match_channels
+from octa_backend.inference.engines import Engine, open_engine
+from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits
-from octa_backend.models import registry
-from octa_backend.training.checkpoint import load_weights
+from octa_backend.settings import EngineName
 from octa_backend.training.ignored import dataset_classes
-from octa_backend.training.precision import autocast
+from octa_backend.training.precision import pick_device
 
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 UNCERTAIN = (0.25, 0.75)
 """A pixel whose probability lies between these is uncertain."""
 
@@ -41,7 +41,7 @@ class Prediction:
         probability: float32, (H, W), that a pixel is not background.
         confidence: mean over pixels of the probability of the class chosen, in 0..1.
         uncertain_fraction: share of pixels whose foreground probability lies between the `UNCERTAIN` bounds.
-        seconds: time in the network.
+        seconds: time until the network had answered, with the wait for other scans.
     """
 
     mask: NDArray[np.uint8]
@@ -57,33 +57,30 @@ class Prediction:
 
 
 class Predictor:
-    """A published model in memory. Safe to use from several threads; scans are computed one after the other.
+    """A published model in memory. Safe to use from several threads, whose scans are computed in batches.
 
     An ensemble's answer is the mean of its members' probabilities.
+
+    Args:
+        folder: of the model; its card is read.
+        engines: one for each of the model's networks.
 
     Attributes:
         channels: of the scans it was trained on.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
         labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
+        engine: what it computes with, for people.
     """
 
-    def __init__(self, folder: Path, device: str, precision: str) -> None:
-        card = json.loads((folder / CARD_FILE).read_text("utf-8"))
+    def __init__(self, folder: Path, engines: Sequence[Engine]) -> None:
+        card = read_card(folder)
         self.channels: int = card["channels"]
         self._ignore_index: int | None = card.get("ignore_index")
         self.classes: int = card["classes"] + (self._ignore_index is not None)
         self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
         self._normalisation: Normalisation = card.get("normalisation", "unit")
-        self._device, self._precision = device, precision
-        self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
-        out_channels = registry.out_channels(card["classes"])
-        self._networks = [self._network(card["network"], out_channels, weights) for weights in weights_of(folder, card)]
-        self._lock = threading.Lock()
-
-    def _network(self, name: str, out_channels: int, weights: Path) -> nn.Module:
-        network = registry.build(name, self.channels, out_channels)
-        load_weights(network, weights)
-        return network.eval().to(self._device).to(memory_format=self._layout)
+        self._engines = [BatchingEngine(engine) for engine in engines]
+        self.engine = ", ".join(sorted({engine.name for engine in engines}))
 
     @property
     def colours(self) -> list[str]:
@@ -102,19 +99,17 @@ class Predictor:
             Mask and probabilities at the scan's own size.
         """
         unit_CHW = match_channels(to_unit(image), self.channels)
-        x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None].to(self._device)
+        x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None]
         start = time.perf_counter()
-        with self._lock, torch.inference_mode():
+        with torch.inference_mode():
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
-            probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0).cpu()
+            probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0)
         seconds = time.perf_counter() - start
         return _decide(probability_KHW, threshold, seconds, self._ignore_index)
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
-        x_1CHW = x_1CHW.flip(axes).contiguous(memory_format=self._layout)
-        with autocast(self._device, self._precision):
-            logits = [predict_logits(network, x_1CHW) for network in self._networks]
+        logits = [predict_logits(engine, x_1CHW.flip(axes)) for engine in self._engines]
         return mean_probabilities(logits).flip(axes)[0]
 
 
@@ -133,10 +128,19 @@ def _decide(probability_KHW: Tensor, threshold: float, seconds: float, ignore_in
     )
 
 
-def match_channels(image: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """Bring (C, H, W) to the model's channels: grey is repeated, colour becomes its luma."""
-    if image.shape[0] == channels:
-        return image
-    if image.shape[0] == 1:
-        return np.repeat(image, channels, axis=0)
-    return np.tensordot(np.asarray(GREY_WEIGHTS, np.float32), image, axes=1)[None].astype(np.float32)
+def open_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:
+    """Load a published model with the engines that its exports, the device and the settings allow.
+
+    Args:
+        folder: of the model.
+        wanted_device: the `device` setting.
+        wanted_engine: the `engine` setting.
+
+    Raises:
+        DeviceUnavailable: there is no such device.
+        UnknownNetwork, IncompatibleCheckpoint: the card or the weights do not fit this version, or each other.
+    """
+    card, device = read_card(folder), pick_device(wanted_device)
+    return Predictor(
+        folder, [open_engine(member, card, device, wanted_engine) for member in member_folders(folder, card)]
+    )

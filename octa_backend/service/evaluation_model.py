@@ -19,8 +19,8 @@ from torch import nn
 
 from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
-from octa_backend.inference.predictor import match_channels
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.training.checkpoint import load_weights

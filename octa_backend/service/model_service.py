@@ -98,6 +98,11 @@ def get(session: Session, model_id: str) -> Model:
     return model
 
 
+def newest(session: Session, count: int) -> list[str]:
+    """Ids of the models that were published last, the newest first."""
+    return list(session.scalars(select(Model.id).order_by(Model.created_at.desc(), Model.id).limit(count)))
+
+
 def forget(session: Session, model_id: str) -> None:
     """Take a model off the shelf; its job has none any more.
 

@@ -1,10 +1,11 @@
-"""Predictions: which model answers, kept in memory, and what the answer holds."""
+"""Predictions: which model answers, with which engine, and what the answer holds."""
 
 from __future__ import annotations
 
 import base64
-import threading
-from collections import OrderedDict
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,23 @@ from typing import TYPE_CHECKING, Any
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
 from octa_backend.diagnosis.text import Language
+from octa_backend.errors import OctaError
+from octa_backend.inference.export_record import ExportFormat, find_export, find_failure
+from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card
 from octa_backend.inference.scale import MeasureOptions
-from octa_backend.settings import Settings
+from octa_backend.service.exporter import Exporter
+from octa_backend.service.loaded_models import Loaded, LoadedModels
+from octa_backend.service.predict_queue import PredictQueue
+from octa_backend.settings import EngineName, Settings
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Model, new_id
 
 if TYPE_CHECKING:  # torch is imported with the first prediction, not with the server
     from octa_backend.inference.predictor import Prediction, Predictor
 
-MODELS_IN_MEMORY = 2
 NOTICE = "research use only"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +62,39 @@ class Answer:
 
 
 class PredictService:
-    """Answers with published models; the least recently used one leaves memory first."""
+    """Answers with published models.
+
+    A model whose graph was not exported yet answers with torch; it is exported in the background, one model after the
+    other, and loaded anew when that is done.
+
+    Attributes:
+        queue: counts the requests under way.
+        exporter: makes exports.
+    """
 
     def __init__(self, settings: Settings, files: Files) -> None:
+        self.queue = PredictQueue(settings.predict_queue)
+        self.exporter = Exporter(settings.worker_niceness)
         self._settings = settings
         self._files = files
-        self._loaded: OrderedDict[str, Predictor] = OrderedDict()
-        self._lock = threading.Lock()
+        self._models = LoadedModels(self._load, settings.models_memory_mib)
+        self._warming: Sequence[Future[None]] = ()
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="octa-models")
+
+    def warm(self, model_ids: Sequence[str]) -> None:
+        """Load models in the background, so that their first prediction is quick."""
+        self._warming = [self._background.submit(self._warm, model_id) for model_id in model_ids]
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the models that were to be loaded in advance have been, or cannot be."""
+        return all(one.done() for one in self._warming)
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._background.shutdown(wait=False, cancel_futures=True)
+        self.exporter.close()
+        self._background.shutdown()
 
     def predict(self, model: Model, source: Path, name: str, options: PredictOptions) -> Answer:
         """Segment one scan.
@@ -99,25 +133,61 @@ class PredictService:
             "confidence": {"mean": found.confidence, "uncertain_fraction": found.uncertain_fraction},
             **measured,
             "seconds": found.seconds,
+            "engine": predictor.engine,
             "notice": NOTICE,
         }
         return Answer(body, mask_png)
 
     def predictor(self, model_id: str) -> Predictor:
         """The model in memory, loaded where it is not."""
-        with self._lock:
-            predictor = self._loaded.pop(model_id, None)
-            if predictor is None:
-                predictor = load_predictor(self._files.model(model_id), self._settings.device)
-            self._loaded[model_id] = predictor
-            while len(self._loaded) > MODELS_IN_MEMORY:
-                self._loaded.popitem(last=False)
-            return predictor
+        return self._models.get(model_id)
 
     def forget(self, model_id: str) -> None:
-        """Drop a model that was deleted from memory."""
-        with self._lock:
-            self._loaded.pop(model_id, None)
+        """Drop a model that was deleted: from memory, and what is being made of it."""
+        self._models.forget(model_id)
+        self.exporter.stop(self._files.model(model_id))
+
+    def _load(self, model_id: str) -> Loaded:
+        from octa_backend.inference.engines import export_wanted  # noqa: PLC0415 - imports torch
+        from octa_backend.inference.warm_up import warm_up  # noqa: PLC0415
+        from octa_backend.training.memory import used_mib  # noqa: PLC0415
+        from octa_backend.training.precision import pick_device  # noqa: PLC0415
+
+        folder, device = self._files.model(model_id), pick_device(self._settings.device)
+        before = used_mib(device)
+        predictor = load_predictor(folder, self._settings.device, self._settings.engine)
+        warm_up(predictor, folder)
+        members = member_folders(folder, read_card(folder))
+        wanted = export_wanted(device.type, self._settings.engine)
+        missing = [one for one in members if wanted and not _export_is_settled(one, wanted)]
+        if wanted and missing:
+            self._background.submit(self._export, model_id, missing, wanted)
+        _log.info("model %s is loaded and computes with %s", model_id, predictor.engine)
+        # Memory that an earlier model left may serve this one, so growth alone could come out as nothing.
+        return Loaded(predictor, max(used_mib(device) - before, _weights_mib(members)))
+
+    def _warm(self, model_id: str) -> None:
+        try:
+            self.predictor(model_id)
+        except (OctaError, OSError) as error:
+            _log.warning("model %s could not be loaded in advance: %s", model_id, error)
+
+    def _export(self, model_id: str, members: Sequence[Path], wanted: ExportFormat) -> None:
+        try:
+            for member in members:
+                self.exporter.ensure(member, wanted)
+            self._models.reload(model_id)
+        except (OctaError, OSError) as error:  # OSError: it was deleted meanwhile, or the disk is full
+            _log.warning("model %s goes on with plain torch: %s", model_id, error)
+
+
+def _export_is_settled(member: Path, wanted: ExportFormat) -> bool:
+    """Whether a model's export is there, or is known to be impossible."""
+    return find_export(member, wanted) is not None or find_failure(member, wanted) is not None
+
+
+def _weights_mib(members: Sequence[Path]) -> float:
+    return sum((member / WEIGHTS_FILE).stat().st_size for member in members) / 2**20
 
 
 def _classes(predictor: Predictor, found: Prediction) -> list[dict[str, Any]]:
@@ -129,10 +199,8 @@ def _classes(predictor: Predictor, found: Prediction) -> list[dict[str, Any]]:
     ]
 
 
-def load_predictor(folder: Path, wanted_device: str) -> Predictor:
-    """Load a published model in the arithmetic that is fastest on the device, as measured."""
-    from octa_backend.inference.predictor import Predictor  # noqa: PLC0415 - imports torch
-    from octa_backend.training.precision import pick_device, probe  # noqa: PLC0415
+def load_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:
+    """Load a published model with the quickest engine that was exported for it; see `open_predictor`."""
+    from octa_backend.inference.predictor import open_predictor  # noqa: PLC0415 - imports torch
 
-    hardware = probe(pick_device(wanted_device))
-    return Predictor(folder, hardware.device, "bf16" if hardware.bf16_pays else "fp32")
+    return open_predictor(folder, wanted_device, wanted_engine)

@@ -74,6 +74,8 @@ class Files:
         for folder in ("datasets", "models"):
             for leftover in (self.root / folder).glob(f"*{PART_SUFFIX}"):
                 remove(leftover)
+        for leftover in self.models.glob(f"*/exports/*{PART_SUFFIX}"):
+            remove(leftover)
         for leftover in self.uploads.iterdir():
             remove(leftover)
 

@@ -20,6 +20,13 @@ def peak_mib(device: str) -> float:
     return kib / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def used_mib(device: torch.device) -> float:
+    """The memory in use now, MiB: what torch has reserved of the GPU, or that of this process."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) / 2**20
+    return float(psutil.Process().memory_info().rss / 2**20)
+
+
 def total_mib(device: torch.device) -> float:
     """All the memory that a device has, MiB: of the GPU, or of this machine. What others use of it changes."""
     if device.type == "cuda":

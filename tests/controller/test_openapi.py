@@ -71,7 +71,8 @@ def test_every_route_has_a_summary_a_description_and_a_tag(route):
         ("DELETE /train/jobs/{job_id}", {404, 409}),
         ("POST /train/jobs/{job_id}/cancel", {404, 409}),
         ("POST /train/jobs/{job_id}/resume", {404, 409, 422}),
-        ("POST /predict", {400, 404, 409, 413, 422, 507}),
+        ("POST /predict", {400, 404, 409, 413, 422, 503, 507}),
+        ("GET /models/{model_id}/export", {404, 422}),
         ("GET /ready", {503}),
         ("GET /train/jobs/{job_id}/events", {404, 422}),
     ],
@@ -85,7 +86,7 @@ def test_every_problem_is_described_as_the_problem_document_it_is():
     other = []
     for route, operation in ROUTES.items():
         for status, response in operation["responses"].items():
-            if int(status) < 400 or status == "503":
+            if int(status) < 400 or (route, status) == ("GET /ready", "503"):
                 continue
             schema = {"$ref": "#/components/schemas/Problem"}
             found = {kind: content.get("schema") for kind, content in response["content"].items()}

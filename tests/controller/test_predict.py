@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from PIL import Image
 from sqlalchemy import select
 
+from octa_backend import errors
 from octa_backend.inference.measurements import QUANTITIES
 from octa_backend.models import registry
 from octa_backend.service import model_service
@@ -19,6 +23,7 @@ from octa_backend.training import precision
 from octa_backend.training.checkpoint import save_weights
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import colour, encoded, grey
+from tests.exports import FakeExporter
 from tests.fakes import Api, a_dataset
 from tests.tiny import SLOW_CPU, one_thread
 
@@ -31,7 +36,7 @@ def predicting(tmp_path_factory):
     torch.manual_seed(0)
     save_weights(registry.build("unet", 1, 1), folder / "weights.safetensors")
     card = {"network": "unet", "channels": 1, "classes": 2}
-    settings = Settings(data_dir=folder / "data", device="cpu", max_predict_files=3)
+    settings = Settings(data_dir=folder / "data", device="cpu", engine="torch", max_predict_files=3)
     with Api(settings) as api, pytest.MonkeyPatch.context() as patch, one_thread():
         patch.setattr(precision, "probe", lambda device: SLOW_CPU)  # measuring takes a second or more
         with api.parts.database.writing() as session:
@@ -217,3 +222,70 @@ def test_an_ensemble_answers_with_the_mean_of_its_members(predicting):
     np.testing.assert_allclose(probabilities[2], (probabilities[0] + probabilities[1]) / 2, atol=1e-5)
     assert mean["foreground_fraction"] == pytest.approx((probabilities[2] >= 0.5).mean())
     assert len({old["confidence"]["mean"], new["confidence"]["mean"], mean["confidence"]["mean"]}) == 3
+
+
+def test_an_answer_says_what_computed_it(predicting):
+    assert predict(predicting, encoded(grey(1))).json()["engine"] == "torch fp32"
+
+
+def test_a_full_queue_is_answered_with_when_to_come_back(predicting, monkeypatch):
+    scan, queue = encoded(grey(1)), predicting.parts.predictions.queue
+    monkeypatch.setattr(queue, "_places", 1)
+    with queue.place():
+        refused = predict(predicting, scan)
+        assert predicting.get("/health").status_code == 200
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:octa:too-many-predictions")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert predict(predicting, scan).status_code == 200
+    assert predicting.traces()["uploads"] == []
+
+
+def test_the_event_loop_answers_while_predictions_are_computed(predicting, monkeypatch):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(*_):
+        inside.set()
+        assert go_on.wait(20)
+        raise errors.UnreadableScan("enough")
+
+    monkeypatch.setattr(predicting.parts.predictions, "predict", slow)
+    with ThreadPoolExecutor(20) as pool:
+        waiting = [pool.submit(predict, predicting, encoded(grey(1))) for _ in range(20)]
+        assert inside.wait(20)
+        assert predicting.get("/models/old").status_code == 200
+        go_on.set()
+        assert {future.result().status_code for future in waiting} == {422}
+
+
+@pytest.fixture
+def exporting(predicting, monkeypatch):
+    """The names of the models that were exported, by an exporter that writes a line instead of a graph."""
+    exporter = FakeExporter()
+    monkeypatch.setattr(predicting.parts.predictions.exporter, "ensure", exporter.ensure)
+    return exporter.made
+
+
+def test_a_model_is_downloaded_as_a_zip(predicting, exporting):
+    answer = predicting.get("/models/old/export?format=onnx")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    assert answer.headers["content-disposition"] == 'attachment; filename="old-onnx.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["card.json", "export.json", "model.onnx"]
+    assert predicting.get("/models/old/export?format=onnx").content == answer.content
+    assert exporting == ["old"]
+
+
+def test_a_download_of_no_model_or_in_no_format_is_refused(predicting, exporting):
+    assert predicting.get("/models/nope/export?format=onnx").status_code == 404
+    for query in ("", "?format=tensorflow"):
+        assert predicting.get(f"/models/old/export{query}").status_code == 422
+    assert exporting == []
+
+
+def test_a_model_that_cannot_be_exported_says_why(predicting, monkeypatch):
+    def refuse(model, wanted):
+        raise errors.ExportFailed("its graph depends on the scan's size")
+
+    monkeypatch.setattr(predicting.parts.predictions.exporter, "ensure", refuse)
+    answer = predicting.get("/models/old/export?format=torch")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "its graph depends on the scan's size")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,7 +23,7 @@ async def live():
     app.openapi()
 
 asyncio.run(live())
-print(sorted({"torch", "torchvision", "safetensors", "tensorboard", "skimage"} & set(sys.modules)))
+print(sorted({"torch", "torchvision", "safetensors", "tensorboard", "skimage", "openvino", "onnx"} & set(sys.modules)))
 """
 
 
@@ -34,7 +35,7 @@ def test_the_process_answers_with_the_time(api):
 
 def test_a_server_that_can_work_is_ready(api):
     answer = api.get("/ready")
-    expected = {"ready": True, "database": True, "disk": True, "supervisor": True}
+    expected = {"ready": True, "database": True, "disk": True, "supervisor": True, "models": True}
     assert (answer.status_code, answer.json()) == (200, expected)
 
 
@@ -48,6 +49,12 @@ def test_a_server_whose_supervisor_ended_is_not_ready(api):
     api.parts.supervisor.close()
     answer = api.get("/ready")
     assert (answer.status_code, answer.json()["supervisor"], answer.json()["ready"]) == (503, False, False)
+
+
+def test_a_server_that_still_loads_its_models_is_not_ready(api, monkeypatch):
+    monkeypatch.setattr(api.parts.predictions, "_warming", [Future()])
+    answer = api.get("/ready")
+    assert (answer.status_code, answer.json()["models"], answer.json()["ready"]) == (503, False, False)
 
 
 def test_a_server_whose_database_is_broken_is_not_ready(api):

@@ -12,12 +12,12 @@ from PIL import Image
 from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.store import DatasetStore
 from octa_backend.inference import pictures
-from octa_backend.inference.predictor import Predictor
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import open_model
 from octa_backend.service.evaluation_run import EvaluationOptions, design_evaluation
 from octa_backend.service.local_dataset import open_dataset
 from octa_backend.service.local_training import LocalResult, LocalTraining
+from octa_backend.service.predict_service import load_predictor
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
@@ -83,7 +83,7 @@ def story(tmp_path_factory):
 
 def predicted(story):
     image = story.training.run.data.store.image(0)
-    predictor = Predictor(story.result.model, "cpu", "fp32")
+    predictor = load_predictor(story.result.model, "cpu", "torch")
     return predictor, predictor.predict(image)
 
 

@@ -1,0 +1,207 @@
+"""How quick predictions are: engines in one process, through HTTP, with many clients, beside a training, and what
+memory they take.
+
+The engine's median is compared with plain torch in float32 in the same process. A server of its own then answers with
+the same model, loaded at its start.
+
+    python benchmarks/predict.py MODEL_FOLDER [--requests 10000] [--sizes 256 1024] [--without-training]
+    python benchmarks/predict.py            (a `unet_transformer` of random weights)
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import httpx
+import numpy as np
+import psutil
+from PIL import Image
+from serve import server, start_training
+
+from octa_backend.data.synthetic import make_scan
+from octa_backend.inference.model_folder import CARD_FILE, read_card
+from octa_backend.service import model_service
+from octa_backend.service.exporter import Exporter
+from octa_backend.settings import load_settings
+from octa_backend.storage.database import Database
+from octa_backend.storage.tables import Dataset, Job, JobState
+
+RUNS = 7  # of each measurement in one process, of which the median counts
+CLIENTS = (1, 4, 16)
+WARM_REQUESTS = 100  # after which memory is measured first
+MODEL_ID = "measured"
+
+
+def a_scan(size: int) -> np.ndarray:
+    return make_scan(size, np.random.default_rng(size)).image[None]
+
+
+def as_png(image_1HW: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image_1HW[0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def random_model(folder: Path) -> Path:
+    """A `unet_transformer` of random weights."""
+    import torch
+
+    from octa_backend.models import registry
+    from octa_backend.training.checkpoint import save_weights
+
+    torch.manual_seed(0)
+    weights = folder / "random.safetensors"
+    save_weights(registry.build("unet_transformer", 1, 1), weights)
+    card = {"network": "unet_transformer", "channels": 1, "classes": 2}
+    model_service.write_model(folder / "random", weights, card)
+    return folder / "random"
+
+
+def milliseconds(
+    answer: Callable[[], object], runs: int, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Of each call, by a clock."""
+    times = []
+    for _ in range(runs):
+        start = clock()
+        answer()
+        times.append(1000 * (clock() - start))
+    return times
+
+
+def compare_engines(model: Path, sizes: Sequence[int]) -> dict[int, float]:
+    """The table of medians; the engine's are returned by size, ms.
+
+    Time on all cores tells more than the clock where others use the machine too.
+    """
+    import torch
+
+    from octa_backend.inference.predictor import Predictor, open_predictor
+    from octa_backend.inference.torch_engine import TorchEngine, load_network
+
+    plain = Predictor(model, [TorchEngine(load_network(model, read_card(model)))])
+    quick = open_predictor(model, "auto")
+    print(f"\none scan in one process, median of {RUNS}, {torch.get_num_threads()} threads\n")
+    print("| scan | engine | ms | ms on all cores |\n|---|---|---|---|")
+    medians = {}
+    for size in sizes:
+        image = a_scan(size)
+        for predictor in (plain, quick):
+            answer = partial(predictor.predict, image)
+            answer()  # kernels are picked
+            medians[size] = median(milliseconds(answer, RUNS))
+            on_cores = median(milliseconds(answer, RUNS, time.process_time))
+            print(f"| {size} x {size} | {predictor.engine} | {medians[size]:.0f} | {on_cores:.0f} |")
+    return medians
+
+
+def publish(data_dir: Path, model: Path) -> None:
+    """Put a model into a data folder, as a finished job would have published it."""
+    shutil.copytree(model, data_dir / "models" / MODEL_ID)
+    database = Database(load_settings(data_dir=data_dir).effective_database_url)
+    database.migrate()
+    card = json.loads((model / CARD_FILE).read_text("utf-8"))
+    counts = {"scans": 1, "channels": card["channels"], "classes": card["classes"], "spatial_dims": 2, "size_bytes": 1}
+    facts = {"foreground_fraction": 0.1, "splits": {}, "findings": []}
+    with database.writing() as session:
+        session.add(Dataset(id="0" * 20, sha256="0" * 64, name="gone.zip", **counts, **facts))
+        session.flush()
+        job = Job(file_id="0" * 20, config={}, state=JobState.SUCCEEDED)
+        session.add(job)
+        session.flush()
+        model_service.register(session, MODEL_ID, job, card)
+    database.close()
+
+
+def ask(client: httpx.Client, scan: bytes) -> None:
+    """One prediction through HTTP."""
+    answer = client.post("/predict", files={"file": ("scan.png", scan)}, data={"model_id": MODEL_ID})
+    answer.raise_for_status()
+
+
+def through_http(url: str, scan: bytes, alone_ms: float) -> float:
+    """The first answers after the server's start, and the median; returns that, ms."""
+    with httpx.Client(base_url=url, timeout=120) as client:
+        first, *others = milliseconds(lambda: ask(client, scan), 2 * RUNS)
+    print("\nthrough HTTP, ms\n\n| first | second | median | more than in one process |\n|---|---|---|---|")
+    print(f"| {first:.0f} | {others[0]:.0f} | {median(others):.0f} | {median(others) - alone_ms:.0f} |")
+    return median(others)
+
+
+def throughput(url: str, scan: bytes, requests: int) -> None:
+    """Scans per second with so many clients at once."""
+    print("\n| clients | scans per second |\n|---|---|")
+    for clients in CLIENTS:
+        count = max(clients, requests)
+        with httpx.Client(base_url=url, timeout=300) as client, ThreadPoolExecutor(clients) as pool:
+            start = time.perf_counter()
+            list(pool.map(lambda _: ask(client, scan), range(count)))
+            print(f"| {clients} | {count / (time.perf_counter() - start):.2f} |")
+
+
+def memory(url: str, data_dir: Path, scan: bytes, requests: int) -> None:
+    """Of the server after the first requests, and after all."""
+    process = psutil.Process(json.loads((data_dir / "server.json").read_text("utf-8"))["pid"])
+    with httpx.Client(base_url=url, timeout=120) as client:
+        for _ in range(WARM_REQUESTS):
+            ask(client, scan)
+        early = process.memory_info().rss / 2**20
+        for _ in range(requests - WARM_REQUESTS):
+            ask(client, scan)
+    late = process.memory_info().rss / 2**20
+    print(
+        f"\nmemory after {WARM_REQUESTS} requests {early:.0f} MiB, after {requests} {late:.0f} MiB: {late / early:.3f}"
+    )
+
+
+def beside_a_training(url: str, folder: Path, scan: bytes, idle_ms: float) -> None:
+    """The median while a job trains on the same machine."""
+    job_id = start_training(url, folder, size=128)
+    with httpx.Client(base_url=url, timeout=300) as client:
+        busy = median(milliseconds(lambda: ask(client, scan), 2 * RUNS))
+        state = client.get(f"/train/progress/{job_id}").json()["state"]
+        client.post(f"/train/jobs/{job_id}/cancel")
+    print(f"\nwhile a job is {state}: median {busy:.0f} ms, {busy / idle_ms:.2f} times idle")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--requests", type=int, default=200, help="for the measurement of memory")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[256, 1024], help="of scans; the first goes through HTTP"
+    )
+    parser.add_argument("--without-training", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder, data_dir = Path(name), Path(name) / "data"
+        model = (arguments.model or random_model(folder)).absolute()
+        record = Exporter().ensure(model, "openvino")
+        print(f"agreement with torch on {record.checked_on} scans: {record.agreement}; load {os.getloadavg()[0]:.1f}")
+        medians = compare_engines(model, arguments.sizes)
+        publish(data_dir, model)
+        os.environ["OCTA_WARM_MODELS"] = "1"
+        with server(data_dir) as url:
+            scan = as_png(a_scan(arguments.sizes[0]))
+            while httpx.get(f"{url}/ready").status_code != 200:
+                time.sleep(0.1)
+            idle_ms = through_http(url, scan, medians[arguments.sizes[0]])
+            throughput(url, scan, 2 * RUNS)
+            memory(url, data_dir, scan, max(WARM_REQUESTS, arguments.requests))
+            if not arguments.without_training:
+                beside_a_training(url, folder, scan, idle_ms)
+
+
+if __name__ == "__main__":
+    main()

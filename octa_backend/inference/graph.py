@@ -1,0 +1,95 @@
+"""A network as a graph of any batch and size, which every export is made of.
+
+Shapes: B scans, C channels, H x W pixels, K output channels, N tokens of D channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.nn import functional as F
+
+from octa_backend.models.base import PaddedNetwork, resize
+
+SMALLEST_CELLS = 2
+"""Sides of the deepest level at least: `torch.export` takes a size of 1 for a constant."""
+EXAMPLE_CELLS = (4, 6)
+"""The deepest level's sides for the scans that are traced; unequal, so that height and width are told apart."""
+
+
+class TracedAttention(nn.Module):
+    """Self-attention with the weights of an `nn.MultiheadAttention`.
+
+    The original folds the batch into the heads, and so its graph holds for one batch or for several, not for both.
+    """
+
+    def __init__(self, original: nn.MultiheadAttention) -> None:
+        super().__init__()
+        assert isinstance(original.in_proj_weight, Tensor)
+        self.heads = original.num_heads
+        self.in_weight, self.in_bias = original.in_proj_weight, original.in_proj_bias
+        self.out = original.out_proj
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False) -> tuple[Tensor, None]:
+        """Attend from each token of `query` (B, N, D) to all of them; `key` and `value` are `query` too."""
+        assert query is key is value
+        assert not need_weights
+        projected = F.linear(query, self.in_weight, self.in_bias)
+        q, k, v = (part.reshape(*part.shape[:2], self.heads, -1).transpose(1, 2) for part in projected.chunk(3, -1))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return self.out(attended), None
+
+
+class GraphNetwork(nn.Module):
+    """A network without its own padding: (B, C, H, W) with sides that fit to logits (B, K, H, W).
+
+    Takes the network over: its attention layers are replaced.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        replace_attention(network)
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to logits (B, K, H, W)."""
+        if isinstance(self.network, PaddedNetwork):
+            return resize(self.network.levels(x)[0], x.shape[2:])
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def replace_attention(network: nn.Module) -> None:
+    """Put a `TracedAttention` in the place of every layer of self-attention over (B, N, D)."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.MultiheadAttention) and child.in_proj_weight is not None and child.batch_first:
+                setattr(parent, name, TracedAttention(child))
+
+
+def multiple_of(network: nn.Module) -> int:
+    """What the sides of a network's padded input are multiples of, pixels."""
+    return int(getattr(network, "multiple", 1))
+
+
+@torch.no_grad()
+def trace(network: nn.Module, channels: int) -> ExportedProgram:
+    """The graph of a network in evaluation mode, for any number of scans and any sides that are multiples of its own.
+
+    Args:
+        network: in evaluation mode, on the CPU; it is taken over.
+        channels: of the scans.
+
+    Raises:
+        torch._dynamo.exc.UserError: its graph depends on the number or the size of the scans.
+    """
+    multiple = multiple_of(network)
+    height, width = (cells * multiple for cells in EXAMPLE_CELLS)
+    shapes = {
+        0: Dim("batch", min=1),
+        2: multiple * Dim("rows", min=SMALLEST_CELLS),
+        3: multiple * Dim("columns", min=SMALLEST_CELLS),
+    }
+    example = torch.zeros(2, channels, height, width)
+    return torch.export.export(GraphNetwork(network).eval(), (example,), dynamic_shapes=(shapes,))
