@@ -1,5 +1,7 @@
 """What the doctor's remedies are worth: a faulty run is treated as its verdict says, and compared with the clean run.
 
+Where a run ended without a fault although one was told on its way, the remedy is that of the first verdict told.
+
 A remedy is applied as `service.remedy_service` does it: its changes go into the configuration, or the dataset is
 repaired, and the child begins with the best weights of its parent where the remedy goes on from them. The child has as
 many epochs as the clean run. Where it is not as good yet and the doctor still names a fault with a remedy, that one is

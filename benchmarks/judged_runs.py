@@ -29,7 +29,7 @@ class Judgement:
         told: code -> the epoch in which it was first told, 0 before the first one.
         first: code of the first verdict that was a fault and was told; else None.
         verdict: code of the last verdict, where that is a fault; else None.
-        remedy: of that verdict.
+        remedy: of that verdict; where the run ended without a fault, of the first one.
         epochs: how many the run was to have.
         val_dice: the best Dice on the run's own validation scans, as the user sees it.
     """
@@ -50,7 +50,7 @@ def judge(history: RunHistory) -> Judgement:
     """
     told: dict[str, int] = {}
     before: set[str] = set()
-    found = first = None
+    found = first = first_remedy = None
     for epoch, seen in _looks(history):
         found = examine_run(seen)
         suspected = {one.code: one for one in found.findings if one.severity is not Severity.INFO}
@@ -58,7 +58,7 @@ def judge(history: RunHistory) -> Judgement:
             if finding.severity is Severity.ERROR or code in before:
                 told.setdefault(code, epoch)
         if first is None and is_fault(found) and found.verdict.code in told:
-            first = found.verdict.code
+            first, first_remedy = found.verdict.code, found.verdict.remedy
         before = set(suspected)
     assert found is not None, "there is a look before the first epoch"
     at_fault = is_fault(found)
@@ -66,7 +66,7 @@ def judge(history: RunHistory) -> Judgement:
         told=told,
         first=first,
         verdict=found.verdict.code if at_fault else None,
-        remedy=found.verdict.remedy if at_fault else None,
+        remedy=found.verdict.remedy if at_fault else first_remedy,
         epochs=history.epochs_planned,
         val_dice=max((epoch.val_dice for epoch in history.epochs), default=0.0),
     )
