@@ -28,6 +28,9 @@ CLIPPING = 1.0
 PRESETS: Sequence[str] = ("none", "light", "standard", "strong")
 """Of augmentation, each stronger than the one before."""
 
+WITH_DICE: Mapping[str, str] = {"bce": "dice_bce", "ce": "dice_ce"}
+"""Cross-entropies alone, and the same with a Dice loss beside."""
+
 POS_WEIGHT_BOUNDS = (1.0, 20.0)
 """Weight of foreground: beyond 20 single pixels decide, and most of the picture is called foreground."""
 
@@ -135,11 +138,16 @@ def _warm_up(view: RunView) -> Remedy:
 
 
 def _weigh_foreground(view: RunView) -> Remedy:
-    """Weigh foreground up by the root of its scarcity; where the loss has no such weight, take one that has Dice."""
+    """Take a loss that has Dice, which scarce foreground decides; where it has, weigh foreground up by its scarcity.
+
+    Of `bce` at 0.4 % foreground a weight of 17 won back less than the Dice loss, and on real scans lost.
+    """
+    if view.option("loss") in WITH_DICE:
+        return Remedy("another_loss", {"loss": WITH_DICE[view.option("loss")]}, from_checkpoint=False)
     share = view.facts.foreground_fraction
     weight = round(min(max(math.sqrt((1 - share) / max(share, 1e-6)), POS_WEIGHT_BOUNDS[0]), POS_WEIGHT_BOUNDS[1]), 1)
     given = view.option("pos_weight")
-    if view.option("loss") in ("dice_bce", "bce") and not (isinstance(given, int | float) and given >= weight):
+    if view.option("loss") == "dice_bce" and not (isinstance(given, int | float) and given >= weight):
         return Remedy("pos_weight", {"pos_weight": weight}, from_checkpoint=False)
     return Remedy("another_loss", {"loss": "focal_tversky"}, from_checkpoint=False)
 

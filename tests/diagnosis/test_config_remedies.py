@@ -65,6 +65,8 @@ def test_foreground_is_weighed_by_the_root_of_its_scarcity_or_by_another_loss():
         "loss": "focal_tversky"
     }
     assert changes("collapse_to_background", a_run(loss="dice")) == {"loss": "focal_tversky"}
+    assert changes("collapse_to_background", a_run(loss="bce")) == {"loss": "dice_bce"}
+    assert changes("collapse_to_background", a_run(loss="ce")) == {"loss": "dice_ce"}
 
 
 def test_own_weight_of_foreground_is_taken_away_first():
