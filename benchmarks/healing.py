@@ -112,7 +112,7 @@ HEADINGS = [
 
 
 def healing_table(runs: Runs) -> str:
-    """A row per fault: Dice on sound scans, means over the runs that have a gap."""
+    """A row per fault: Dice on sound scans, means over the runs that have a gap and were treated where they can be."""
     found = treatments(runs)
     return table(HEADINGS, [_row(case, of_case) for case in FAULTS if (of_case := _of(case, found))])
 
@@ -122,10 +122,12 @@ def _of(case: str, found: Sequence[Treatment]) -> list[Treatment]:
 
 
 def _row(case: str, found: Sequence[Treatment]) -> list[str]:
-    gaps = [one for one in found if one.gap >= HURTS]
-    named = [case, _remedies(gaps), f"{len(gaps)} of {len(found)}"]
+    hurt = [one for one in found if one.gap >= HURTS]
+    gaps = [one for one in hurt if len(one.runs) > 1 or next_job(one) is None]
+    waiting = f", {len(hurt) - len(gaps)} not treated yet" if len(gaps) < len(hurt) else ""
+    named = [case, _remedies(gaps), f"{len(hurt)} of {len(found)}{waiting}"]
     if not gaps:
-        return [*named, "no gap", *[MISSING] * (len(HEADINGS) - len(named) - 1)]
+        return [*named, MISSING if hurt else "no gap", *[MISSING] * (len(HEADINGS) - len(named) - 1)]
     dices = [[one.runs[0].dice, one.runs[:2][-1].dice, one.runs[-1].dice, one.clean.dice] for one in gaps]
     shares = [[one.regained(limit) for one in gaps] for limit in (1, MOST_REMEDIES)]
     healed = [one for one in gaps if one.is_healed]

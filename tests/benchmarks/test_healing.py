@@ -95,7 +95,8 @@ def test_an_emulated_fp16_cannot_be_left_by_the_run_itself():
 
 
 def test_what_a_run_won_back_by_itself_stands_beside_the_remedies():
-    shown = list(cells(healing_table(Runs([CLEAN, faulty(), by_itself(faulty(), 0.7)])), 0).values())
+    runs = [CLEAN, faulty(), a_run("lr_/100", "raise_lr", dice=0.8), by_itself(faulty(), 0.7)]
+    shown = list(cells(healing_table(Runs(runs)), 0).values())
     assert shown[-3:] == ["0.700", "75%", "75%"]
 
 
@@ -104,3 +105,10 @@ def test_harm_is_counted_over_all_runs_that_healed_themselves():
     table = harm_table(runs)
     assert list(cells(table, 0).values()) == ["faults", "1", "0.300", "0.300", "0"]
     assert list(cells(table, 1).values()) == ["healthy runs with a false alarm", "1", "-0.050", "-0.050", "1"]
+
+
+def test_a_run_that_waits_for_its_remedy_counts_in_no_mean():
+    runs = [CLEAN, a_run("clean", dice=0.8, seed=1), faulty(), a_run("lr_/100", "raise_lr", dice=0.8)]
+    runs.append(a_run("lr_/100", dice=0.3, seed=1, verdict="lr_too_low", remedy="raise_lr"))
+    shown = cells(healing_table(Runs(runs)), 0)
+    assert (shown["Gap in"], shown["Regained, first: mean"]) == ("2 of 2, 1 not treated yet", "100%")
