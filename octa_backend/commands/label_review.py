@@ -37,7 +37,7 @@ def review_labels(
 
     def scans() -> Iterator[Labelled]:
         for pair in pairs:
-            image_CHW, mask_HW = read_pair(source, pair, allowed)
+            image_CHW, mask_HW = read_pair(source, pair, allowed, examination.mask_values)
             yield pair.name, image_CHW, np.asarray(mask_HW > 0)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -88,7 +88,7 @@ class Predictor:
     @property
     def colours(self) -> list[str]:
         """In which colour class 1, 2, … is drawn."""
-        return class_colours(self.classes, [label.colour for label in self.labels[1:]])
+        return class_colours(self.classes, self.labels)
 
     def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
         """Segment one scan.

@@ -34,7 +34,7 @@ def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
     store = DatasetStore(files.dataset(dataset.id))
     order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
     pairs = [pictures.sheet_row(store.image(index), store.mask(index)) for index in order]
-    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes))
+    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes, store.manifest.labels))
 
 
 def worst_first(names: Sequence[str], findings: Sequence[Finding]) -> list[int]:
