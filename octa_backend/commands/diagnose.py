@@ -94,7 +94,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip or the folder cannot be read.
         RemedyNotApplicable: a remedy is unknown, is one of the training, or changes nothing here.
         InvalidDataset: the repair would leave no scan.
-        ModelNotFound: there is no such model.
+        ModelNotFound, ModelDoesNotFit: there is no such model, or it ignores a class that the masks do not have.
         OctaError: the zip to write is the one that is read.
     """
     _check_wishes(path, wishes)

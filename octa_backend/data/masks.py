@@ -102,7 +102,7 @@ def shown_classes(mask_HW: NDArray[Any], mask_values: Sequence[int]) -> NDArray[
         return found_HW
     if not mask_values and not _is_high(different):
         return mask_HW.astype(np.uint8)
-    return (mask_HW != 0).astype(np.uint8)
+    return np.asarray(mask_HW != 0, np.uint8)
 
 
 def spoilers(masks: Mapping[str, MaskValues]) -> list[str]:

@@ -63,6 +63,7 @@ class Predictor:
 
     Attributes:
         channels: of the scans it was trained on.
+        ignore_index: class of its dataset that was ignored, or None.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
         labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
     """
@@ -70,8 +71,8 @@ class Predictor:
     def __init__(self, folder: Path, device: str, precision: str) -> None:
         card = json.loads((folder / CARD_FILE).read_text("utf-8"))
         self.channels: int = card["channels"]
-        self._ignore_index: int | None = card.get("ignore_index")
-        self.classes: int = card["classes"] + (self._ignore_index is not None)
+        self.ignore_index: int | None = card.get("ignore_index")
+        self.classes: int = card["classes"] + (self.ignore_index is not None)
         self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._device, self._precision = device, precision
@@ -108,7 +109,7 @@ class Predictor:
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
             probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0).cpu()
         seconds = time.perf_counter() - start
-        return _decide(probability_KHW, threshold, seconds, self._ignore_index)
+        return _decide(probability_KHW, threshold, seconds, self.ignore_index)
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
