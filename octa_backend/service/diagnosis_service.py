@@ -73,4 +73,7 @@ def judge_labels(
     if ignored is not None:
         ignored = ignored_class(classes, predictor.classes, ignored)
     reviews = review(predictor, scans, ignored, progress)
-    return LabelDiagnosis(reviews, label_findings({found.scan: found.disagreement for found in reviews}))
+    findings = label_findings(
+        {found.scan: found.disagreement for found in reviews}, {found.scan: found.dice for found in reviews}
+    )
+    return LabelDiagnosis(reviews, findings)
