@@ -147,6 +147,10 @@ class NoModelYet(OctaError):
     """There is no trained model yet."""
 
 
+class ModelDoesNotFit(OctaError):
+    """The model and the dataset have different classes."""
+
+
 class ModelInUse(OctaError):
     """An ensemble needs this model."""
 

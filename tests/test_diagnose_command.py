@@ -184,6 +184,20 @@ def test_the_sheet_shows_the_worst_scans_first(octa, faulty, tmp_path):
     assert "its rows: 2, 3, 0, 1" in octa(faulty, "--sheet", "sheet.png").stdout
 
 
+def test_the_sheet_draws_classes_in_the_colours_of_the_upload(octa, tmp_path):
+    def stripes(mask):
+        classes = np.zeros_like(mask)
+        classes[:, SIDE // 4 :], classes[:, SIDE // 2 :], classes[:, 3 * SIDE // 4 :] = 1, 3, 255
+        return encoded(classes)
+
+    table = b"value,name,colour\n1,artery,#102030\n3,vein,#405060\n255,void,#708090\n"
+    zip_of(tmp_path / "striped.zip", files(dict.fromkeys(range(SCANS), stripes)) | {"classes.csv": table})
+    octa("striped.zip", "--sheet", "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        colours = [sheet.getpixel((264 + 32 + 64 * stripe, 132)) for stripe in range(4)]
+    assert colours == [(0, 0, 0), (0x10, 0x20, 0x30), (0x40, 0x50, 0x60), (0x70, 0x80, 0x90)]
+
+
 def test_the_sheet_leaves_out_what_cannot_be_read_and_ends_after_its_last_row(octa, tmp_path):
     content = files(scans=SHEET_ROWS + 3) | {"masks/0.png": b"no image"}
     zip_of(tmp_path / "many.zip", content)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text as Styled
 
+from octa_backend.data.class_table import in_order
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import examine, opened_source, read_pair
 from octa_backend.data.limits import IntakeLimits
@@ -93,7 +94,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip or the folder cannot be read.
         RemedyNotApplicable: a remedy is unknown, is one of the training, or changes nothing here.
         InvalidDataset: the repair would leave no scan.
-        ModelNotFound: there is no such model.
+        ModelNotFound, ModelDoesNotFit: there is no such model, or it ignores a class that the masks do not have.
         OctaError: the zip to write is the one that is read.
     """
     _check_wishes(path, wishes)
@@ -202,15 +203,16 @@ def _sheet(
         if len(rows) == SHEET_ROWS:
             break
         try:
-            rows[pair.name] = pictures.sheet_row(*read_pair(source, pair, allowed))
+            rows[pair.name] = pictures.sheet_row(*read_pair(source, pair, allowed, examination.mask_values))
         except (UnreadableScan, ScanTooLarge):
             continue  # its finding says so
     if not rows:
         paper.say(_NO_SHEET)
         return {"path": None, "scans": []}
-    classes = max(2, *(int(mask.max()) + 1 for _, mask in rows.values()))
+    values = examination.mask_values or range(max(2, *(int(mask.max()) + 1 for _, mask in rows.values())))
+    drawn = pictures.contact_sheet(list(rows.values()), len(values), in_order(examination.labels, values))
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(pictures.png(pictures.contact_sheet(list(rows.values()), classes)))
+    target.write_bytes(pictures.png(drawn))
     paper.say(_SHEET, path=target, rows=", ".join(rows))
     return {"path": str(target), "scans": list(rows)}
 

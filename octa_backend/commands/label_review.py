@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from octa_backend.commands.model_argument import find_model
 from octa_backend.data.examination import Examination, Source
-from octa_backend.data.intake import read_pair
+from octa_backend.data.intake import TWO_CLASSES, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.diagnosis.messages import ordered
 from octa_backend.inference.label_review import Labelled, LabelReview
@@ -30,6 +29,7 @@ def review_labels(
 
     Raises:
         ModelNotFound: there is no such model.
+        ModelDoesNotFit: it ignores a class, but was trained on masks with other classes.
     """
     predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     measured = {scan.name for scan in examination.statistics if scan.split != "test"}
@@ -37,12 +37,12 @@ def review_labels(
 
     def scans() -> Iterator[Labelled]:
         for pair in pairs:
-            image_CHW, mask_HW = read_pair(source, pair, allowed)
-            yield pair.name, image_CHW, np.asarray(mask_HW > 0)
+            yield pair.name, *read_pair(source, pair, allowed, examination.mask_values)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("predicting", total=len(pairs))
-        labels = judge_labels(predictor, scans(), lambda: bar.advance(task))
+        classes = len(examination.mask_values or TWO_CLASSES)
+        labels = judge_labels(predictor, scans(), classes, lambda: bar.advance(task))
     findings = ordered([*examination.findings, *labels.findings])
     return replace(examination, findings=findings), list(labels.reviews)

@@ -85,7 +85,7 @@ def show(file_id: str, db: Reading, language: Reader) -> DatasetOut:
 @router.get(
     "/{file_id}/diagnosis",
     summary="What the checks say about a dataset",
-    responses=problems(errors.DatasetNotFound, errors.ModelNotFound, errors.JobNotFound),
+    responses=problems(errors.DatasetNotFound, errors.ModelNotFound, errors.JobNotFound, errors.ModelDoesNotFit),
 )
 def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewModel = None) -> DiagnosisOut:
     """Findings with their evidence; with `model_id` also a review of the labels, which takes a prediction per scan."""

@@ -48,6 +48,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.DeviceUnavailable: 500,
     errors.ModelNotFound: 404,
     errors.NoModelYet: 409,
+    errors.ModelDoesNotFit: 422,
     errors.ModelInUse: 409,
     errors.ExportFailed: 422,
     errors.TooManyPredictions: 503,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from octa_backend.data.archive import Member
+from octa_backend.data.class_table import Labels
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.diagnosis.findings import Finding, Severity
@@ -41,6 +42,7 @@ class Examination:
         faults: what was noticed file by file: unreadable files, files without partner, sizes that differ, …
         mask_values: the value of class 0, 1, … in the masks; empty where the masks' values make no sense together.
         findings: all that the checks say, errors first.
+        labels: what the values of the masks are called, where the upload says so.
     """
 
     pairs: tuple[Pair, ...]
@@ -48,6 +50,7 @@ class Examination:
     faults: tuple[Fault, ...]
     mask_values: tuple[int, ...]
     findings: tuple[Finding, ...]
+    labels: Labels = field(default_factory=dict)
 
     @property
     def errors(self) -> tuple[Finding, ...]:

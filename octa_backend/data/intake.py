@@ -19,7 +19,7 @@ from octa_backend.data.file_findings import findings_about_files, refusal
 from octa_backend.data.folder import Folder
 from octa_backend.data.kept_files import KeptFiles
 from octa_backend.data.limits import IntakeLimits, check_room
-from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, classes_of, values_of
+from octa_backend.data.masks import classes_of, shown_classes
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
 from octa_backend.data.splits import patient_of
@@ -122,22 +122,20 @@ def opened_archive(path: Path, limits: IntakeLimits) -> Archive:
     )
 
 
-def read_pair(source: Source, pair: Pair, limits: IntakeLimits) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+def read_pair(
+    source: Source, pair: Pair, limits: IntakeLimits, mask_values: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """One scan as it can be shown, however faulty its mask is.
 
     Returns:
-        image (C, H, W) as decoded; mask (H, W): class numbers, or 0 and 1 where the values are no class numbers.
+        image (C, H, W) as decoded; mask (H, W): see `shown_classes`.
 
     Raises:
         UnreadableScan, ScanTooLarge: one of its files cannot be decoded.
     """
     image = decode_image(opened(source, pair.image, limits.max_scan_pixels), pair.image, limits.max_scan_pixels)
     mask = decode_mask(opened(source, pair.mask, limits.max_scan_pixels), pair.mask, limits.max_scan_pixels)
-    values_HW = _stored_mask(mask, image.values.shape[1:])
-    different = values_of(values_HW)
-    if different.count <= MAX_CLASSES and different.highest <= HIGHEST_CLASS_VALUE:
-        return image.values, values_HW.astype(np.uint8)
-    return image.values, (values_HW != 0).astype(np.uint8)
+    return image.values, shown_classes(_stored_mask(mask, image.values.shape[1:]), mask_values)
 
 
 def _refuse_no_dataset(examination: Examination, kept: int) -> None:
@@ -176,6 +174,7 @@ def _examine(
         faults=tuple(faults),
         mask_values=mask_values,
         findings=ordered(findings),
+        labels=surveyed.labels,
     )
 
 

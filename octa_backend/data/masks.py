@@ -75,6 +75,36 @@ def classes_of(masks: Mapping[str, MaskValues]) -> tuple[tuple[int, ...], list[F
     return _two_classes(masks, values) or _numbered_classes(values) or _numbered_with_void(masks, values), []
 
 
+def class_of_value(mask_values: Sequence[int]) -> NDArray[np.uint8]:
+    """Class of every value that a mask can be kept with, (65536,); with two classes everything but 0 is foreground."""
+    table = np.zeros(np.iinfo(np.uint16).max + 1, dtype=np.uint8)
+    if len(mask_values) == 2:
+        table[1:] = 1
+    for number, value in enumerate(mask_values):
+        table[value] = number
+    return table
+
+
+def shown_classes(mask_HW: NDArray[Any], mask_values: Sequence[int]) -> NDArray[np.uint8]:
+    """A mask of stored values as class numbers, however faulty it is.
+
+    Args:
+        mask_HW: whole numbers, 0..65535.
+        mask_values: the value of class 0, 1, … in the dataset; empty where the values make no sense together.
+
+    Returns:
+        uint8, (H, W): 0 and 1 where one of the mask's values is no class of the dataset. Where the dataset has no
+        classes, a mask of values that could be class numbers keeps them.
+    """
+    different = values_of(mask_HW)
+    if set(different.lowest) <= set(mask_values):
+        found_HW: NDArray[np.uint8] = np.take(class_of_value(mask_values), mask_HW)
+        return found_HW
+    if not mask_values and not _is_high(different):
+        return mask_HW.astype(np.uint8)
+    return np.asarray(mask_HW != 0, np.uint8)
+
+
 def spoilers(masks: Mapping[str, MaskValues]) -> list[str]:
     """The masks that keep the values from making sense together.
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.class_table import ClassLabel, Labels, in_order
+from octa_backend.data.masks import class_of_value
 
 IMAGES_FILE = "images.bin"
 MASKS_FILE = "masks.bin"
@@ -191,7 +192,7 @@ class DatasetStore:
         self.manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         self._images = np.memmap(folder / IMAGES_FILE, dtype=np.uint8, mode="r").view(np.ndarray)
         self._masks = np.memmap(folder / MASKS_FILE, dtype=np.uint8, mode="r").view(np.ndarray)
-        self._class_of_value = _class_table(self.manifest.mask_values)
+        self._class_of_value = class_of_value(self.manifest.mask_values)
 
     def __reduce__(self) -> tuple[type[DatasetStore], tuple[Path]]:
         return DatasetStore, (self._folder,)
@@ -221,13 +222,3 @@ def _append(file: BinaryIO, array: NDArray[Any], dtype: np.dtype[Any]) -> int:
 def _view(data: NDArray[np.uint8], offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     length = dtype.itemsize * int(np.prod(shape))
     return data[offset : offset + length].view(dtype).reshape(shape)
-
-
-def _class_table(mask_values: Sequence[int]) -> NDArray[np.uint8]:
-    """Class of every possible mask value; with two classes everything but 0 is foreground."""
-    table = np.zeros(np.iinfo(MASK_DTYPE).max + 1, dtype=np.uint8)
-    if len(mask_values) == 2:
-        table[1:] = 1
-    for number, value in enumerate(mask_values):
-        table[value] = number
-    return table

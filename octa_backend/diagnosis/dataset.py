@@ -101,7 +101,11 @@ CHECKS = (
 """In the order in which they are reported. Every code of a dataset's finding belongs to exactly one of them."""
 
 
-LABEL_CHECK = Check("labels", ("labels_suspicious",), Text("masks agree with the model", "掩码与模型的预测一致"))
+LABEL_CHECK = Check(
+    "labels",
+    ("labels_suspicious", "labels_not_judged"),
+    Text("masks agree with the model", "掩码与模型的预测一致"),
+)
 """What is checked besides where a trained model is at hand."""
 
 

@@ -13,6 +13,13 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
         "{count} 个掩码有超过 {threshold_percent} % 的前景与模型高置信度的预测相矛盾，"
         "最严重的是 {worst}（{worst_percent} %）；请重新检查，很可能是标注错误",
     ),
+    "labels_not_judged": Text(
+        "The model agrees too little with the masks to review them: its median Dice is {median_dice}, and from "
+        "{least_dice} on it can be relied upon. Train longer or with other options, and look at the findings about "
+        "the masks.",
+        "模型与掩码的一致程度过低，无法用来复查：Dice 中位数为 {median_dice}，达到 {least_dice} 才可靠。"
+        "请延长训练或更换训练选项，并查看有关掩码的检查结果。",
+    ),
     "validation_is_training": Text(
         "There is only one scan, so it is trained and validated on the same one: its Dice says nothing about others.",
         "只有一个扫描，训练和验证用的是同一个：其 Dice 不能说明在其他扫描上的效果。",

@@ -2,6 +2,8 @@
 
 The idea of confident learning (C. Northcutt, L. Jiang, I. Chuang, JAIR 70, 2021): a label that a well-trained model
 denies with high probability is worth a second look.
+
+Shapes: C channels, H x W pixels, N pixels that count.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.inference.predictor import Predictor
+from octa_backend.training.ignored import IGNORED, network_classes
 
 CONFIDENT = 0.9
 """Probability from which the model is sure of foreground; below 1 - CONFIDENT it is sure of background."""
@@ -41,18 +44,22 @@ class LabelReview:
         return self.missed_fraction + self.extra_fraction
 
 
-Labelled = tuple[str, NDArray[Any], NDArray[np.bool_]]
-"""A scan's name, its image (C, H, W) as decoded, and where its grader sees foreground, (H, W)."""
+Labelled = tuple[str, NDArray[Any], NDArray[np.uint8]]
+"""A scan's name, its image (C, H, W) as decoded, and its mask (H, W) of class numbers."""
 
 
 def review(
-    predictor: Predictor, scans: Iterable[Labelled], progress: Callable[[], None] = lambda: None
+    predictor: Predictor,
+    scans: Iterable[Labelled],
+    ignore_index: int | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> list[LabelReview]:
     """Compare masks with a model's confident predictions.
 
     Args:
         predictor: a trained model; foreground means any class but 0.
         scans: what to look at, one at a time; leave the test split out, it is looked at once only.
+        ignore_index: class of the masks that the model does not know: its pixels are neither missed nor extra.
         progress: called after each scan.
 
     Returns:
@@ -60,26 +67,29 @@ def review(
     """
     reviews = []
     for name, image_CHW, mask_HW in scans:
-        reviews.append(compare(name, predictor.predict(image_CHW).probability, mask_HW))
+        probability_HW = predictor.predict(image_CHW).probability
+        reviews.append(compare(name, probability_HW, network_classes(mask_HW, ignore_index)))
         progress()
     return sorted(reviews, key=lambda found: (-found.disagreement, found.scan))
 
 
-def compare(scan: str, probability_HW: NDArray[np.float32], mask_HW: NDArray[np.bool_]) -> LabelReview:
+def compare(scan: str, probability_HW: NDArray[np.float32], target_HW: NDArray[np.integer]) -> LabelReview:
     """One mask against foreground probabilities.
 
     Args:
         scan: its name.
         probability_HW: of foreground, 0..1.
-        mask_HW: True where the grader sees foreground.
+        target_HW: classes, of which all but 0 are foreground; `IGNORED` where a pixel does not count.
     """
-    predicted_HW = probability_HW >= 0.5
-    marked = max(1, int(np.count_nonzero(predicted_HW | mask_HW)))
-    both = int(np.count_nonzero(predicted_HW & mask_HW))
-    area = int(np.count_nonzero(predicted_HW) + np.count_nonzero(mask_HW))
+    counted_HW = target_HW != IGNORED
+    probability_N, mask_N = probability_HW[counted_HW], target_HW[counted_HW] > 0
+    predicted_N = probability_N >= 0.5
+    marked = max(1, int(np.count_nonzero(predicted_N | mask_N)))
+    both = int(np.count_nonzero(predicted_N & mask_N))
+    area = int(np.count_nonzero(predicted_N) + np.count_nonzero(mask_N))
     return LabelReview(
         scan=scan,
-        missed_fraction=int(np.count_nonzero((probability_HW >= CONFIDENT) & ~mask_HW)) / marked,
-        extra_fraction=int(np.count_nonzero((probability_HW <= 1 - CONFIDENT) & mask_HW)) / marked,
+        missed_fraction=int(np.count_nonzero((probability_N >= CONFIDENT) & ~mask_N)) / marked,
+        extra_fraction=int(np.count_nonzero((probability_N <= 1 - CONFIDENT) & mask_N)) / marked,
         dice=2 * both / area if area else 1.0,
     )

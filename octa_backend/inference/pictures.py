@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 from torchvision.utils import draw_segmentation_masks, make_grid
 
+from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import to_unit
 
 COLOURS = ("#ff3b30", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#ff2d55")
@@ -47,25 +48,28 @@ def overlay(
     return _hwc(_overlay(_rgb(image), torch.from_numpy(mask), colours or class_colours(classes)))
 
 
-def class_colours(classes: int, known: Sequence[str] = ()) -> list[str]:
+def class_colours(classes: int, labels: Sequence[ClassLabel] = ()) -> list[str]:
     """The colour of class 1, 2, …: the dataset's own where it has one, else one of `COLOURS`.
 
     Args:
         classes: with background.
-        known: "#rrggbb" or nothing, of class 1, 2, …
+        labels: of class 0, 1, …; there may be fewer than classes.
     """
-    own = [*known, *[""] * (classes - 1 - len(known))]
-    return [colour or COLOURS[place % len(COLOURS)] for place, colour in enumerate(own)]
+    own = {index: label.colour for index, label in enumerate(labels)}
+    return [own.get(index) or COLOURS[(index - 1) % len(COLOURS)] for index in range(1, classes)]
 
 
-def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int) -> NDArray[np.uint8]:
+def contact_sheet(
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int, labels: Sequence[ClassLabel] = ()
+) -> NDArray[np.uint8]:
     """One row per scan: image, mask, overlay, each fitted into a square; uint8, (H, W, 3).
 
     Args:
         pairs: images (C, H, W) in 0..1 with their masks (H, W) of class indices.
         classes: with background.
+        labels: of class 0, 1, …, for their colours; the mask of two classes is white on black.
     """
-    tiles, colours = [], class_colours(classes)
+    tiles, colours = [], class_colours(classes, labels)
     for image, mask in pairs:
         classes_HW = torch.from_numpy(mask)
         drawn = _overlay(torch.zeros(3, *mask.shape, dtype=torch.uint8), classes_HW, colours, alpha=1.0)
@@ -76,7 +80,10 @@ def contact_sheet(pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], cl
 
 
 def overview(
-    pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]], classes: int, columns: int
+    pairs: list[tuple[NDArray[np.float32], NDArray[np.uint8]]],
+    classes: int,
+    columns: int,
+    labels: Sequence[ClassLabel] = (),
 ) -> NDArray[np.uint8]:
     """Scans in rows, each beside itself with its mask laid over, each fitted into a square; uint8, (H, W, 3).
 
@@ -84,8 +91,9 @@ def overview(
         pairs: images (C, H, W) in 0..1 with their masks (H, W) of class indices.
         classes: with background.
         columns: scans in a row.
+        labels: of class 0, 1, …, for their colours.
     """
-    tiles, colours = [], class_colours(classes)
+    tiles, colours = [], class_colours(classes, labels)
     for image, mask in pairs:
         tiles += [_fit(_rgb(image)), _fit(_overlay(_rgb(image), torch.from_numpy(mask), colours))]
     return _hwc(make_grid(tiles, nrow=2 * columns, padding=4, pad_value=255))

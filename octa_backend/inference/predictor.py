@@ -67,6 +67,7 @@ class Predictor:
 
     Attributes:
         channels: of the scans it was trained on.
+        ignore_index: class of its dataset that was ignored, or None.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
         labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
         engine: what it computes with, for people.
@@ -75,8 +76,8 @@ class Predictor:
     def __init__(self, folder: Path, engines: Sequence[Engine]) -> None:
         card = read_card(folder)
         self.channels: int = card["channels"]
-        self._ignore_index: int | None = card.get("ignore_index")
-        self.classes: int = card["classes"] + (self._ignore_index is not None)
+        self.ignore_index: int | None = card.get("ignore_index")
+        self.classes: int = card["classes"] + (self.ignore_index is not None)
         self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._engines = [BatchingEngine(engine) for engine in engines]
@@ -85,7 +86,7 @@ class Predictor:
     @property
     def colours(self) -> list[str]:
         """In which colour class 1, 2, … is drawn."""
-        return class_colours(self.classes, [label.colour for label in self.labels[1:]])
+        return class_colours(self.classes, self.labels)
 
     def predict(self, image: NDArray[np.generic], *, threshold: float = 0.5, tta: bool = False) -> Prediction:
         """Segment one scan.
@@ -105,7 +106,7 @@ class Predictor:
             views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
             probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0)
         seconds = time.perf_counter() - start
-        return _decide(probability_KHW, threshold, seconds, self._ignore_index)
+        return _decide(probability_KHW, threshold, seconds, self.ignore_index)
 
     def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""

@@ -34,7 +34,7 @@ def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
     store = DatasetStore(files.dataset(dataset.id))
     order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
     pairs = [pictures.sheet_row(store.image(index), store.mask(index)) for index in order]
-    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes))
+    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes, store.manifest.labels))
 
 
 def worst_first(names: Sequence[str], findings: Sequence[Finding]) -> list[int]:
@@ -47,19 +47,33 @@ def worst_first(names: Sequence[str], findings: Sequence[Finding]) -> list[int]:
 
 
 def review_labels(files: Files, dataset: Dataset, predictor: Predictor) -> LabelDiagnosis:
-    """Compare a dataset's masks with a model's confident predictions; the official test split is left alone."""
+    """Compare a dataset's masks with a model's confident predictions; the official test split is left alone.
+
+    Raises:
+        ModelDoesNotFit: see `judge_labels`.
+    """
     store = DatasetStore(files.dataset(dataset.id))
     entries = enumerate(store.manifest.scans)
-    return judge_labels(
-        predictor, ((scan.name, store.image(at), store.mask(at) > 0) for at, scan in entries if scan.split != "test")
-    )
+    scans = ((scan.name, store.image(at), store.mask(at)) for at, scan in entries if scan.split != "test")
+    return judge_labels(predictor, scans, store.manifest.classes)
 
 
 def judge_labels(
-    predictor: Predictor, scans: Iterable[Labelled], progress: Callable[[], None] = lambda: None
+    predictor: Predictor, scans: Iterable[Labelled], classes: int, progress: Callable[[], None] = lambda: None
 ) -> LabelDiagnosis:
-    """Compare masks with a model's confident predictions."""
-    from octa_backend.inference.label_review import review  # noqa: PLC0415 - imports torch
+    """Compare masks of so many classes with a model's confident predictions; those that it ignores do not count.
 
-    reviews = review(predictor, scans, progress)
-    return LabelDiagnosis(reviews, label_findings({found.scan: found.disagreement for found in reviews}))
+    Raises:
+        ModelDoesNotFit: the model ignores a class, but was trained on masks with other classes.
+    """
+    from octa_backend.inference.label_review import review  # noqa: PLC0415 - imports torch
+    from octa_backend.training.ignored import ignored_class  # noqa: PLC0415 - imports torch
+
+    ignored = predictor.ignore_index
+    if ignored is not None:
+        ignored = ignored_class(classes, predictor.classes, ignored)
+    reviews = review(predictor, scans, ignored, progress)
+    findings = label_findings(
+        {found.scan: found.disagreement for found in reviews}, {found.scan: found.dice for found in reviews}
+    )
+    return LabelDiagnosis(reviews, findings)

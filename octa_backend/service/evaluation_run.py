@@ -19,8 +19,7 @@ from octa_backend.service.evaluation_model import EvaluatedModel, decide
 from octa_backend.service.model_service import versions
 from octa_backend.training.evaluation_html import HIT, INVENTED, MISSED, MIXED_UP, Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
-from octa_backend.training.ignored import IGNORED, network_classes
-from octa_backend.training.plan import Plan
+from octa_backend.training.ignored import IGNORED, ignored_class, network_classes
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import Scale, measure_scan
 from octa_backend.training.threshold import USUAL, ProbabilityHistogram, TunedThreshold, tune_threshold
@@ -187,7 +186,7 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         OctaError: they do not; the message says what would.
     """
     manifest, plan = data.store.manifest, model.plan
-    ignore_index = _ignored_class(manifest.classes, plan)
+    ignore_index = ignored_class(manifest.classes, plan.dataset_classes, plan.config.ignore_index)
     tune = options.tune_threshold or options.use_tuned_threshold
     if tune and plan.classes != 2:
         raise OctaError(f"the model has {plan.classes} classes, of which the likeliest wins: there is no threshold")
@@ -208,21 +207,4 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         use_tuned=options.use_tuned_threshold,
         scale=scale,
         ignore_index=ignore_index,
-    )
-
-
-def _ignored_class(classes: int, plan: Plan) -> int | None:
-    """Which class of a dataset of so many is left out; None where it has only those that the network answers with.
-
-    Raises:
-        OctaError: the classes are others than the model's.
-    """
-    ignored = plan.config.ignore_index
-    if classes == plan.dataset_classes:
-        return ignored
-    if classes == plan.classes == ignored:  # the class that it lacks is the last: all others have their numbers
-        return None
-    but_one = f", of which class {ignored} is ignored" if ignored is not None else ""
-    raise OctaError(
-        f"the masks have {classes} classes with background, but the model has {plan.dataset_classes}{but_one}"
     )

@@ -187,4 +187,4 @@ def _picture(run: Experiment, network: nn.Module, index: int) -> np.ndarray[Any,
     if mask.ndim == 3:
         middle = mask.shape[0] // 2
         image, mask, found = image[:, middle], mask[middle], found[middle]
-    return contact_sheet([(image, mask), (image, found)], run.plan.dataset_classes)
+    return contact_sheet([(image, mask), (image, found)], run.plan.dataset_classes, run.data.store.manifest.labels)

@@ -33,7 +33,7 @@ def augmentation_sheet(data: TrainingData, plan: Plan, count: int = 16) -> NDArr
         uint8, (H, W, 3).
     """
     pairs = list(itertools.islice(_patches(data, plan), count))
-    return overview(pairs, plan.dataset_classes, COLUMNS)
+    return overview(pairs, plan.dataset_classes, COLUMNS, data.store.manifest.labels)
 
 
 def _patches(data: TrainingData, plan: Plan) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.store import Manifest
-from octa_backend.errors import InvalidConfig
+from octa_backend.errors import InvalidConfig, ModelDoesNotFit
 from octa_backend.training.loss_plan import CountPixels
 
 IGNORED = -1
@@ -46,6 +46,25 @@ def dataset_class(index: int, ignore_index: int | None) -> int:
 def without_ignored(mask: NDArray[np.uint8], ignore_index: int | None) -> NDArray[np.uint8]:
     """A mask of the dataset (*spatial) in which what does not count is background."""
     return mask if ignore_index is None else np.where(mask == ignore_index, np.uint8(0), mask)
+
+
+def ignored_class(classes: int, of_model: int, ignore_index: int | None) -> int | None:
+    """Which class of a dataset a model leaves out; None where the dataset has only those that the model answers with.
+
+    Args:
+        classes: of the dataset, with background.
+        of_model: of the dataset that the model was trained on, with background and the ignored one.
+        ignore_index: the class that was ignored there, or None.
+
+    Raises:
+        ModelDoesNotFit: the classes are others than the model's.
+    """
+    if classes == of_model:
+        return ignore_index
+    if classes == of_model - 1 == ignore_index:  # the class that it lacks is the last: all others have their numbers
+        return None
+    but_one = f", of which class {ignore_index} is ignored" if ignore_index is not None else ""
+    raise ModelDoesNotFit(f"the masks have {classes} classes with background, but the model has {of_model}{but_one}")
 
 
 def leave_out(

@@ -6,10 +6,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from octa_backend.data.synthetic import make_scan
-from tests.data.zips import encoded
+from octa_backend.inference.pictures import COLOURS
+from tests.data.zips import encoded, grey
 from tests.fakes import zip_bytes
 
 SIZE, SCANS = 64, 6
@@ -202,6 +203,18 @@ def test_the_preview_is_a_picture_with_three_columns(api, faulty):
     with Image.open(io.BytesIO(answer.content)) as picture:
         width, height = picture.size
     assert width > height
+
+
+def test_the_preview_draws_classes_in_the_colours_of_the_upload(api):
+    mask = np.repeat(np.repeat(np.array([[0, 1], [2, 2]], np.uint8), SIZE // 2, 0), SIZE // 2, 1)
+    files = {f"images/{n}.png": encoded(grey(n, SIZE, SIZE)) for n in range(3)}
+    files |= {f"masks/{n}.png": encoded(mask) for n in range(3)}
+    files["classes.csv"] = b"value,name,colour\n1,artery,#102030\n2,vein,\n"
+    file_id = api.upload(zip_bytes(files)).json()["file_id"]
+    picture = api.get(f"/datasets/{file_id}/preview.png?rows=1").content
+    with Image.open(io.BytesIO(picture)) as sheet:
+        corners = [sheet.getpixel((264 + x, 4 + y)) for x, y in ((64, 64), (192, 64), (128, 192))]
+    assert corners == [(0, 0, 0), (0x10, 0x20, 0x30), ImageColor.getrgb(COLOURS[1])]
 
 
 def test_unknown_datasets_are_not_found(api):

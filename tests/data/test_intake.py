@@ -17,7 +17,7 @@ from octa_backend.data import file_findings, intake
 from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.limits import check_room
-from octa_backend.data.masks import classes_of, values_of
+from octa_backend.data.masks import classes_of, shown_classes, values_of
 from octa_backend.data.splits import assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Severity
@@ -241,6 +241,23 @@ def test_255_beside_class_numbers_is_the_last_class_and_a_remedy_ignores_it(tmp_
 def test_255_is_a_class_only_where_most_masks_number_classes_from_1_on(masks, values):
     found = {f"{n}.png": values_of(np.array([[0, *mask]], np.uint8)) for n, mask in enumerate(masks)}
     assert classes_of(found) == (values, [])
+
+
+@pytest.mark.parametrize(
+    ("values", "mask_values", "shown"),
+    [
+        ([0, 255], (0, 255), [0, 1]),
+        ([0, 1], (0, 255), [0, 1]),  # 0/1 and 0/255 may be mixed
+        ([0, 2, 255], (0, 1, 2, 255), [0, 2, 3]),
+        ([0, 7], (0, 2, 7), [0, 2]),
+        ([0, 3], (0, 1, 2), [0, 1]),  # no class of the dataset
+        ([0, 3], (), [0, 3]),
+        ([0, 3, 255], (), [0, 1, 1]),
+        (list(range(40)), (), [0] + [1] * 39),
+    ],
+)
+def test_a_mask_is_shown_in_class_numbers_or_as_foreground_where_it_has_none(values, mask_values, shown):
+    assert shown_classes(np.array([values], np.uint16), mask_values).tolist() == [shown]
 
 
 def test_names_and_colours_of_classes_stand_in_the_manifest(tmp_path):

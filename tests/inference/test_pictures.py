@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from octa_backend.data.class_table import ClassLabel
 from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, overview, png, sheet_row
 
 GREY = np.full((1, 4, 6), 0.4, np.float32)  # 102 of 255
@@ -95,6 +96,17 @@ def test_contact_sheet_shows_classes_in_their_colours():
     mask = np.full((32, 32), 2, np.uint8)
     sheet = contact_sheet([(np.zeros((1, 32, 32), np.float32), mask)], classes=3)
     assert sheet[132, 4 + 260 + 128].tolist() == rgb(COLOURS[1])
+
+
+@pytest.mark.parametrize(("index", "colour"), [(1, "#102030"), (2, COLOURS[1]), (3, COLOURS[2])])
+def test_contact_sheet_and_overview_draw_in_the_datasets_own_colours_where_it_has_some(index, colour):
+    labels = [ClassLabel("background"), ClassLabel("artery", "#102030"), ClassLabel("vein")]
+    scan = (np.zeros((1, 32, 32), np.float32), np.full((32, 32), index, np.uint8))
+    sheet = contact_sheet([scan], 4, labels)
+    assert sheet[132, 4 + 260 + 128].tolist() == rgb(colour)
+    tinted = pytest.approx([part / 2 for part in rgb(colour)], abs=1)
+    assert sheet[132, 4 + 2 * 260 + 128].tolist() == tinted
+    assert overview([scan], 4, columns=1, labels=labels)[132, 4 + 260 + 128].tolist() == tinted
 
 
 def test_overview_shows_each_scan_beside_itself_with_its_mask():
