@@ -1,9 +1,10 @@
 """How well the checks of a dataset find planted faults, and what they say of clean ones.
 
 Faults are planted in copies of real datasets, decoded once; only the scans that a fault changes are measured again.
-Faults of files go through small zips and the whole intake. Recall is the share of planted scans that the right finding
-names (of the whole dataset: the share of runs in which it is there), false alarms are other scans that it names. Other
-findings are errors and warnings that come with the fault, with the number of runs; some of them are true.
+Faults of files go through small zips and the whole intake; for label errors a small network is trained on each copy.
+Recall is the share of planted scans that the right finding names (of the whole dataset: the share of runs in which it
+is there), false alarms are other scans that it names. Other findings are errors and warnings that come with the fault,
+with the number of runs; some of them are true.
 
     python benchmarks/data_doctor.py [--data ../shared/data] [--sets rossa …] [--scans 40] [--only CODE …]
         [--markdown OUT]
@@ -14,15 +15,18 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from label_rows import CODE as LABEL_CODE
+from label_rows import clean_label_table, label_rows
 from planted_faults import FAULTS
 from planted_files import FILE_FAULTS, FileFault
 from planting import Fault, Planted, Scan
+from scoring import Row, Score, rate, table
 
 from octa_backend.data.archive import Archive
 from octa_backend.data.intake import examine as examine_source
@@ -37,39 +41,13 @@ from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.survey import opened
 from octa_backend.data.synthetic import make_scan
 from octa_backend.diagnosis.dataset import examine
-from octa_backend.diagnosis.findings import MAX_SCANS, Finding, Severity
+from octa_backend.diagnosis.findings import Finding, Severity
 
 LIMITS = IntakeLimits(max_files=100_000, max_unpacked_bytes=2**35, max_ratio=1e6, max_scan_pixels=2**26)
 SETS = ("rossa", "nuclei", "fundus4", "synthetic")
 SYNTHETIC_SCANS = 60
 FILE_SCANS = 12
 """So many scans go into the zips with faults of files."""
-
-
-@dataclass
-class Score:
-    """Of one fault over all its runs on one dataset.
-
-    Attributes:
-        planted, found: scans; runs for a fault of the whole dataset.
-        false: scans that the right finding names without reason.
-        others: other errors and warnings that the sound dataset does not have, with the number of runs.
-    """
-
-    planted: int = 0
-    found: int = 0
-    false: int = 0
-    others: Counter[str] = field(default_factory=Counter)
-
-    def add(self, other: Score) -> None:
-        self.planted += other.planted
-        self.found += other.found
-        self.false += other.false
-        self.others += other.others
-
-    @property
-    def recall(self) -> str:
-        return f"{self.found / self.planted:.2f}" if self.planted else "–"
 
 
 @dataclass
@@ -165,14 +143,6 @@ def _plain(scan: Scan) -> Scan:
     return Scan(scan.name, scan.image, scan.mask)
 
 
-def rate(planted: Planted, found: Sequence[Finding]) -> Score:
-    if not planted.expected:
-        return Score(planted=1, found=bool(found))
-    named = {scan for finding in found for scan in finding.scans}
-    wanted = min(MAX_SCANS, len(planted.expected))  # a finding names no more
-    return Score(planted=wanted, found=len(named & planted.expected), false=len(named - planted.expected))
-
-
 def run_files(dataset: Dataset, fault: FileFault) -> Score:
     """A fault of files: a small zip with it, through the whole intake."""
     score = Score()
@@ -183,8 +153,7 @@ def run_files(dataset: Dataset, fault: FileFault) -> Score:
             expected = fault.write(path, scans, np.random.default_rng(seed))
             with opened_archive(path, LIMITS) as source:
                 findings = examine_source(source, LIMITS).findings
-            found = [finding for finding in findings if finding.code == fault.code]
-            score.add(rate(Planted([], expected), found))
+            score.add(rate(Planted([], expected), fault.found_in(findings)))
     return score
 
 
@@ -195,9 +164,7 @@ def clean(dataset: Dataset) -> list[Finding]:
 # --- tables -------------------------------------------------------------------------------------------------------
 
 
-def rows(
-    datasets: Sequence[Dataset], only: Sequence[str], verbose: bool
-) -> Iterator[tuple[str, str, dict[str, Score]]]:
+def rows(datasets: Sequence[Dataset], only: Sequence[str], verbose: bool) -> Iterator[Row]:
     for fault in FAULTS:
         if not only or fault.code in only:
             yield fault.code, fault.label, {dataset.name: run(dataset, fault, verbose) for dataset in datasets}
@@ -205,22 +172,8 @@ def rows(
         if not only or file_fault.code in only:
             scores = {dataset.name: run_files(dataset, file_fault) for dataset in datasets}
             yield file_fault.code, f"{file_fault.label} (zip)", scores
-
-
-def table(found: Sequence[tuple[str, str, dict[str, Score]]], names: Sequence[str]) -> list[str]:
-    lines = [
-        "| Finding | Fault | " + " | ".join(names) + " | all | false alarms | other findings |",
-        "|---|---|" + "---|" * (len(names) + 3),
-    ]
-    for code, label, scores in found:
-        total = Score()
-        for score in scores.values():
-            total.add(score)
-        cells = " | ".join(f"{scores[name].recall}" for name in names)
-        others = ", ".join(f"`{other}` {count}" for other, count in total.others.most_common()) or "none"
-        figures = f"**{total.recall}** ({total.planted}) | {total.false} | {others}"
-        lines.append(f"| `{code}` | {label} | {cells} | {figures} |")
-    return lines
+    if not only or LABEL_CODE in only:
+        yield from label_rows({dataset.name: dataset.scans for dataset in datasets})
 
 
 def clean_table(datasets: Sequence[Dataset]) -> list[str]:
@@ -246,15 +199,22 @@ def main() -> None:
     arguments = parser.parse_args()
     start = time.perf_counter()
     datasets = [load(name, arguments.data) for name in arguments.sets]
-    lines = clean_table(datasets)
-    print("\n".join(lines), flush=True)
+    tables = [told(clean_table(datasets))]
     datasets = [dataset.part(arguments.scans) for dataset in datasets]
     found = list(rows(datasets, arguments.only, arguments.verbose))
-    lines += ["", *table(found, arguments.sets)]
-    print("\n" + "\n".join(lines[len(datasets) + 3 :]))
-    print(f"\n{time.perf_counter() - start:.0f} s")
+    tables.append(told(table(found, arguments.sets)))
+    if not arguments.only or LABEL_CODE in arguments.only:
+        tables.append(told(clean_label_table({dataset.name: dataset.scans for dataset in datasets})))
+    print(f"{time.perf_counter() - start:.0f} s")
     if arguments.markdown:
-        arguments.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        arguments.markdown.write_text("\n".join(tables), encoding="utf-8")
+
+
+def told(lines: Sequence[str]) -> str:
+    """A table as text, after it was printed."""
+    text = "\n".join(lines) + "\n"
+    print(text, flush=True)
+    return text
 
 
 if __name__ == "__main__":

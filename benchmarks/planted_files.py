@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from planting import Scan, binary
 
+from octa_backend.diagnosis.findings import Finding
+
 Files = dict[str, bytes]
 Change = Callable[[Files, Scan, np.random.Generator], None]
 
@@ -20,7 +22,8 @@ Change = Callable[[Files, Scan, np.random.Generator], None]
 class FileFault:
     """One kind of fault, planted in two scans of a zip; `names` says what the finding names: scans or their files.
 
-    `as_colour`: all images are saved in colour first.
+    `as_colour`: all images are saved in colour first. `explained_by`: what the finding says that masks came to their
+    size by, else it does not count.
     """
 
     code: str
@@ -29,6 +32,16 @@ class FileFault:
     names: str = "scan"
     runs: int = 5
     as_colour: bool = False
+    explained_by: str = ""
+
+    def found_in(self, findings: Sequence[Finding]) -> list[Finding]:
+        """Those that notice this fault, and explain it as they should."""
+        wanted = {self.explained_by} if self.explained_by else None
+        return [
+            finding
+            for finding in findings
+            if finding.code == self.code and wanted in (None, set(finding.evidence.get("explained_by", ())))
+        ]
 
     def write(self, path: Path, scans: Sequence[Scan], rng: np.random.Generator) -> frozenset[str]:
         """Write the zip; returns the names that the finding should give."""
@@ -91,6 +104,26 @@ def enlarged_mask(files: Files, scan: Scan, rng: np.random.Generator) -> None:
     files[mask_of(scan)] = png(mask.resize([round(factor * side) for side in mask.size], Image.Resampling.NEAREST))
 
 
+def turned_mask(files: Files, scan: Scan, rng: np.random.Generator) -> None:
+    """The mask of a scan that is not square, with rows and columns exchanged or after a quarter turn."""
+    image, mask = lower_part(scan)
+    how = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)[int(rng.integers(3))]
+    files[image_of(scan)], files[mask_of(scan)] = png(image), png(mask.transpose(how))
+
+
+def cut_mask(files: Files, scan: Scan, _: np.random.Generator) -> None:
+    """The mask of a strip of the scan: neither scaling nor a turn brings it onto its image."""
+    height, width = scan.inside.shape
+    files[mask_of(scan)] = png(Image.fromarray(binary(scan)).crop((0, 0, width, height // 4)))
+
+
+def lower_part(scan: Scan) -> tuple[Image.Image, Image.Image]:
+    """Image and mask, three quarters as high as wide at most."""
+    height, width = scan.inside.shape
+    box = (0, max(0, height - 3 * width // 4), width, height)
+    return picture(scan).crop(box), Image.fromarray(binary(scan)).crop(box)
+
+
 def jpeg_mask(files: Files, scan: Scan, rng: np.random.Generator) -> None:
     """A JPEG under the name of a PNG: formats are told by content."""
     files[mask_of(scan)] = encoded(Image.fromarray(binary(scan)), "JPEG", quality=int(rng.integers(40, 95)))
@@ -135,7 +168,9 @@ FILE_FAULTS = (
     FileFault("scan_unreadable", "mask is text", text_for_mask, "mask"),
     FileFault("images_without_mask", "mask left out", without_mask, "image"),
     FileFault("masks_without_image", "image left out", without_image, "mask"),
-    FileFault("sizes_differ", "mask scaled", enlarged_mask, "mask"),
+    FileFault("sizes_differ", "mask scaled", enlarged_mask, "mask", explained_by="scale"),
+    FileFault("sizes_differ", "mask turned", turned_mask, "mask", explained_by="turn"),
+    FileFault("sizes_differ", "mask cut", cut_mask, "mask", explained_by="nothing"),
     FileFault("masks_not_binary", "JPEG", jpeg_mask),
     FileFault("masks_coloured", "RGB", red_mask),
     FileFault("alpha_varies", "RGBA", image_with_alpha),
