@@ -398,3 +398,9 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
     assert "the-hidden-key" not in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "server.json").exists()
+
+
+def test_a_database_of_another_version_is_said_to_be_one(octa, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "octa.sqlite3").touch()
+    refused(octa("jobs", "--data-dir", "old"), "the database of old is of another version")

@@ -47,13 +47,15 @@ def database_of(settings: Settings) -> Database:
     """The database of a data folder.
 
     Raises:
-        OctaError: there is none.
+        OctaError: there is none, or it is of another version.
     """
     there = settings.database_url or (settings.data_dir / DATABASE_FILE).exists()  # opening would make an empty one
+    if not there:
+        raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
     database = Database(settings.effective_database_url)
-    if there and database.is_ready():
-        return database
-    raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
+    if not database.is_ready():
+        raise OctaError(f"the database of {settings.data_dir} is of another version; octa serve brings it up to date")
+    return database
 
 
 def table(rows: list[Row]) -> Table:
