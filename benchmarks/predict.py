@@ -194,7 +194,7 @@ def main() -> None:
         os.environ["OCTA_WARM_MODELS"] = "1"
         with server(data_dir) as url:
             scan = as_png(a_scan(arguments.sizes[0]))
-            while httpx.get(f"{url}/ready").status_code != 200:
+            while httpx.get(f"{url}/ready", timeout=120).status_code != 200:
                 time.sleep(0.1)
             idle_ms = through_http(url, scan, medians[arguments.sizes[0]])
             throughput(url, scan, 2 * RUNS)

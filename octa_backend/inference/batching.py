@@ -1,8 +1,8 @@
 """Scans of several threads computed together.
 
 There is no thread and no timer: whoever comes while a batch is computed waits for its end, and the first of those who
-waited then computes for all whose scans are of its size. An idle engine answers at once; the busier it is, the fuller
-its batches.
+waited then computes for those whose scans are of its size. An idle engine answers at once; the busier it is, the
+fuller its batches.
 
 Shapes: B scans, C channels, H x W pixels, K output channels.
 """
@@ -55,7 +55,7 @@ class BatchingEngine:
             others = [one for one in self._waiting if one is not ticket and one.x_BCHW.shape == ticket.x_BCHW.shape]
             height, width = ticket.x_BCHW.shape[2:]
             room = BATCH_PIXELS // (len(ticket.x_BCHW) * height * width)
-            batch = [ticket, *others[: max(0, room - 1)]]
+            batch = [ticket, *others][: power_of_two(min(room, 1 + len(others)))]
             self._waiting = [one for one in self._waiting if one not in batch]
         return batch
 
@@ -66,3 +66,8 @@ class BatchingEngine:
         logits_BKHW = self._engine(torch.cat([ticket.x_BCHW for ticket in batch]))
         for ticket, part in zip(batch, torch.split(logits_BKHW, len(batch[0].x_BCHW)), strict=True):
             ticket.logits_BKHW = part
+
+
+def power_of_two(count: int) -> int:
+    """The largest one up to `count`, 1 at least: an engine prepares each size of batch once, and few of them."""
+    return 1 << max(0, count.bit_length() - 1)

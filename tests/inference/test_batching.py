@@ -55,9 +55,16 @@ def test_an_idle_engine_computes_a_scan_at_once():
 
 def test_scans_that_wait_are_computed_together_and_each_gets_its_own_answer():
     gate = Gate()
-    answers = called_while_busy(gate, [scan(1), scan(2), scan(3)])
-    assert [answer.flatten()[0].item() for answer in answers] == [0, 2, 4, 6]
-    assert gate.shapes == [(1, 1, 4, 4), (3, 1, 4, 4)]
+    answers = called_while_busy(gate, [scan(1), scan(2), scan(3), scan(4)])
+    assert [answer.flatten()[0].item() for answer in answers] == [0, 2, 4, 6, 8]
+    assert gate.shapes == [(1, 1, 4, 4), (4, 1, 4, 4)]
+
+
+def test_a_batch_is_a_power_of_two_and_the_rest_follows():
+    gate = Gate()
+    called_while_busy(gate, [scan(value) for value in range(7)])
+    assert [shape[0] for shape in gate.shapes] == [1, 4, 2, 1]
+    assert [batching.power_of_two(count) for count in (0, 1, 2, 3, 4, 15, 16)] == [1, 1, 2, 2, 4, 8, 16]
 
 
 def test_scans_of_different_sizes_are_computed_apart():
