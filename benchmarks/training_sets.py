@@ -19,7 +19,7 @@ from planted_files import encoded
 from planting import Scan
 from training_runs import DATA
 
-from octa_backend.data.intake import examine, opened_archive, prepare, read_pair
+from octa_backend.data.intake import TWO_CLASSES, examine, opened_archive, prepare, read_pair
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.scans import MaskPixels
@@ -76,7 +76,7 @@ def _scaled(path: Path, count: int, side: int, seed: int) -> list[Scan]:
     with opened_archive(path, LIMITS) as archive:
         pairs = find_layout(archive.members).pairs
         chosen = np.random.default_rng([18, seed]).choice(len(pairs), count, replace=False)
-        read = [read_pair(archive, pairs[int(at)], LIMITS) for at in chosen]
+        read = [read_pair(archive, pairs[int(at)], LIMITS, TWO_CLASSES) for at in chosen]
     return [
         _scan(number, _averaged(image[0], side), _averaged(255 * mask, side) > MOSTLY_VESSEL * 255)
         for number, (image, mask) in enumerate(read)

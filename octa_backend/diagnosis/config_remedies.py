@@ -14,6 +14,10 @@ from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
 LR_BOUNDS = (1e-7, 1.0)
 """What `TrainConfig.lr` allows, and what a step can still be told from in float32."""
 
+MILD = 5.0
+"""Up to so many times the right rate leaves weights from which a run can go on. With more they are no better than fresh
+ones, and have grown, so that the right rate hardly moves them."""
+
 LOWER, RAISE = 10.0, 5.0
 """Factors where no range test was made: a thrown run needs a clear cut, a slow one must not be thrown."""
 
@@ -93,8 +97,10 @@ def _rounded(lr: float) -> float:
 
 
 def _lower_lr(view: RunView) -> Remedy:
-    """Goes on where the weights still hold something; thrown ones (no better than at first) are not worth it."""
-    return Remedy("lower_lr", {"lr": lowered_lr(view)}, from_checkpoint=view.drop > 0.3 and view.skill > 0.3)
+    """Goes on where the rate was a little too high and the weights hold something; thrown ones are not worth it."""
+    lr = lowered_lr(view)
+    holds_something = view.drop > 0.3 and view.skill > 0.3
+    return Remedy("lower_lr", {"lr": lr}, from_checkpoint=holds_something and view.lr <= MILD * lr)
 
 
 def _raise_lr(view: RunView) -> Remedy:
@@ -220,12 +226,13 @@ def _more_epochs(view: RunView) -> Remedy | None:
 
 
 def _train_longer(view: RunView) -> Remedy:
-    """As many epochs as make enough steps; where there are enough, stronger augmentation, as against overfitting."""
+    """As many epochs as make enough steps, on scans that are changed more; where there are enough, as overfitting."""
     steps = view.facts.steps_per_epoch
     epochs = min(MOST_EPOCHS, -(-ENOUGH_STEPS // max(1, steps)))
-    if epochs > view.history.epochs_planned:
-        return Remedy("train_longer", {"epochs": epochs}, from_checkpoint=False)
-    return _against_overfitting(view)
+    if epochs <= view.history.epochs_planned:
+        return _against_overfitting(view)
+    changes = {"epochs": epochs, "augmentation": PRESETS[-1], "augmentation_overrides": None}
+    return Remedy("train_longer", changes, from_checkpoint=False)
 
 
 def _sound_network(view: RunView) -> Remedy | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -30,6 +30,9 @@ OUTRANKS = 0.25
 
 CALLED_STUCK = 10
 """Epochs from which a loss that stands still for no known reason is called stuck: some runs are slow to begin."""
+
+SYMPTOMS = frozenset({"collapse_to_background", "collapse_to_foreground"})
+"""What most faults look like: where an earlier cause is the verdict, these are told as its consequence."""
 
 BEFORE_THE_FIRST = frozenset({"loss_not_finite", "input_ignored", "one_batch_not_learnt", "initial_loss_off"})
 """Checks that need no epoch."""
@@ -137,11 +140,12 @@ def examine_run(history: RunHistory) -> Diagnosis:
     state = State.FAULT if cause is not None else _state(view)
     verdict = _finding(cause, view) if cause is not None else _without_fault(state, view)
     others = sorted((one for one in told if one is not cause), key=lambda one: -one.confidence)
+    findings = (_finding(one, view) for one in others)
     doubtful = {one.code: round(one.confidence, 2) for one in suspicions if RULED_OUT < one.confidence < REPORTED}
     return Diagnosis(
         state=state,
         verdict=verdict,
-        others=tuple(_finding(one, view) for one in others),
+        others=tuple(_explained(one, verdict) if one.code in SYMPTOMS and cause else one for one in findings),
         ruled_out=tuple(one.code for one in suspicions if one.confidence <= RULED_OUT),
         doubtful=doubtful,
         not_judged=not_judged,
@@ -188,6 +192,12 @@ def _finding(suspicion: Suspicion, view: RunView) -> Finding:
     epoch = view.epochs[-1].epoch if view.epochs else None
     remedy = remedy_for(suspicion.code, view)
     return Finding(suspicion.code, _CHECK[suspicion.code].severity, evidence, epoch=epoch, remedy=remedy)
+
+
+def _explained(symptom: Finding, verdict: Finding) -> Finding:
+    """For information alone, and without a remedy: the verdict's is the one that helps."""
+    evidence = {**symptom.evidence, "explained_by": verdict.code}
+    return replace(symptom, severity=Severity.INFO, evidence=evidence, remedy=None)
 
 
 def _state(view: RunView) -> State:

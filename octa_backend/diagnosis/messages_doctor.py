@@ -184,5 +184,7 @@ DOCTOR_REMEDY_TITLES: Mapping[str, Text] = {
         "end after {patience} epochs without a better validation", "验证连续 {patience} 轮没有提高时提前结束"
     ),
     "more_epochs": Text("train {epochs} epochs", "训练 {epochs} 轮"),
-    "train_longer": Text("train {epochs} epochs, from the beginning", "从头训练 {epochs} 轮"),
+    "train_longer": Text(
+        "train {epochs} epochs with strong augmentation, from the beginning", "使用强数据增强从头训练 {epochs} 轮"
+    ),
 }

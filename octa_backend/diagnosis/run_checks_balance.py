@@ -8,6 +8,7 @@ from statistics import fmean
 import numpy as np
 
 from octa_backend.diagnosis.curves import Shape
+from octa_backend.diagnosis.run_checks_data import EPOCHS_WITHOUT_SKILL
 from octa_backend.diagnosis.run_view import RECENT, RunView, Suspicion, memorises, ramp
 
 LEAST_EPOCHS = 4
@@ -39,7 +40,11 @@ STILL_MOVING = 0.7
 """Factor on the confidence of a collapse while the Dice still rises: it may be leaving it by itself."""
 
 EPOCHS_COLLAPSED = (3, 8)
-"""Epochs that begin to count, and that count in full."""
+"""Epochs that begin to count, and that count in full, where the loss is set so that it may lead there."""
+
+EPOCHS_UNASKED = EPOCHS_WITHOUT_SKILL
+"""Likewise where nothing in the settings asks for it: masks that cannot be predicted are as likely the cause then, so
+that a collapse is not told sooner than they are."""
 
 BEGINNING, AT_THE_BEGINNING = 0.3, 0.5
 """Share of the planned epochs that is the beginning, and the factor there while the loss falls, or may: long schedules
@@ -115,7 +120,8 @@ def _collapsed(view: RunView) -> float:
         moving = STILL_MOVING
     elif view.shape in (Shape.IMPROVING, Shape.UNCLEAR) and len(view.epochs) < BEGINNING * view.history.epochs_planned:
         moving = AT_THE_BEGINNING
-    return ramp(now, *RECOVERED) * moving * ramp(len(view.epochs), *EPOCHS_COLLAPSED)
+    awaited = EPOCHS_COLLAPSED if view.asks_for_one_side else EPOCHS_UNASKED
+    return ramp(now, *RECOVERED) * moving * ramp(len(view.epochs), *awaited)
 
 
 def _percent(share: float | None) -> float | None:

@@ -154,6 +154,8 @@ def labels_noisy(view: RunView) -> Suspicion | None:
     surest = 0.75 if memorises(view) else 0.55
     if "labels_suspicious" in view.facts.data_findings:
         surest += 0.2
+    if not view.rate_is_up:
+        surest *= 0.6  # small steps explain a standstill as well
     evidence = {"train_loss": round(view.loss_now, 4), "val_loss": round(float(view.val_losses[-1]), 4)}
     return Suspicion("labels_noisy", surest * middling * ramp(gap, *SMALL_GAP) * _set_up_well(view), evidence)
 
@@ -166,12 +168,6 @@ def _not_disproved(view: RunView) -> float:
 STEPS_THAT_LEARN = (1e-4, 0.1)
 """Change of the weights per step, relative to them, between which a network learns; see `run_checks_rate`."""
 
-BALANCED = (0.2, 5.0)
-"""Weight of foreground pixels that cannot by itself decide between all and nothing."""
-
-SCARCE = 0.02
-"""Share of foreground below which a cross-entropy without a Dice loss beside it may settle at nothing by itself."""
-
 SAME_ENTROPY = 0.1
 """Distance of the cross-entropy from that of the mean answer, as a share of it."""
 
@@ -180,10 +176,7 @@ def _set_up_well(view: RunView) -> float:
     """How far the run's own settings can be ruled out as the cause: only then the data are to blame."""
     ratio, least = view.update_ratio, STEPS_THAT_LEARN
     rate = 1.0 if ratio is not None and least[0] <= ratio <= least[1] else 0.7 if ratio is None else 0.3
-    weight = view.option("pos_weight")
-    balanced = not isinstance(weight, int | float) or BALANCED[0] <= weight <= BALANCED[1]
-    alone = view.facts.foreground_fraction < SCARCE and "dice" not in view.epochs[-1].loss_components
-    return rate * (1.0 if balanced and not alone else 0.5)
+    return rate * (0.5 if view.asks_for_one_side else 1.0)
 
 
 def _answers_the_mean(view: RunView) -> bool:

@@ -175,8 +175,7 @@ def batch_too_noisy(view: RunView) -> Suspicion | None:
     if scale is None or scale <= 0 or view.shape in (Shape.IMPROVING, Shape.UNCLEAR):
         return None
     scans = int(view.option("batch_size", 2)) * int(view.option("accumulation_steps", 1))
-    at_work = view.epochs[-1].lr > 0.2 * view.peak_lr
-    confidence = 0.85 * ramp(math.log10(scale / scans), *NOISY_BATCH) * (1.0 if at_work else 0.3)
+    confidence = 0.85 * ramp(math.log10(scale / scans), *NOISY_BATCH) * (1.0 if view.rate_is_up else 0.3)
     evidence = {"noise_scale": round(scale, 1), "scans": scans}
     return Suspicion("batch_too_noisy", confidence * ramp(view.skill, 0.85, 0.7), evidence)
 

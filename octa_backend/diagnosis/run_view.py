@@ -23,6 +23,15 @@ MEMORISED = 0.8
 USUAL_LR: Mapping[str, float] = {"adam": 1e-3, "adamw": 1e-3, "sgd": 1e-2}
 """What each optimizer is begun with where nothing is known: the product's default, and ten times that for `sgd`."""
 
+BALANCED = (0.2, 5.0)
+"""Weight of foreground pixels that cannot by itself decide between all and nothing."""
+
+SCARCE = 0.02
+"""Share of foreground below which a cross-entropy without a Dice loss beside it may settle at nothing by itself."""
+
+AT_WORK = 0.2
+"""Share of the peak rate from which steps are large enough to leave a standstill."""
+
 FALLING_SCHEDULES = ("onecycle", "cosine", "poly")
 """Their learning rate falls to nearly 0 by design, and most of the last gain comes then."""
 
@@ -79,7 +88,20 @@ class RunView:
         """Whether the learning rate still rises: a loss that rises with it is no fault yet."""
         return len(self.epochs) >= 2 and self.epochs[-1].lr > self.epochs[-2].lr
 
+    @property
+    def rate_is_up(self) -> bool:
+        """Whether the rate is not far below its peak: steps that became small explain a standstill by themselves."""
+        return bool(self.epochs) and self.epochs[-1].lr > AT_WORK * self.peak_lr
+
     # --- losses and scores ---
+
+    @cached_property
+    def asks_for_one_side(self) -> bool:
+        """Whether the loss, as it is set, may by itself lead to all foreground, or to none."""
+        weight = self.option("pos_weight")
+        balanced = not isinstance(weight, int | float) or BALANCED[0] <= weight <= BALANCED[1]
+        alone = self.facts.foreground_fraction < SCARCE and "dice" not in self.epochs[-1].loss_components
+        return alone or not balanced
 
     @cached_property
     def shape(self) -> Shape:

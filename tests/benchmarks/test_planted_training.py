@@ -29,6 +29,16 @@ from octa_backend.training.dead_channels import DeadChannels
 SIDE = 48
 
 
+@pytest.mark.skipif(not training_sets.rossa_zip().exists(), reason="rossa.zip is not there")
+def test_real_scans_are_scaled_with_their_masks(monkeypatch):
+    monkeypatch.setattr(training_sets, "TRAIN", 2)
+    monkeypatch.setattr(training_sets, "VAL", 1)
+    made = training_sets.sound_scans.__wrapped__("rossa", 0)
+    assert [scan.split for scan in made] == ["train", "train", "val"]
+    assert {scan.image.shape[1:] for scan in made} == {scan.mask.values.shape for scan in made}
+    assert all(0.02 < (scan.mask.values > 0).mean() < 0.3 for scan in made)
+
+
 @pytest.fixture(scope="module")
 def scans():
     with pytest.MonkeyPatch.context() as patch:

@@ -41,8 +41,14 @@ def test_high_rate_falls_to_a_tenth_or_to_the_range_test():
 
 def test_thrown_weights_are_not_gone_on_with():
     good, thrown = a_run(lr=0.1), a_run(lr=0.1, first=0.7, limit=0.69, dice=(0.0, 0.1))
-    assert remedy_for("lr_too_high", RunView(good)).from_checkpoint is True
-    assert remedy_for("lr_too_high", RunView(thrown)).from_checkpoint is False
+    for history, goes_on in ((good, True), (thrown, False)):
+        mild = with_start(history, lr_found=0.03)
+        assert remedy_for("lr_too_high", RunView(mild)).from_checkpoint is goes_on
+
+
+def test_far_too_high_rate_begins_anew_even_where_something_was_learnt():
+    for history in (a_run(lr=0.1), with_start(a_run(lr=0.1), lr_found=0.01)):
+        assert remedy_for("lr_too_high", RunView(history)).from_checkpoint is False
 
 
 @pytest.mark.parametrize(
@@ -111,10 +117,11 @@ def test_network_follows_the_number_of_scans():
 
 
 def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
-    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125}
-    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 200}
+    strong = {"augmentation": "strong", "augmentation_overrides": None}
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125, **strong}
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 200, **strong}
     enough = changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=100))
-    assert enough == {"augmentation": "strong", "augmentation_overrides": None}
+    assert enough == strong
 
 
 def test_remaining_causes_have_their_remedies():

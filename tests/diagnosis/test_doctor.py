@@ -195,3 +195,23 @@ def test_plateau_report_has_the_classic_rule_and_the_shape():
 def test_no_epochs_have_no_plateau_report():
     empty = RunHistory(histories.facts(epochs=10), (), 10)
     assert examine_run(empty).plateau is None
+
+
+def test_collapse_beside_an_earlier_cause_is_its_consequence_and_has_no_remedy():
+    history, _ = planted(histories.collapse_to_background, HELD_OUT)
+    alone = examine_run(history)
+    assert (alone.verdict.code, alone.verdict.remedy is None) == ("collapse_to_background", False)
+    blamed = replace(history, facts=replace(history.facts, data_findings={"masks_inverted": "error"}))
+    found = examine_run(blamed)
+    symptom = next(other for other in found.others if other.code == "collapse_to_background")
+    assert (found.verdict.code, symptom.severity, symptom.remedy) == ("data_at_fault", Severity.INFO, None)
+    assert symptom.evidence["explained_by"] == "data_at_fault"
+
+
+def test_collapse_that_no_setting_asks_for_waits_for_masks_that_nothing_predicts():
+    history, _ = planted(histories.collapse_to_background, HELD_OUT)
+    config = {**history.facts.config, "pos_weight": None}
+    unasked = replace(history, facts=replace(history.facts, config=config, foreground_fraction=0.05))
+    for count, codes in ((8, ([], ["collapse_to_background"])), (10, (["collapse_to_background"],) * 2)):
+        found = [alarms(examine_run(first_epochs(one, count))) for one in (unasked, history)]
+        assert [[code for code in told if code == "collapse_to_background"] for told in found] == list(codes)
