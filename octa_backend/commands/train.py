@@ -23,7 +23,7 @@ from octa_backend.service.local_conclusion import conclude, score_test
 from octa_backend.service.local_dataset import LocalDataset, open_dataset, reopen_dataset
 from octa_backend.service.local_folder import folder_to_resume, values_of
 from octa_backend.service.local_training import LocalResult, LocalTraining
-from octa_backend.service.process import CUBLAS_SETTINGS
+from octa_backend.service.process import CUBLAS_SETTINGS, keep_freed_memory
 from octa_backend.service.report_service import REPORT_HTML
 from octa_backend.service.start_service import StartOptions
 from octa_backend.service.train_service import read_config
@@ -70,6 +70,7 @@ def train(console: Console, wishes: Wishes, settings: Settings) -> None:
     Raises:
         OctaError: what was given does not fit together, or the training fails.
     """
+    keep_freed_memory()
     out = _folder(wishes)
     kept = values_of(out) if wishes.resume is not None else {}
     config = read_config({**kept, **in_fields(wishes.script, wishes.values, kept, settings.device)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -28,6 +29,13 @@ MALLOC_SETTINGS = {
     "MALLOC_TOP_PAD_": str(256 * 2**20),
 }
 """glibc keeps freed memory: without this every large tensor is mapped and page-faulted anew."""
+
+MALLOPT_SETTINGS = {
+    "MALLOC_MMAP_MAX_": (-4, 0),
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1),
+    "MALLOC_TOP_PAD_": (-2, 256 * 2**20),
+}
+"""The same for a process that runs already: numbers of `mallopt(3)` and their values; -1 is "never trim"."""
 
 CUBLAS_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Without it torch refuses matrix products on CUDA in a training that is `deterministic`."""
@@ -78,6 +86,21 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment a worker starts with; what the user has set himself stays."""
     malloc = MALLOC_SETTINGS if sys.platform == "linux" else {}
     return {**malloc, **CUBLAS_SETTINGS, **environment, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep the memory that it frees, as workers do; what the user has set himself stays.
+
+    Returns:
+        Whether the settings hold: they are of glibc, which other systems do not have.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    wanted = [setting for name, setting in MALLOPT_SETTINGS.items() if name not in os.environ]
+    return all(mallopt(number, value) == 1 for number, value in wanted)
 
 
 def detached() -> dict[str, Any]:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
-from octa_backend.service.process import MALLOC_SETTINGS, ProcessMark, detached, worker_environment
+from octa_backend.service.process import MALLOC_SETTINGS, MALLOPT_SETTINGS, ProcessMark, detached, worker_environment
 
 
 @pytest.fixture
@@ -71,3 +72,38 @@ def test_a_worker_yields_to_others_and_never_raises_its_priority():
         "lower_priority(19)\nassert os.nice(0) == 19\nlower_priority(1)\nassert os.nice(0) == 19\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, **detached())  # its niceness is its session's too
+
+
+KEPT = """
+import resource
+from octa_backend.service.process import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        bytearray(2**27)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(faults(), keep_freed_memory(), faults() and faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are of glibc")
+def test_freed_memory_is_kept_and_not_mapped_anew():
+    answer = _in_a_process(KEPT, {})
+    plain, holds, kept = answer.split()
+    assert holds == "True"
+    assert int(kept) < int(plain) / 4
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are of glibc")
+def test_malloc_settings_of_the_user_stay():
+    plain, _, kept = _in_a_process(KEPT, {"MALLOC_MMAP_MAX_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}).split()
+    assert int(kept) > int(plain) / 2
+
+
+def _in_a_process(program, given):
+    environment = {name: value for name, value in os.environ.items() if name not in MALLOPT_SETTINGS} | given
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
