@@ -12,7 +12,7 @@ from octa_backend.controller.context import Parts, Reader
 from octa_backend.controller.dataset_controller import multipart
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.model_schemas import PredictionOut, PredictionsOut
-from octa_backend.controller.predict_forms import PROPERTIES, read_predict_form
+from octa_backend.controller.predict_forms import LISTS, PROPERTIES, read_predict_form, scans_and_masks
 from octa_backend.controller.problems import problems
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import model_service
@@ -32,6 +32,10 @@ router = APIRouter(tags=["prediction"])
             errors.UnreadableScan,
             errors.ScanTooLarge,
             errors.InvalidScale,
+            errors.InvalidOptions,
+            errors.MaskDoesNotFit,
+            errors.ModelsDiffer,
+            errors.NoTunedThreshold,
             errors.UploadTooLarge,
             errors.ModelNotFound,
             errors.JobNotFound,
@@ -43,11 +47,11 @@ router = APIRouter(tags=["prediction"])
     openapi_extra=multipart(PROPERTIES, ["file"]),
 )
 async def predict(request: Request, parts: Parts, language: Reader) -> Any:
-    """Mask, overlay, confidence and measurements; with `Accept: image/png` and one scan, its mask alone."""
+    """Mask, overlay, confidence, measurements, warnings; with `Accept: image/png` and one scan, its mask alone."""
     limit = parts.settings.max_predict_mib * 2**20
     queue = parts.predictions.queue
     queue.require_place()
-    async with received_form(request, parts.files, limit) as form:
+    async with received_form(request, parts.files, limit, LISTS) as form:
         with queue.place():
             answers = await to_thread.run_sync(_predict_all, parts, form, language, limiter=queue.threads)
     if request.headers.get("accept", "").startswith("image/png"):
@@ -61,11 +65,8 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
 def _predict_all(parts: Parts, form: Form, language: Language) -> list[Answer]:
     fields = read_predict_form(form.fields)
     options = fields.options(language)
-    uploads = form.uploads.get("file", [])
-    if not 1 <= len(uploads) <= parts.settings.max_predict_files:
-        raise errors.InvalidRequest(
-            f"send 1 to {parts.settings.max_predict_files} scans as the form's field 'file'; {len(uploads)} came"
-        )
+    pairs = scans_and_masks(form.uploads, parts.settings.max_predict_files)
     with parts.database.reading() as session:
-        model = model_service.find(session, fields.model_id, fields.job_id)
-    return [parts.predictions.predict(model, upload.path, upload.name, options) for upload in uploads]
+        models = [model_service.get(session, one).id for one in fields.model_ids()]
+        models = models or [model_service.find(session, None, fields.job_id).id]
+    return [parts.predictions.predict(models, scan, options, mask) for scan, mask in pairs]
