@@ -30,6 +30,9 @@ SHARES = (1.0, 99.0)
 LIMIT = 2.0
 """A number that is further outside of them than so many of the training scans' spreads is out of range."""
 
+FEW = 8
+"""So many training scans make the limit twice as wide, more of them less so: few do not show all that is usual."""
+
 MAD_TO_DEVIATION = 1.4826
 """Of a normal distribution (P. J. Rousseeuw, C. Croux, J. Am. Stat. Assoc. 88(424), 1993)."""
 
@@ -132,8 +135,9 @@ def outliers(scan: Mapping[str, float], statistics: Mapping[str, Any]) -> list[O
         The furthest first.
     """
     found = []
+    limit = LIMIT * (1 + FEW / statistics["scans"])
     for name, of_training in statistics["features"].items():
-        margin = LIMIT * of_training["spread"]
+        margin = limit * of_training["spread"]
         low, high = of_training["low"] - margin, of_training["high"] + margin
         if name in scan and not low <= scan[name] <= high:
             beyond = max(low - scan[name], scan[name] - high) / of_training["spread"]

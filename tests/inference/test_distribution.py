@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from octa_backend.data.synthetic import make_scan
-from octa_backend.inference.distribution import SMALLEST_SPREAD, features_of, outliers, summarise
+from octa_backend.inference.distribution import SMALLEST_SPREAD, Outlier, features_of, outliers, summarise
 
 
 def scans(count, seed=0):
@@ -79,8 +79,8 @@ def test_other_scans_are_warned_about_with_value_and_range(statistics, change, a
 
 
 def test_the_furthest_comes_first_and_unknown_numbers_are_not_judged():
-    statistics = {
-        "features": {name: {"median": 0, "low": 0, "high": 0, "spread": 1} for name in ("mean", "low", "new")}
-    }
-    assert [one.feature for one in outliers({"mean": 3.0, "low": -9.0}, statistics)] == ["low", "mean"]
-    assert outliers({"mean": 2.0, "low": -2.0}, statistics) == []
+    range_ = {"median": 0, "low": 0, "high": 0, "spread": 1}
+    statistics = {"scans": 8, "features": dict.fromkeys(("mean", "low", "new"), range_)}
+    assert [one.feature for one in outliers({"mean": 5.0, "low": -9.0}, statistics)] == ["low", "mean"]
+    assert outliers({"mean": 4.0, "low": -4.0}, statistics) == []
+    assert outliers({"mean": 4.0}, {**statistics, "scans": 800}) == [Outlier("mean", 4.0, -2.02, 2.02)]
