@@ -2,9 +2,9 @@
 
     python benchmarks/distribution.py ../shared/data
 
-The folder holds rossa.zip, fundus4.zip and nuclei.zip. The statistics are those of ROSSA's training scans, as they stand
-in a model's card. The limits of `inference.distribution` are held against its test scans, as they are and spoilt, and
-against scans of other kinds; then against the test scans again, with statistics of fewer training scans.
+The folder holds rossa.zip, fundus4.zip and nuclei.zip. The statistics are those of ROSSA's training scans, as they
+stand in a model's card. The limits of `inference.distribution` are held against its test scans, as they are and spoilt,
+and against scans of other kinds; then against the test scans again, with statistics of fewer training scans.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import laplace
 
 from octa_backend.data.normalise import to_unit
 from octa_backend.inference.channels import match_channels
@@ -26,6 +25,9 @@ SIDE = 256
 
 SHARES = (1.0, 99.0)
 """The percentiles of the training scans between which a number is surely usual."""
+
+LEVELS = 64
+"""Of the greys whose entropy is measured."""
 
 LIMIT = 2.0
 """A number that is further outside of them than so many of the training scans' spreads is out of range."""
@@ -68,37 +70,45 @@ def features_of(image: NDArray[np.generic]) -> dict[str, float]:
 
     Returns:
         Of the grey picture in 0..1, scaled down to `SIDE`: `mean`, `deviation`, `low` and `high` (1st and 99th
-        percentile), `skewness`, `entropy` (bits, of 64 levels), `sharpness` (natural logarithm of the variance of the
-        Laplacian over that of the greys). Of the whole: `colour` (mean over pixels of the largest less the smallest
+        percentile), `skewness`, `entropy` (bits, of `LEVELS` greys), `sharpness` (natural logarithm of the variance of
+        the Laplacian over that of the greys). Of the whole: `colour` (mean over pixels of the largest less the smallest
         channel), `size` (binary logarithm of the root of width × height).
     """
     unit = to_unit(image)
     grey = _small(match_channels(unit, 1)[0])
     low, high = np.percentile(grey, (1, 99))
-    deviation = float(grey.std())
+    centred = grey - grey.mean()
+    deviation = float(np.sqrt((centred * centred).mean()))
     return {
         "mean": float(grey.mean()),
         "deviation": deviation,
         "low": float(low),
         "high": float(high),
-        "skewness": float(((grey - grey.mean()) ** 3).mean() / max(deviation, 1e-6) ** 3),
-        "sharpness": math.log(max(float(laplace(grey).var()), 1e-9) / max(deviation**2, 1e-9)),
+        "skewness": float((centred * centred * centred).mean() / max(deviation, 1e-6) ** 3),
+        "sharpness": math.log(max(_detail(grey), 1e-9) / max(deviation**2, 1e-9)),
         "entropy": _entropy_bits(grey),
-        "colour": float((unit.max(axis=0) - unit.min(axis=0)).mean()),
+        "colour": float((unit.max(axis=0) - unit.min(axis=0)).mean()) if len(unit) > 1 else 0.0,
         "size": math.log2(unit.shape[1] * unit.shape[2]) / 2,
     }
 
 
-def _small(grey: NDArray[np.float32]) -> NDArray[np.float64]:
+def _small(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Area means of at most `SIDE` pixels on the longer side."""
     height, width = grey.shape
     scale = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX), dtype=np.float64)
+    return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX)).clip(0, 1)
 
 
-def _entropy_bits(grey: NDArray[np.float64]) -> float:
-    shares = np.histogram(grey, bins=64, range=(0, 1))[0] / grey.size
+def _detail(grey: NDArray[np.float32]) -> float:
+    """Variance of the Laplacian of the inner pixels; 0 where there are none."""
+    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    return float(inner.var()) if inner.size else 0.0
+
+
+def _entropy_bits(grey: NDArray[np.float32]) -> float:
+    levels = np.minimum((grey * LEVELS).astype(np.intp), LEVELS - 1)
+    shares = np.bincount(levels.ravel()) / grey.size
     return float(-sum(share * math.log2(share) for share in shares if share > 0))
 
 

@@ -30,7 +30,7 @@ def test_the_numbers_of_a_picture_by_hand():
     found = features_of(image)
     expected = {"mean": 0.5, "deviation": 0.5, "low": 0, "high": 1, "skewness": 0, "entropy": 1, "colour": 0, "size": 4}
     assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert found["sharpness"] == pytest.approx(math.log(2 / 32 / 0.25))  # -1 and 1 in one column of 32 each
+    assert found["sharpness"] == pytest.approx(math.log(2 / 30 / 0.25))  # -1 and 1 in one column each of the inner 30
     assert list(found) == list(SMALLEST_SPREAD)
 
 
