@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     store = write_store(tmp_path / "store", synthetic_pairs(3), (0, 255))
     with tiny_networks(), one_thread():
         bright = publish(tmp_path / "bright", store, "f" * 64)
-        publish(tmp_path / "runs" / "bright", store, "f" * 64, normalisation="percentile")
+        publish(tmp_path / "runs" / "bright", store, "f" * 64, normalisation="zscore")
         card = read_card(bright) | {"tuned_threshold": {"threshold": 0.3}}
         (bright / "card.json").write_text(json.dumps(card), "utf-8")
         for name, scan in (("a", SHAPES), ("b", SHAPES[::-1])):
