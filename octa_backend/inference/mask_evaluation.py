@@ -69,7 +69,8 @@ def classes_of_mask(
                 f"mask {name} has the values {listed(found)}; for a model of foreground and background a mask has 0 "
                 "and one other value, such as 255"
             )
-        return (values != 0).astype(np.uint8)
+        foreground: NDArray[np.uint8] = (values != 0).astype(np.uint8)
+        return foreground
     numbers = tuple(range(classes))
     for known in (tuple(mask_values), numbers):
         if known and set(found.lowest) <= set(known):
