@@ -180,14 +180,53 @@ def plan(
         _fail(error)
 
 
+def _threshold(text: str) -> float | str:
+    """A probability, or a word."""
+    if text in ("tuned", "auto"):
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{text!r} is neither a number between 0 and 1 nor 'tuned' or 'auto'")
+    return value
+
+
 @app.command()
 def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
     images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
-    threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="Probability from which it is vessel.")] = 0.5,
-    tta: Annotated[bool, typer.Option(help="Average over the four flips of each scan.")] = False,
+    with_model: Annotated[
+        list[str] | None, typer.Option(help="Another model that answers together with the first; may be repeated.")
+    ] = None,
+    threshold: Annotated[
+        Any,
+        typer.Option(
+            parser=_threshold,
+            metavar="NUMBER|tuned|auto",
+            help="Probability from which it is vessel; tuned: the model's own; auto: Otsu's of each scan.",
+        ),
+    ] = "0.5",
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over the eight flips and turns of each scan: eight times as long.")
+    ] = False,
+    min_object_px: Annotated[int | None, typer.Option(min=1, help="Remove objects of fewer pixels.")] = None,
+    min_object_um2: Annotated[float | None, typer.Option(help="Remove objects of a smaller area in µm².")] = None,
+    max_hole_px: Annotated[int | None, typer.Option(min=1, help="Fill holes of at most so many pixels.")] = None,
+    max_hole_um2: Annotated[float | None, typer.Option(help="Fill holes of at most this area in µm².")] = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option(help="The known mask of each scan, in their order; repeated.", exists=True, dir_okay=False),
+    ] = None,
+    confidence_map: Annotated[
+        bool, typer.Option("--confidence-map", help="Also write NAME_confidence.png: probability of the class chosen.")
+    ] = False,
+    probability: Annotated[
+        bool, typer.Option("--probability", help="Also write NAME_probability.png: probability of vessel, 16 bits.")
+    ] = False,
     measure: Annotated[bool, typer.Option(help="Measure the vessels and write measurements.csv.")] = True,
     pixel_size_um: Annotated[
         float | None, typer.Option(help="Side of a pixel in µm. Else measurements are in pixels.")
@@ -201,8 +240,12 @@ def predict(  # noqa: PLR0913 - one parameter per option
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all."""
+    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all.
+
+    With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv.
+    """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
+    from octa_backend.inference.clean_options import CleanOptions  # noqa: PLC0415
     from octa_backend.inference.scale import MeasureOptions  # noqa: PLC0415
     from octa_backend.service.predict_service import PredictOptions  # noqa: PLC0415
 
@@ -210,9 +253,20 @@ def predict(  # noqa: PLR0913 - one parameter per option
     if measure_picture and not measure:
         raise typer.BadParameter("--measure-picture draws what was measured; leave --no-measure out")
     try:
-        measuring = MeasureOptions(pixel_size_um, field_of_view_mm, vessel_class) if measure else None
-        options = PredictOptions(threshold, tta, measuring, with_picture=measure_picture, language=settings.language)
-        predict_command.predict(console, settings, model, images, out, options)
+        sizes = MeasureOptions(pixel_size_um, field_of_view_mm, vessel_class)
+        cleaning = CleanOptions(min_object_px, min_object_um2, max_hole_px, max_hole_um2, sizes)
+        options = PredictOptions(
+            threshold=threshold,
+            tta=tta,
+            measuring=sizes if measure else None,
+            with_picture=measure_picture,
+            language=settings.language,
+            cleaning=cleaning if cleaning.asks_for_something else None,
+            with_confidence=confidence_map,
+            with_probability=probability,
+        )
+        models = [model, *(with_model or [])]
+        predict_command.predict(console, settings, models, images, mask or [], out, options)
     except OctaError as error:
         _fail(error)
 

@@ -151,6 +151,22 @@ class ModelDoesNotFit(OctaError):
     """The model and the dataset have different classes."""
 
 
+class ModelsDiffer(OctaError):
+    """The models have different classes."""
+
+
+class InvalidOptions(OctaError):
+    """These options of a prediction do not fit together."""
+
+
+class NoTunedThreshold(OctaError):
+    """The model has no tuned threshold."""
+
+
+class MaskDoesNotFit(OctaError):
+    """The mask does not fit the scan or the model."""
+
+
 class ModelInUse(OctaError):
     """An ensemble needs this model."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,8 +44,9 @@ class Form:
 class _FormReader:
     """Collects the parts that the parser of python-multipart reports."""
 
-    def __init__(self, boundary: bytes, files: Files, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, files: Files, max_bytes: int, lists: Collection[str]) -> None:
         self.form = Form()
+        self._lists = lists
         self.writers: list[UploadWriter] = []
         self._files, self._max_bytes, self._received = files, max_bytes, 0
         self._header_name, self._header_value = b"", b""
@@ -106,6 +107,8 @@ class _FormReader:
         name = _text(self._disposition[b"name"])
         if self._writer is not None:
             self.form.uploads.setdefault(name, []).append(self._writer.close())
+        elif name in self._lists and name in self.form.fields:
+            self.form.fields[name] += "," + _text(bytes(self._value))
         elif name in self.form.fields:
             raise InvalidRequest(f"the form's field {name!r} came twice")
         else:
@@ -129,8 +132,16 @@ def too_large(max_bytes: int) -> UploadTooLarge:
 
 
 @asynccontextmanager
-async def received_form(request: Request, files: Files, max_bytes: int) -> AsyncIterator[Form]:
+async def received_form(
+    request: Request, files: Files, max_bytes: int, lists: Collection[str] = ()
+) -> AsyncIterator[Form]:
     """Receive a multipart form; its files are gone when the block ends, unless somebody moved them away.
+
+    Args:
+        request: the form.
+        files: where its files go.
+        max_bytes: the most that is received.
+        lists: plain fields that may come several times; they are joined with commas.
 
     Raises:
         InvalidRequest: it is not a multipart form, or it is broken.
@@ -143,7 +154,7 @@ async def received_form(request: Request, files: Files, max_bytes: int) -> Async
     if int(request.headers.get("content-length") or 0) > max_bytes:
         raise too_large(max_bytes)
     try:
-        reader = _FormReader(options[b"boundary"], files, max_bytes)
+        reader = _FormReader(options[b"boundary"], files, max_bytes, lists)
     except FormParserError as error:
         raise InvalidRequest(f"the form cannot be read: {error}") from error
     try:

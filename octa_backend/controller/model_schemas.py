@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -64,21 +64,91 @@ class SegmentOut(Answer):
     density: MeasurementOut
 
 
+class CleaningOut(Answer):
+    """How many small objects and holes of the mask went."""
+
+    objects_removed: int
+    holes_filled: int
+
+
+class AgreementOut(Answer):
+    """How far two masks agree, each number in 0..1."""
+
+    dice: float
+    iou: float
+    precision: float
+    recall: float
+    cldice: float
+    """Of the centre lines."""
+
+
+class ClassAgreementOut(BaseModel):
+    """The same of one class; null where neither mask holds it."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    index: int = Field(alias="class", examples=[1])
+    name: str = Field(examples=["artery"])
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    cldice: float | None
+
+
+class MaskEvaluationOut(Answer):
+    """How far the predicted mask agrees with the one that was sent."""
+
+    mask: str
+    mean: AgreementOut
+    """Over the classes that one of the masks holds."""
+    classes: list[ClassAgreementOut]
+    ignored_fraction: float
+    """Share of pixels that do not count."""
+
+
+class ExpectedOut(Answer):
+    """One number of a scan that lies outside of what the training scans had."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ScanWarningOut(Answer):
+    """What is noticed about a scan."""
+
+    code: str = Field(examples=["out_of_distribution"])
+    model_id: str
+    message: str
+    evidence: dict[str, ExpectedOut]
+
+
 class PredictionOut(Answer):
     """One scan's prediction. The PNGs are base64; the mask holds 0 and 255, or class indices with more classes."""
 
     prediction_id: str
     model_id: str
+    """Of several models their ids with commas between them."""
+    model_ids: list[str]
     file: str
     width: int
     height: int
     threshold: float
+    threshold_source: Literal["fixed", "tuned", "auto"] | None
+    """Null with several classes, where the threshold is not used."""
     foreground_fraction: float
     classes: list[PredictedClassOut] | None
     """Of each foreground class; null for binary masks."""
+    cleaning: CleaningOut | None
+    """Where small objects or holes were to go."""
     mask_png: str
     overlay_png: str
     confidence: Confidence
+    confidence_png: str | None
+    """With `confidence_map=true`: probability of the class chosen, 0 to 255."""
+    probability_png: str | None
+    """With `probability=true`: probability of foreground, 0 to 65535."""
     measurements: dict[str, MeasurementOut]
     """By name; empty with `measure=false`."""
     measuring_seconds: float | None
@@ -86,6 +156,11 @@ class PredictionOut(Answer):
     """With `measure_segments=true`."""
     measurement_png: str | None
     """With `measure_picture=true`."""
+    evaluation: MaskEvaluationOut | None
+    """Where a mask was sent."""
+    difference_png: str | None
+    """Likewise: green is right, red missed, blue invented, yellow of another class."""
+    warnings: list[ScanWarningOut]
     seconds: float
     engine: str = Field(examples=["openvino fp32"])
     """What it was computed with: the library and its arithmetic."""

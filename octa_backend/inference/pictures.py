@@ -105,8 +105,13 @@ def sheet_row(image: NDArray[Any], mask: NDArray[np.uint8]) -> tuple[NDArray[np.
     return to_unit(image[:, ::step, ::step]), np.ascontiguousarray(mask[::step, ::step])
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    """Encode (H, W) or (H, W, 3) as PNG."""
+def grey_levels(share: NDArray[np.float32], kind: type[np.uint8] | type[np.uint16]) -> NDArray[Any]:
+    """Shares in 0..1 as grey levels of 8 or 16 bits: 0 is black, 1 is 255 or 65535."""
+    return np.rint(share.clip(0, 1) * np.float64(np.iinfo(kind).max)).astype(kind)
+
+
+def png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """Encode (H, W) of 8 or 16 bits, or (H, W, 3) of 8, as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png")
     return buffer.getvalue()

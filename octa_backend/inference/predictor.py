@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,41 +19,15 @@ from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import Normalisation, normalise, to_unit
 from octa_backend.inference.batching import BatchingEngine
 from octa_backend.inference.channels import match_channels
+from octa_backend.inference.decision import Prediction, decide
 from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
+from octa_backend.inference.symmetries import IDENTITY, SYMMETRIES, Symmetry
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.settings import EngineName
-from octa_backend.training.ignored import dataset_classes
 from octa_backend.training.precision import pick_device
-
-UNCERTAIN = (0.25, 0.75)
-"""A pixel whose probability lies between these is uncertain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a model says of one scan.
-
-    Attributes:
-        mask: uint8, (H, W), class indices of the dataset.
-        probability: float32, (H, W), that a pixel is not background.
-        confidence: mean over pixels of the probability of the class chosen, in 0..1.
-        uncertain_fraction: share of pixels whose foreground probability lies between the `UNCERTAIN` bounds.
-        seconds: time until the network had answered, with the wait for other scans.
-    """
-
-    mask: NDArray[np.uint8]
-    probability: NDArray[np.float32]
-    confidence: float
-    uncertain_fraction: float
-    seconds: float
-
-    @property
-    def foreground_fraction(self) -> float:
-        """Share of pixels that are not background."""
-        return float(np.count_nonzero(self.mask) / self.mask.size)
 
 
 class Predictor:
@@ -70,6 +44,9 @@ class Predictor:
         ignore_index: class of its dataset that was ignored, or None.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
         labels: name and colour of class 0, 1, …; empty where the dataset said nothing about them.
+        mask_values: the value of class 0, 1, … in the masks of its dataset; empty where its card does not say.
+        tuned_threshold: the one of the highest mean Dice on its validation scans, or None.
+        scan_statistics: what its training scans were like (see `distribution.summarise`), or None.
         engine: what it computes with, for people.
     """
 
@@ -79,6 +56,10 @@ class Predictor:
         self.ignore_index: int | None = card.get("ignore_index")
         self.classes: int = card["classes"] + (self.ignore_index is not None)
         self.labels = tuple(ClassLabel(**label) for label in card.get("labels", ()))
+        self.mask_values: tuple[int, ...] = tuple(card.get("mask_values", ()))
+        tuned: dict[str, float] | None = card.get("tuned_threshold")
+        self.tuned_threshold = tuned["threshold"] if tuned else None
+        self.scan_statistics: dict[str, Any] | None = card.get("scan_statistics")
         self._normalisation: Normalisation = card.get("normalisation", "unit")
         self._engines = [BatchingEngine(engine) for engine in engines]
         self.engine = ", ".join(sorted({engine.name for engine in engines}))
@@ -92,41 +73,35 @@ class Predictor:
         """Segment one scan.
 
         Args:
-            image: (C, H, W) with one or three channels, uint8, uint16 or float32; brought to the model's channels.
+            image, tta: as in `probabilities`.
             threshold: a pixel is foreground from this probability on (binary models only).
-            tta: average over the four flips of the scan, which takes four times as long.
 
         Returns:
             Mask and probabilities at the scan's own size.
         """
+        start = time.perf_counter()
+        probability_KHW = self.probabilities(image, tta=tta)
+        return decide(probability_KHW, threshold, time.perf_counter() - start, self.ignore_index)
+
+    def probabilities(self, image: NDArray[np.generic], *, tta: bool = False) -> Tensor:
+        """Probability of each of the network's classes with background, float32 (K, H, W), at the scan's own size.
+
+        Args:
+            image: (C, H, W) with one or three channels, uint8, uint16 or float32; brought to the model's channels.
+            tta: average over the eight symmetries of the square, flips and right-angle turns, which takes eight times
+                as long.
+        """
         unit_CHW = match_channels(to_unit(image), self.channels)
         x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None]
-        start = time.perf_counter()
         with torch.inference_mode():
-            views = ((), (-1,), (-2,), (-2, -1)) if tta else ((),)
-            probability_KHW = torch.stack([self._probabilities(x_1CHW, axes) for axes in views]).mean(0)
-        seconds = time.perf_counter() - start
-        return _decide(probability_KHW, threshold, seconds, self.ignore_index)
+            views = SYMMETRIES if tta else (IDENTITY,)
+            return torch.stack([self._of_view(x_1CHW, symmetry) for symmetry in views]).mean(0).float()
 
-    def _probabilities(self, x_1CHW: Tensor, axes: tuple[int, ...]) -> Tensor:
-        """Class probabilities (K, H, W) of the scan flipped along `axes`, turned back."""
-        logits = [predict_logits(engine, x_1CHW.flip(axes)) for engine in self._engines]
-        return mean_probabilities(logits).flip(axes)[0]
-
-
-def _decide(probability_KHW: Tensor, threshold: float, seconds: float, ignore_index: int | None) -> Prediction:
-    foreground = 1 - probability_KHW[0]
-    binary = probability_KHW.shape[0] == 2
-    mask = (foreground >= threshold).long() if binary else probability_KHW.argmax(0)
-    chosen = probability_KHW.gather(0, mask[None])[0]
-    low, high = UNCERTAIN
-    return Prediction(
-        mask=dataset_classes(mask.to(torch.uint8).numpy(), ignore_index),
-        probability=foreground.float().numpy(),
-        confidence=float(chosen.mean()),
-        uncertain_fraction=float(((foreground > low) & (foreground < high)).float().mean()),
-        seconds=seconds,
-    )
+    def _of_view(self, x_1CHW: Tensor, symmetry: Symmetry) -> Tensor:
+        """Class probabilities (K, H, W) of the scan seen so, turned back."""
+        view_1CHW = symmetry.apply(x_1CHW).contiguous()
+        logits = [predict_logits(engine, view_1CHW) for engine in self._engines]
+        return symmetry.undo(mean_probabilities(logits))[0]
 
 
 def open_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:

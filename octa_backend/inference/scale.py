@@ -73,6 +73,11 @@ class MeasureOptions:
             if not (size > 0 and math.isfinite(size)):
                 raise InvalidScale(f"{name}={size:g} is no size; it must be above 0")
 
+    @property
+    def are_known(self) -> bool:
+        """Whether the size of a pixel is."""
+        return self.pixel_size_um is not None or self.field_of_view_mm is not None
+
     def scale(self, width: int) -> Scale:
         """The scale of a scan that is `width` pixels wide."""
         if self.field_of_view_mm is not None:

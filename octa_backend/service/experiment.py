@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -15,6 +15,8 @@ from octa_backend.data.splits import Splits, assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.training import split_findings
+from octa_backend.inference.distribution import features_of
+from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.inference.pictures import png
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
@@ -32,6 +34,9 @@ from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.trainer import Outcome
 
 AUGMENTATION_FILE = "augmentation.png"
+
+MOST_SCANS_KNOWN = 200
+"""So many training scans, evenly spread over the dataset, show what all are like; each takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +159,26 @@ def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
     return summary
 
 
-def make_card(run: Experiment, source: Source, outcome: Outcome, tested: Sequence[ScanResult]) -> dict[str, Any]:
-    """What is to be known of a model."""
+def scan_statistics(store: DatasetStore, indices: Sequence[int]) -> dict[str, Any]:
+    """What the training scans of a model are like, for its card; see `distribution.summarise`."""
+    chosen = indices[:: -(-len(indices) // MOST_SCANS_KNOWN)]
+    return summarise_features(features_of(store.image(index)) for index in chosen)
+
+
+def make_card(
+    run: Experiment,
+    source: Source,
+    outcome: Outcome,
+    tested: Sequence[ScanResult],
+    tuned: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What is to be known of a model.
+
+    Args:
+        run, source, outcome: its training.
+        tested: the scores on the test split.
+        tuned: the threshold that was tuned on the validation scans, see `job_report.Scored`.
+    """
     manifest, plan = run.data.store.manifest, run.plan
     scans = manifest.scans
     return {
@@ -164,7 +187,10 @@ def make_card(run: Experiment, source: Source, outcome: Outcome, tested: Sequenc
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,
         "labels": [asdict(label) for label in manifest.labels],
+        "mask_values": list(manifest.mask_values),
         "normalisation": plan.config.normalisation,
+        "tuned_threshold": dict(tuned) if tuned else None,
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +17,8 @@ from octa_backend.service import model_service
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import load_model
 from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, design_evaluation
-from octa_backend.service.experiment import Source, summarise
+from octa_backend.service.experiment import Source, scan_statistics, summarise
+from octa_backend.service.job_report import in_short
 from octa_backend.service.report_service import read_report, write_report
 from octa_backend.training.cross_validation import CrossValidation, FoldResult
 from octa_backend.training.cross_validation_html import to_html
@@ -28,6 +29,7 @@ from octa_backend.training.evaluation_report import (
     read_scans,
     read_subject,
 )
+from octa_backend.training.threshold import pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class Conclusion:
         """The first member's card, with what is the ensemble's own."""
         cards = [member.card for member in self.members]
         splits = cards[0]["splits"]
-        shared = ("network", "channels", "classes", "normalisation", "dataset", "plan", "notice")
+        needed = ("network", "channels", "classes", "normalisation", "dataset", "plan", "notice")
+        shared = (*needed, *(name for name in ("ignore_index", "labels", "mask_values") if name in cards[0]))
         members = [
             {
                 "fold": member.fold,
@@ -131,14 +134,23 @@ class Conclusion:
             for member, card in zip(self.members, cards, strict=True)
         ]
         seen = {*splits["train"], *splits["val"]}
-        train = [entry.name for entry in self.store.manifest.scans if entry.name in seen]
+        indices = [index for index, entry in enumerate(self.store.manifest.scans) if entry.name in seen]
         return {
             "model_id": self.name,
             **{name: cards[0][name] for name in shared},
             "members": members,
-            "splits": {**splits, "train": train, "val": []},
+            "splits": {**splits, "train": [self.store.manifest.scans[index].name for index in indices], "val": []},
             "best": None,
+            "tuned_threshold": self._tuned(),
+            "scan_statistics": scan_statistics(self.store, indices),
         }
+
+    def _tuned(self) -> dict[str, Any] | None:
+        """The threshold that is best for the members, each on the scans that it left out; None with several classes."""
+        found = [member.report["tuned"] for member in self.members]
+        if not all(found):
+            return None
+        return in_short(asdict(pool([(list(tuned["curve"].values()), tuned["scans"]) for tuned in found])))
 
     def _score(self, card: Mapping[str, Any], on_scan: Callable[[str], None]) -> Evaluation:
         model = load_model(self.models / self.name, card, self.device)

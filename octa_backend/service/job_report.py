@@ -6,7 +6,7 @@ Every scan is computed once: the scores of the model's card come from the same p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,16 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The scans that were scored, and which split they are: "test" or "val"."""
+    """The scans that were scored, and which split they are: "test" or "val".
+
+    Attributes:
+        tuned: `threshold`, `dice` at it and `usual_dice` at 0.5 over so many validation `scans`; None with several
+            classes.
+    """
 
     split: str
     scans: list[ScanResult]
+    tuned: Mapping[str, Any] | None
 
     @property
     def test(self) -> list[ScanResult]:
@@ -70,7 +76,7 @@ class Reporting:
         """
         kept = self._kept()
         if kept is not None:
-            return Scored(kept["subject"]["split"], read_scans(kept))
+            return Scored(kept["subject"]["split"], read_scans(kept), in_short(kept["tuned"]))
         network = build_network(self.run.plan).eval()
         load_weights(network, checkpoints.best_weights())
         try:
@@ -78,7 +84,8 @@ class Reporting:
         except Interrupted:
             return None
         write_report(self.folder, found.report.to_json(), to_html(found.report, found.pictures))
-        return Scored(found.report.subject.split, list(found.report.scans))
+        tuned = found.report.tuned
+        return Scored(found.report.subject.split, list(found.report.scans), in_short(asdict(tuned) if tuned else None))
 
     def _kept(self) -> dict[str, Any] | None:
         content = read_report(self.folder)
@@ -106,6 +113,11 @@ class Reporting:
             scale=Scale.of(run.data.store.manifest.spatial_dims, (), None),
             known=_why_not_test(run),
         )
+
+
+def in_short(tuned: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A report's tuned threshold without its curve, as a model's card has it."""
+    return {name: value for name, value in tuned.items() if name != "curve"} if tuned else None
 
 
 def _why_not_test(run: Experiment) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,11 +75,12 @@ class LocalTraining:
         if best is None:
             return LocalResult(None, outcome, make_card(self.run, self.source, outcome, ()))
         tested: Sequence[ScanResult] = ()
+        tuned: Mapping[str, Any] | None = None
         if outcome.finished:
             scored = self._report(best, should_stop)
             outcome = replace(outcome, finished=scored is not None)
-            tested = scored.test if scored else ()
-        card = make_card(published(self.run, self.checkpoints), self.source, outcome, tested)
+            tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
+        card = make_card(published(self.run, self.checkpoints), self.source, outcome, tested, tuned)
         folder = self.out / _model_name(best)
         model_service.write_model(folder, self.checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import OctaError
+from octa_backend.inference.clean_options import CleanOptions
 from octa_backend.inference.export_record import ExportFormat, find_export, find_failure
 from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card
 from octa_backend.inference.scale import MeasureOptions
@@ -22,12 +21,11 @@ from octa_backend.service.loaded_models import Loaded, LoadedModels
 from octa_backend.service.predict_queue import PredictQueue
 from octa_backend.settings import EngineName, Settings
 from octa_backend.storage.files import Files
-from octa_backend.storage.tables import Model, new_id
 
 if TYPE_CHECKING:  # torch is imported with the first prediction, not with the server
-    from octa_backend.inference.predictor import Prediction, Predictor
-
-NOTICE = "research use only"
+    from octa_backend.inference.ensemble import Together
+    from octa_backend.inference.predictor import Predictor
+    from octa_backend.inference.thresholds import Wish
 
 _log = logging.getLogger(__name__)
 
@@ -37,20 +35,34 @@ class PredictOptions:
     """How to predict, and what is told of the mask.
 
     Attributes:
-        threshold: probability from which a pixel is foreground.
-        tta: average over flips.
+        threshold: probability from which a pixel is foreground; `tuned` is the model's own, `auto` the scan's.
+        tta: average over flips and right-angle turns.
         measuring: scale and class of the measurements; None: nothing is measured.
         with_segments: tell of each vessel segment.
         with_picture: draw what was measured.
-        language: of the reasons why something was not.
+        language: of warnings, and of the reasons why something was not measured.
+        cleaning: which small objects and holes of the mask go, before it is measured; None: none.
+        with_confidence: also draw the probability of the class chosen.
+        with_probability: also draw the probability of foreground.
     """
 
-    threshold: float = 0.5
+    threshold: Wish = 0.5
     tta: bool = False
     measuring: MeasureOptions | None = None
     with_segments: bool = False
     with_picture: bool = False
     language: Language = "en"
+    cleaning: CleanOptions | None = None
+    with_confidence: bool = False
+    with_probability: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image on disk: where, and what it is called in messages."""
+
+    path: Path
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +108,39 @@ class PredictService:
         self.exporter.close()
         self._background.shutdown()
 
-    def predict(self, model: Model, source: Path, name: str, options: PredictOptions) -> Answer:
-        """Segment one scan.
+    def predict(
+        self, model_ids: Sequence[str], scan: ImageFile, options: PredictOptions, known: ImageFile | None = None
+    ) -> Answer:
+        """Segment one scan with one model, or with several whose probabilities are averaged.
+
+        Args:
+            model_ids: at least one.
+            scan: the file.
+            options: how.
+            known: the mask that the scan should have, with which the predicted one is compared.
 
         Raises:
-            UnreadableScan, ScanTooLarge: the file is no image, or has too many pixels.
+            UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
+            ModelsDiffer: the models have different classes.
+            InvalidOptions, NoTunedThreshold: the threshold is none for these models.
+            MaskDoesNotFit: the known mask has another size, or values that are no classes of the models.
         """
-        image = read_image(source, name, self._settings.max_scan_pixels)
-        predictor = self.predictor(model.id)
+        from octa_backend.service import prediction_answer  # noqa: PLC0415 - imports torch
 
-        from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
-        from octa_backend.service import measured_answer as told  # noqa: PLC0415 - imports scikit-image
+        max_pixels = self._settings.max_scan_pixels
+        image = read_image(scan.path, scan.name, max_pixels)
+        models = self.together(model_ids)
+        return prediction_answer.answer(models, image, scan, options, known, max_pixels)
 
-        found = predictor.predict(image, threshold=options.threshold, tta=options.tta)
-        mask_png = pictures.png(pictures.mask_picture(found.mask, predictor.classes))
-        drawn = pictures.overlay(to_unit(image), found.mask, predictor.classes, predictor.colours)
-        overlay = pictures.png(drawn)
-        height, width = found.mask.shape
-        answer = told.AnswerOptions(options.with_segments, options.with_picture, options.language)
-        measured = (
-            told.nothing_measured()
-            if options.measuring is None
-            else told.measured_answer(image, found.mask, predictor.classes, options.measuring, answer)
-        )
-        body = {
-            "prediction_id": new_id(),
-            "model_id": model.id,
-            "file": name,
-            "width": width,
-            "height": height,
-            "threshold": options.threshold,
-            "foreground_fraction": found.foreground_fraction,
-            "classes": _classes(predictor, found) if predictor.classes > 2 else None,
-            "mask_png": base64.b64encode(mask_png).decode(),
-            "overlay_png": base64.b64encode(overlay).decode(),
-            "confidence": {"mean": found.confidence, "uncertain_fraction": found.uncertain_fraction},
-            **measured,
-            "seconds": found.seconds,
-            "engine": predictor.engine,
-            "notice": NOTICE,
-        }
-        return Answer(body, mask_png)
+    def together(self, model_ids: Sequence[str]) -> Together:
+        """The models in memory, loaded where they are not, as one.
+
+        Raises:
+            ModelsDiffer: they have different classes.
+        """
+        from octa_backend.inference.ensemble import Together  # noqa: PLC0415 - imports torch
+
+        return Together({model_id: self.predictor(model_id) for model_id in model_ids})
 
     def predictor(self, model_id: str) -> Predictor:
         """The model in memory, loaded where it is not."""
@@ -188,15 +192,6 @@ def _export_is_settled(member: Path, wanted: ExportFormat) -> bool:
 
 def _weights_mib(members: Sequence[Path]) -> float:
     return sum((member / WEIGHTS_FILE).stat().st_size for member in members) / 2**20
-
-
-def _classes(predictor: Predictor, found: Prediction) -> list[dict[str, Any]]:
-    """What the class indices of a mask mean, and how much of the scan each foreground class has."""
-    names = [label.name for label in predictor.labels] or [f"class {index}" for index in range(predictor.classes)]
-    return [
-        {"class": index, "name": name, "colour": colour, "fraction": float((found.mask == index).mean())}
-        for index, (name, colour) in enumerate(zip(names[1:], predictor.colours, strict=True), start=1)
-    ]
 
 
 def load_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -77,14 +77,15 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     run = published(run, checkpoints)
     source = Source(dataset.id, dataset.name, dataset.sha256)
     tested: Sequence[ScanResult] = ()
+    tuned: Mapping[str, Any] | None = None
     if outcome.finished and outcome.best is not None:
         with database.reading() as session:
             history = stored_history(session, job.id)
         reporting = Reporting(run, source, model_id(job.id, outcome.best), outcome.best, history, files.job(job.id))
         scored = reporting.make(checkpoints, should_stop)
         outcome = replace(outcome, finished=scored is not None)
-        tested = scored.test if scored else ()
-    card = make_card(run, source, outcome, tested)
+        tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
+    card = make_card(run, source, outcome, tested, tuned)
     if card["test"]:
         _log.info("Test Dice: %.4f, mean over %d scans", card["test"]["dice"], card["test"]["scans"])
     _finish(order, files, database, outcome, checkpoints, card)

@@ -75,13 +75,26 @@ def tune_threshold(histograms: Sequence[ProbabilityHistogram]) -> TunedThreshold
     """
     if not histograms:
         raise ValueError("a threshold needs at least one scan to be tuned on")
-    mean = np.mean([histogram.dice() for histogram in histograms], axis=0)
+    return _best_of(np.mean([histogram.dice() for histogram in histograms], axis=0), len(histograms))
+
+
+def pool(several: Sequence[tuple[Sequence[float], int]]) -> TunedThreshold:
+    """The threshold of the highest mean Dice over the scans of several tunings, such as a cross-validation's folds.
+
+    Args:
+        several: the curve of each, and over how many scans it is the mean; at least one.
+    """
+    curves, scans = zip(*several, strict=True)
+    return _best_of(np.average(np.asarray(curves, dtype=np.float64), axis=0, weights=scans), sum(scans))
+
+
+def _best_of(mean: NDArray[np.float64], scans: int) -> TunedThreshold:
     best = max(range(len(mean)), key=lambda at: (round(float(mean[at]), 12), -abs(THRESHOLDS[at] - USUAL)))
     return TunedThreshold(
         threshold=THRESHOLDS[best],
         dice=float(mean[best]),
         usual_dice=float(mean[THRESHOLDS.index(USUAL)]),
-        scans=len(histograms),
+        scans=scans,
         curve=tuple(float(value) for value in mean),
     )
 

@@ -70,6 +70,7 @@ def test_mask_probability_and_confidence_by_hand(steep):
     found = steep.predict(LEVELS)
     assert found.probability[0].tolist() == pytest.approx([0.25, 0.5, 0.75, 0.75])
     assert found.mask.tolist() == [[0, 1, 1, 1]]
+    assert found.certainty[0].tolist() == pytest.approx([0.75, 0.5, 0.75, 0.75])
     assert found.confidence == pytest.approx((0.75 + 0.5 + 0.75 + 0.75) / 4)
     assert found.foreground_fraction == 0.75
     assert found.seconds > 0
@@ -139,30 +140,34 @@ def test_channels_that_match_are_left_alone():
     np.testing.assert_allclose(white, 1)
 
 
-def test_flips_change_nothing_for_a_network_that_looks_at_one_pixel(steep):
+def test_flips_and_turns_change_nothing_for_a_network_that_looks_at_one_pixel(steep):
     image = noise(1, 21, 34)
     np.testing.assert_allclose(
         steep.predict(image, tta=True).probability, steep.predict(image).probability, rtol=1e-5, atol=1e-6
     )
 
 
-def test_flips_are_the_mean_over_the_four_views_turned_back(tmp_path):
+def test_views_are_averaged_over_the_eight_flips_and_turns_turned_back(tmp_path):
     model = small_unet(tmp_path)
     image = noise(1, 32, 48)
-    views = [model.predict(np.flip(image, axes).copy()).probability for axes in ((), (2,), (1,), (1, 2))]
-    back = [
-        np.flip(view, [axis - 1 for axis in axes]) for view, axes in zip(views, ((), (2,), (1,), (1, 2)), strict=True)
-    ]
+    views, back = [], []
+    for flipped in (False, True):
+        for turns in range(4):
+            seen = np.rot90(image[..., ::-1] if flipped else image, turns, (1, 2))
+            views.append(model.predict(seen.copy()).probability)
+            upright = np.rot90(views[-1], -turns)
+            back.append(upright[:, ::-1] if flipped else upright)
     found = model.predict(image, tta=True).probability
     np.testing.assert_allclose(found, np.mean(back, axis=0), rtol=1e-5, atol=1e-6)
     assert not np.allclose(found, views[0], atol=1e-5)
 
 
-def test_flipped_scan_gives_the_flipped_answer_with_tta(tmp_path):
+@pytest.mark.parametrize("turn", [lambda a: a[..., ::-1], lambda a: np.rot90(a, 1, (-2, -1))])
+def test_scan_that_is_flipped_or_turned_gives_the_flipped_or_turned_answer_with_tta(tmp_path, turn):
     model = small_unet(tmp_path)
     image = noise(1, 32, 48)
-    found = model.predict(image[..., ::-1].copy(), tta=True).probability
-    np.testing.assert_allclose(found[:, ::-1], model.predict(image, tta=True).probability, rtol=1e-4, atol=1e-5)
+    found = model.predict(turn(image).copy(), tta=True).probability
+    np.testing.assert_allclose(found, turn(model.predict(image, tta=True).probability), rtol=1e-4, atol=1e-5)
 
 
 def test_scan_given_as_a_view_is_taken(steep):

@@ -10,6 +10,7 @@ import pytest
 
 from octa_backend.data.store import DatasetStore
 from octa_backend.errors import IncompatibleCheckpoint, ModelInUse
+from octa_backend.inference.model_folder import read_card
 from octa_backend.service import attempt_service, evaluation_run, experiment, fold_service, model_service, train_service
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import open_model
@@ -24,6 +25,7 @@ from octa_backend.storage.files import Files, remove
 from octa_backend.storage.tables import Job, JobState
 from octa_backend.training import precision
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.threshold import pool
 from tests.fakes import a_dataset
 from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs, tiny_networks, write_store
 
@@ -114,6 +116,23 @@ def test_the_ensembles_probabilities_are_the_mean_of_its_members(finished):
     np.testing.assert_allclose(together, np.mean(members, axis=0), atol=1e-6)
     evaluated = open_model(files.model(job.model_id), "cpu")
     np.testing.assert_allclose(evaluated.probabilities(image)[1], together, atol=1e-5)
+
+
+def test_the_ensembles_card_holds_what_a_prediction_needs(finished):
+    _, files, database, parent = finished
+    job, folds = rows(database, parent)
+    store = DatasetStore(files.dataset(job.file_id))
+    card, *of_folds = (read_card(files.model(one.model_id)) for one in (job, *folds))
+    assert card["mask_values"] == list(store.manifest.mask_values)
+    assert card["scan_statistics"]["scans"] == len(store) - len(TEST)
+    tunings = [read_report(files.job(fold.id))["tuned"] for fold in folds]
+    assert [one["tuned_threshold"]["threshold"] for one in of_folds] == [one["threshold"] for one in tunings]
+    pooled = pool([(list(one["curve"].values()), one["scans"]) for one in tunings])
+    assert card["tuned_threshold"]["threshold"] == pooled.threshold
+    assert card["tuned_threshold"]["scans"] == len(store) - len(TEST)
+    predictor = load_predictor(files.model(job.model_id), "cpu")
+    assert predictor.tuned_threshold == pooled.threshold
+    assert predictor.scan_statistics == card["scan_statistics"]
 
 
 def test_the_report_says_of_the_test_split_what_an_evaluation_of_the_ensemble_says(finished):

@@ -7,8 +7,17 @@ import pytest
 from PIL import Image
 
 from octa_backend.data.store import DatasetStore
+from octa_backend.inference.distribution import features_of
+from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.service import experiment
-from octa_backend.service.experiment import Source, design, keep_augmentation_sheet, make_card, summarise
+from octa_backend.service.experiment import (
+    Source,
+    design,
+    keep_augmentation_sheet,
+    make_card,
+    scan_statistics,
+    summarise,
+)
 from octa_backend.training.checkpoint import Best
 from octa_backend.training.class_balance import class_pixels, foreground_weight
 from octa_backend.training.config import TrainConfig
@@ -122,3 +131,19 @@ def test_card_says_how_scans_are_normalised(store, normalisation):
     run = design(store, config, "cpu", make_plan(config, store.manifest, HARDWARE))
     card = make_card(run, Source("f", "n", "s"), Outcome(False, None), [])
     assert card["normalisation"] == normalisation
+
+
+def test_a_card_holds_what_a_prediction_needs_of_the_dataset_and_of_its_training_scans_alone(store):
+    run = design(store, TrainConfig(), "cpu", make_plan(TrainConfig(), store.manifest, HARDWARE))
+    tuned = {"threshold": 0.4, "dice": 0.8, "usual_dice": 0.7, "scans": 1}
+    card = make_card(run, Source("f", "n", "s"), Outcome(True, Best(1, 0.5)), [], tuned)
+    assert card["mask_values"] == list(store.manifest.mask_values)
+    assert card["tuned_threshold"] == tuned
+    assert card["scan_statistics"] == summarise_features(features_of(store.image(index)) for index in run.splits.train)
+    assert card["scan_statistics"]["scans"] == len(run.splits.train) < len(store)
+    assert make_card(run, Source("f", "n", "s"), Outcome(False, None), [])["tuned_threshold"] is None
+
+
+def test_of_many_training_scans_some_are_looked_at(store, monkeypatch):
+    monkeypatch.setattr(experiment, "MOST_SCANS_KNOWN", 2)
+    assert scan_statistics(store, range(3))["scans"] == 2

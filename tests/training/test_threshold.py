@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from octa_backend.training.metrics import mean_of_classes, score_classes
-from octa_backend.training.threshold import THRESHOLDS, ProbabilityHistogram, tune_threshold
+from octa_backend.training.threshold import THRESHOLDS, ProbabilityHistogram, pool, tune_threshold
 
 
 def histogram(probability, target):
@@ -75,3 +75,12 @@ def test_volumes_are_counted_like_pictures():
 def test_no_scans_are_refused():
     with pytest.raises(ValueError, match="at least one scan"):
         tune_threshold([])
+
+
+def test_tunings_on_parts_of_the_scans_are_pooled_as_one_on_all_of_them():
+    scans = [SCAN, histogram([0.1, 0.9], [0, 1]), histogram([0.2, 0.4, 0.7], [0, 0, 1])]
+    parts = [tune_threshold(scans[:1]), tune_threshold(scans[1:])]
+    pooled, whole = pool([(part.curve, part.scans) for part in parts]), tune_threshold(scans)
+    assert (pooled.threshold, pooled.scans) == (whole.threshold, 3)
+    assert (pooled.dice, pooled.usual_dice) == (pytest.approx(whole.dice), pytest.approx(whole.usual_dice))
+    assert pooled.curve == pytest.approx(whole.curve)
