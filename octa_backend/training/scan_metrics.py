@@ -61,10 +61,10 @@ DISTANCES = ("hd95", "assd")
 """The metrics that are lengths."""
 VOLUMES = ("volume_error", "absolute_volume_error")
 """The metrics that are volumes, in ml."""
-ERRORS = (*DISTANCES, *VOLUMES, "relative_volume_error")
-"""The metrics of which less is better; all others lie in 0..1, and more is better."""
+RELATIVE = "relative_volume_error"
+"""A share that may be above 1, and of which less is better; all others lie in 0..1, and more is better."""
 
-PX, UM, MM = "px", "µm", "mm"
+PX, UM, MM, ML = "px", "µm", "mm", "ml"
 CUBIC_MM_PER_ML = 1000.0
 
 
@@ -81,6 +81,17 @@ class Scale:
     spacing: tuple[float, ...]
     tolerance: float
     unit: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that have a meaning for scans of so many axes, measured in this unit."""
+        if len(self.spacing) == 2:
+            return tuple(name for name in METRICS if name not in (*VOLUMES, RELATIVE))
+        return tuple(name for name in METRICS if name != "cldice" and (self.unit == MM or name not in VOLUMES))
+
+    def unit_of(self, metric: str) -> str:
+        """The unit of a metric; empty for shares."""
+        return self.unit if metric in DISTANCES else ML if metric in VOLUMES else ""
 
     @classmethod
     def of(cls, spatial_dims: int, pixel_size_um: Sequence[float], tolerance: float | None) -> Scale:
