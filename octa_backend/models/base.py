@@ -143,11 +143,13 @@ def _contexts(level: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 @contextmanager
 def _statistics_kept(level: nn.Module) -> Iterator[None]:
     """A level that is computed again moves its norms' running statistics once only."""
-    norms = [norm for norm in level.modules() if isinstance(norm, _BatchNorm) and norm.track_running_stats]
+    norms = [norm for norm in level.modules() if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)

@@ -78,4 +78,7 @@ def in_words(shape: NetworkShape) -> str:
     pooled = "×".join(map(str, shape.multiple))
     flat = sum(1 in kernel for kernel in shape.kernels)
     flat_words = f", {flat} of them with flat kernels" if flat else ""
-    return f"{len(shape.filters)} levels{flat_words}, halved {pooled} in all, {shape.filters[0]} channels at first"
+    return (
+        f"channels of the {len(shape.filters)} levels{flat_words}; sides become {pooled} times shorter, as voxels and the "
+        "sample's size allow"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -327,7 +326,8 @@ def _sample_shape(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
 
 def _taken(draft: _Draft, shape: tuple[int, ...], why: str) -> tuple[int, ...]:
     """Note the shape of a sample of volumes."""
-    draft.take({"target_shape": draft.note("target_shape", shape, why), "patch_size": max(shape)})
+    draft.note("target_shape", list(shape), why)
+    draft.take({"target_shape": shape, "patch_size": max(shape)})
     return shape
 
 
@@ -361,7 +361,8 @@ def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
     _settle_recomputing(draft, partial(_fits, draft, manifest, facts, hardware), shape)
     network = _network_shape(draft.config, hardware, shape, facts)
     if network is not None:
-        draft.note("network_shape", asdict(network), in_words(network))
+        draft.note("network_shape", list(network.filters), in_words(network))
+    regions = _regions(draft, manifest)
     patches = patch_plan.patches_per_scan(manifest, shape)
     patch_plan.name_idle_options(draft.config, manifest, shape, draft.note)
     draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, shape))
@@ -379,7 +380,7 @@ def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
         reasons=tuple(draft.reasons),
         fingerprint=facts,
         network_shape=network,
-        regions=_regions(draft, manifest),
+        regions=regions,
     )
 
 
