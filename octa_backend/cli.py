@@ -269,7 +269,9 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     ] = False,
     pixel_size_um: Annotated[
         list[float] | None,
-        typer.Option(min=0, help="Side of a pixel in µm; once, or once per axis. Else volumes are in mm, pictures in pixels."),
+        typer.Option(
+            min=0, help="Side of a pixel in µm; once, or once per axis. Else volumes are in mm, pictures in pixels."
+        ),
     ] = None,
     tolerance: Annotated[
         float | None, typer.Option(min=0, help="Of the surface Dice, in µm, mm or pixels. Default: one pixel.")

@@ -195,7 +195,7 @@ def out_channels(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
-def build(  # noqa: PLR0913 - one argument per form
+def build(
     name: str,
     in_channels: int,
     out_channels: int,

@@ -48,7 +48,8 @@ class TrainConfig(BaseModel):
         description="The network: `auto` (`unet_transformer`, but `unet` for fewer than 50 training scans and "
         "`unet3d` for volumes), `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
         "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M; for volumes also "
-        "`unet3d`), `segresnet` (6.3 M), `swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
+        "`unet3d`), `segresnet` (6.3 M), `swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) "
+        "or `deeplabv3_resnet50` (39.6 M).",
     )
 
     deep_supervision: bool = False

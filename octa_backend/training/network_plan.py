@@ -79,6 +79,6 @@ def in_words(shape: NetworkShape) -> str:
     flat = sum(1 in kernel for kernel in shape.kernels)
     flat_words = f", {flat} of them with flat kernels" if flat else ""
     return (
-        f"channels of the {len(shape.filters)} levels{flat_words}; sides become {pooled} times shorter, as voxels and the "
-        "sample's size allow"
+        f"channels of the {len(shape.filters)} levels{flat_words}; sides become {pooled} times shorter, as voxels and "
+        "the sample's size allow"
     )

@@ -356,7 +356,6 @@ def _settle_recomputing(draft: _Draft, fits: Callable[..., bool], shape: Sequenc
 
 def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: Fingerprint) -> Plan:
     """The plan, once what does not depend on the patches is resolved."""
-    half = is_half(draft.config.precision)
     shape = _sample_shape(draft, manifest, hardware, facts)
     _settle_recomputing(draft, partial(_fits, draft, manifest, facts, hardware), shape)
     network = _network_shape(draft.config, hardware, shape, facts)

@@ -1,4 +1,4 @@
-"""Options of `TrainConfig` that volumes need: the shape of a training sample, and regions of classes. Imports no torch."""
+"""Options of `TrainConfig` that volumes need: the shape of a sample, and regions of classes. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BRATS: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "brats": {"WT": (1, 2, 4), "TC": (1, 4), "ET": (4,)},
     "brats2023": {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)},
 }
-"""Regions by the name of a preset: whole tumour, tumour core, enhancing tumour of the BraTS challenges. From 2023 on the
-enhancing tumour has the value 3 in place of 4.
+"""Regions by the name of a preset: whole tumour, tumour core, enhancing tumour of the BraTS challenges. From 2023 on
+the enhancing tumour has the value 3 in place of 4.
 
 Source: S. Bakas et al., 2018 (arXiv:1811.02629)."""
 

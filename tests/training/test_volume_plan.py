@@ -115,7 +115,7 @@ def test_a_shape_that_was_asked_for_is_taken_up_to_the_largest_scan(text):
 
 
 def test_a_shape_for_pictures_is_refused():
-    with pytest.raises(InvalidConfig, match="96,96,96 is for volumes.*patch_size"):
+    with pytest.raises(InvalidConfig, match=r"96,96,96 is for volumes.*patch_size"):
         plan((64, 64), target_shape=(96, 96, 96))
 
 
