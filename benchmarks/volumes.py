@@ -1,9 +1,9 @@
 """Seconds and memory of a training step on volumes, ours against the plain way, and our cost against the cases.
 
 Both ways train the same network, with the same layout and the same shape of sample, on the same drawn volumes, each in
-a process of its own. The plain way is a script as tutorials have it: MONAI's LoadImaged, a crop by positive and negative
-labels, random flips, affine and noise, a DataLoader, fp32. Ours is the real engine (`fit`), its checks, norms and running
-average included. The cost is the seconds of whole epochs of ours, over datasets of several sizes.
+a process of its own. The plain way is a script as tutorials have it: MONAI's LoadImaged, a crop by positive and
+negative labels, random flips, affine and noise, a DataLoader, fp32. Ours is the real engine (`fit`), its norms and
+running average included. The cost is the seconds of whole epochs of ours, over datasets of several sizes.
 
     python benchmarks/volumes.py [--network unet3d] [--shape 40 56 40] [--batch-size 2] [--steps 6] [--workers 0]
         [--cases 8 16 32] [--device auto]
