@@ -141,7 +141,9 @@ def plain(order: Numbers, folder: Path) -> Numbers:
             RandGaussianNoised(["image"], 0.1, std=0.06),
         ]
     )
-    loader = DataLoader(Dataset(files, transforms), order["batch_size"], shuffle=True, num_workers=order["workers"])
+    loader = DataLoader(
+        Dataset(files, transforms), batch_size=order["batch_size"], shuffle=True, num_workers=order["workers"]
+    )
     network = registry.build(order["network"], 1, 3, 3, shape=plan.network_shape).to(order["device"]).train()
     optimizer, loss = torch.optim.Adam(network.parameters(), lr=1e-3), DiceCELoss(to_onehot_y=True, softmax=True)
     seconds = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ class Plan(BaseModel):
         estimate: what the training asks of its device; None until the plan is complete.
         treatments: what the run was given on its way; they are part of the config already.
         network_shape: of a network that follows the voxels; None: the network's own, as in plans of earlier versions.
-        regions: classes of the network of each region of `config.regions`.
+        mask_values: the value of each class of the network in the masks; empty in plans of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -89,7 +89,12 @@ class Plan(BaseModel):
     estimate: Estimate | None = None
     treatments: tuple[Treatment, ...] = ()
     network_shape: NetworkShape | None = None
-    regions: Mapping[str, tuple[int, ...]] = {}
+    mask_values: tuple[int, ...] = ()
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Classes of the network of each region that is scored."""
+        return region_classes(self.config.regions or {}, self.mask_values)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -176,7 +181,16 @@ class Plan(BaseModel):
         kept = {name: getattr(self.config, name) for name in still_open}
         valid = [one for one in self.reasons if one.field in kept or getattr(config, one.field, one.value) == one.value]
         update = {"config": config.model_copy(update=kept), "reasons": tuple(valid), "treatments": ()}
-        return self.model_copy(update=update)
+        return self.model_copy(update=update).checked()
+
+    def checked(self) -> Plan:
+        """The same plan.
+
+        Raises:
+            InvalidConfig: a region has a value that the masks do not have.
+        """
+        region_classes(self.config.regions or {}, self.mask_values)
+        return self
 
     def found_for(self, config: TrainConfig) -> dict[str, Any]:
         """What this plan found for open fields of a config that do not depend on the device, by field."""
@@ -361,14 +375,16 @@ def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
     network = _network_shape(draft.config, hardware, shape, facts)
     if network is not None:
         draft.note("network_shape", list(network.filters), in_words(network))
-    regions = _regions(draft, manifest)
+    if draft.config.regions:
+        named = {name: list(values) for name, values in draft.config.regions.items()}
+        draft.note("regions", named, "unions of what the softmax finds are scored beside the classes it learns")
     patches = patch_plan.patches_per_scan(manifest, shape)
     patch_plan.name_idle_options(draft.config, manifest, shape, draft.note)
     draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, shape))
     channels_last, layout = _layout(draft.config, hardware, manifest.spatial_dims)
     draft.note("channels_last", channels_last, f"the faster memory layout {layout}")
     draft.note("patches_per_scan", patches, f"patches of {'x'.join(map(str, shape))} cut from each scan per epoch")
-    return Plan(
+    plan = Plan(
         config=draft.config,
         device=hardware.device,
         channels_last=channels_last,
@@ -379,22 +395,6 @@ def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
         reasons=tuple(draft.reasons),
         fingerprint=facts,
         network_shape=network,
-        regions=regions,
+        mask_values=manifest.mask_values,
     )
-
-
-def _regions(draft: _Draft, manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    """The regions that are scored, as classes of the network.
-
-    Raises:
-        InvalidConfig: the masks do not have one of their values.
-    """
-    if not draft.config.regions:
-        return {}
-    try:
-        found = region_classes(draft.config.regions, manifest.mask_values)
-    except ValueError as error:
-        raise InvalidConfig(str(error)) from error
-    why = "scored beside the classes, as unions of what the softmax finds; the loss looks at the classes"
-    draft.note("regions", {name: list(values) for name, values in draft.config.regions.items()}, why)
-    return found
+    return plan.checked()

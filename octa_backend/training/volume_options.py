@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from octa_backend.errors import InvalidConfig
+
 SHORTEST_SIDE, LONGEST_SIDE = 8, 1024
 
 
@@ -73,13 +75,13 @@ def region_classes(regions: Mapping[str, Sequence[int]], mask_values: Sequence[i
         mask_values: the value of class 0, 1, … of the network in the masks.
 
     Raises:
-        ValueError: the masks have no such value.
+        InvalidConfig: the masks have no such value.
     """
     known = {value: index for index, value in enumerate(mask_values) if index}
     for name, values in regions.items():
         missing = [value for value in values if value not in known]
         if missing:
-            raise ValueError(
+            raise InvalidConfig(
                 f"the region {name} has the value {missing[0]}, but the masks have {', '.join(map(str, known))}"
             )
     return {name: tuple(sorted({known[value] for value in values})) for name, values in regions.items()}

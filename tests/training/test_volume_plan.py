@@ -67,7 +67,7 @@ def test_networks_that_do_not_follow_voxels_and_pictures_have_no_layout():
 
 def test_a_plan_of_an_earlier_version_is_read_without_layout_and_regions():
     stored = plan((64, 64)).model_dump(mode="json")
-    for name in ("network_shape", "regions"):
+    for name in ("network_shape", "mask_values"):
         del stored[name]
     for name in ("residual", "activation_checkpointing", "target_shape", "regions"):
         del stored["config"][name]
@@ -168,8 +168,14 @@ def test_regions_are_unions_of_the_masks_values():
     assert "softmax" in why(made, "regions")
     named = plan((32, 32, 32), values=(0, 1, 2), regions='{"both": [1, 2]}')
     assert named.regions == {"both": (1, 2)}
-    with pytest.raises(InvalidConfig, match="WT has the value 4, but the masks have 1, 2, 3"):
-        plan((32, 32, 32), values=(0, 1, 2, 3), regions="brats")
+    assert made.with_config(made.config.model_copy(update={"regions": {"TC": (1, 4)}})).regions == {"TC": (1, 3)}
+    for faulty in (lambda: plan((32, 32, 32), values=(0, 1, 2, 3), regions="brats"), lambda: without_4(made)):
+        with pytest.raises(InvalidConfig, match=r"has the value [45], but the masks have 1, 2, [34]"):
+            faulty()
+
+
+def without_4(made):
+    return made.with_config(made.config.model_copy(update={"regions": {"TC": (1, 5)}}))
 
 
 def test_a_region_counts_each_of_its_classes_once():
