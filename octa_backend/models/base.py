@@ -143,13 +143,16 @@ def _contexts(level: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 @contextmanager
 def _statistics_kept(level: nn.Module) -> Iterator[None]:
     """A level that is computed again moves its norms' running statistics once only."""
-    norms = [norm for norm in level.modules() if isinstance(norm, _BatchNorm) and norm.num_batches_tracked is not None]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    norms = [norm for norm in level.modules() if isinstance(norm, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [count for norm in norms if (count := norm.num_batches_tracked) is not None]
+    before = [count.clone() for count in counts]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, (momentum, batches) in zip(norms, before, strict=True):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+        for count, number in zip(counts, before, strict=True):
+            count.copy_(number)

@@ -190,19 +190,28 @@ def measure_class(
         assd=average_surface_distance(distances),
         surface_dice=surface_dice(distances, scale.tolerance),
         cldice=cldice(predicted, target) if target.ndim == 2 else None,
-        **(volume_errors(counts, scale) if target.ndim == 3 else {}),
+        **(asdict(volume_errors(counts, scale)) if target.ndim == 3 else {}),
     )
 
 
-def volume_errors(counts: Counts, scale: Scale) -> dict[str, float | None]:
+@dataclass(frozen=True, slots=True)
+class VolumeErrors:
+    """As `ClassMetrics` has them."""
+
+    volume_error: float | None
+    absolute_volume_error: float | None
+    relative_volume_error: float | None
+
+
+def volume_errors(counts: Counts, scale: Scale) -> VolumeErrors:
     """By how much the volume that was found differs from the mask's, see `ClassMetrics`."""
     voxels = counts.found - counts.true
     error = voxels * math.prod(scale.spacing) / CUBIC_MM_PER_ML if scale.unit == MM else None
-    return {
-        "volume_error": error,
-        "absolute_volume_error": abs(error) if error is not None else None,
-        "relative_volume_error": abs(voxels) / counts.true if counts.true else None,
-    }
+    return VolumeErrors(
+        error,
+        absolute_volume_error=abs(error) if error is not None else None,
+        relative_volume_error=abs(voxels) / counts.true if counts.true else None,
+    )
 
 
 def mean_metrics(several: Sequence[ClassMetrics]) -> ClassMetrics:
