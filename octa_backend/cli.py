@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from octa_backend.commands.options import with_config_options
+from octa_backend.commands.options import ConfigCommand, with_config_options
 from octa_backend.errors import InvalidDataset, OctaError
 from octa_backend.settings import Settings, load_settings
 
@@ -76,7 +76,7 @@ def serve(
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="info")
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 @with_config_options
 def train(  # noqa: PLR0913 - one parameter per option
     config: dict[str, Any],
@@ -154,7 +154,7 @@ def _refuse_contradictions(data: Path | None, resume: Path | None, *, test_only:
         raise OctaError("name the scans: octa train DATA.zip, or octa train --data-dir FOLDER")
 
 
-@app.command()
+@app.command(cls=ConfigCommand)
 @with_config_options
 def plan(
     config: dict[str, Any],
@@ -323,10 +323,12 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     ] = False,
     pixel_size_um: Annotated[
         list[float] | None,
-        typer.Option(min=0, help="Side of a pixel in µm; once, or once per axis. Else distances are in pixels."),
+        typer.Option(
+            min=0, help="Side of a pixel in µm; once, or once per axis. Else volumes are in mm, pictures in pixels."
+        ),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="Of the surface Dice, in µm or pixels. Default: one pixel.")
+        float | None, typer.Option(min=0, help="Of the surface Dice, in µm, mm or pixels. Default: one pixel.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:

@@ -31,10 +31,10 @@ from octa_backend.settings import DATABASE_FILE, Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import write_aside
 from octa_backend.training.evaluation_html import to_html
-from octa_backend.training.evaluation_report import CURVES, EvaluationReport
+from octa_backend.training.evaluation_report import CURVES, EvaluationReport, Summary
 from octa_backend.training.evaluation_words import METRIC_NAMES, NOTES, SENTENCES
 from octa_backend.training.html_parts import shown
-from octa_backend.training.scan_metrics import DISTANCES
+from octa_backend.training.scan_metrics import Scale
 
 MOST_EPOCHS = 10_000  # as many as a training can have
 
@@ -100,12 +100,11 @@ def _history(settings: Settings, model: Path) -> list[dict[str, Any]]:
         return [{name: getattr(row, name) for name in ("epoch", *CURVES)} for row in rows]
 
 
-def _show(console: Console, report: EvaluationReport) -> None:
-    subject = report.subject
-    title = f"{subject.model} on {subject.dataset}, {subject.split}: {len(report.scans)} scans"
+def _table(title: str, summary: Summary, scale: Scale) -> Table:
     table = Table("metric", "mean", "std", "95 % interval", "scans", title=Text(title), title_justify="left")
-    for name, found in report.summary.items():
-        unit = f" ({subject.scale.unit})" if name in DISTANCES else ""
+    for name in scale.metrics:
+        found = summary[name]
+        unit = f" ({scale.unit_of(name)})" if scale.unit_of(name) else ""
         if found is None:
             table.add_row(METRIC_NAMES[name].en + unit, "–", "–", "–", "0")
             continue
@@ -113,7 +112,15 @@ def _show(console: Console, report: EvaluationReport) -> None:
         interval = f"{shown(name, low)} … {shown(name, high)}"
         mean, std = shown(name, found.mean), shown(name, found.std)
         table.add_row(METRIC_NAMES[name].en + unit, mean, std, interval, str(found.scans))
-    console.print(table)
+    return table
+
+
+def _show(console: Console, report: EvaluationReport) -> None:
+    subject = report.subject
+    title = f"{subject.model} on {subject.dataset}, {subject.split}: {len(report.scans)} scans"
+    console.print(_table(title, report.summary, subject.scale))
+    for region, summary in report.region_summaries.items():
+        console.print(_table(f"region {region}", summary, subject.scale))
     for code in report.notes:
         console.print(NOTES[code].en, soft_wrap=True)
     if report.tuned is not None:

@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from octa_backend.training.config import TrainConfig
+
+SWITCHES = tuple(name for name, field in TrainConfig.model_fields.items() if field.annotation is bool)
+"""Fields that are true or false: their options may stand alone, as training scripts have them."""
+TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
+
+LISTS = ("target_shape",)
+"""Fields of several numbers, whose options may take them one by one: `--target-shape 96 96 96`."""
+
+
+class ConfigCommand(TyperCommand):
+    """A command with an option per field, in whichever of the two ways each is written."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments once each option has one value."""
+        return super().parse_args(ctx, with_one_value_each(args))
+
+
+def with_one_value_each(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which a switch that stands alone is `true`, and the numbers of a list are one text."""
+    written: list[str] = []
+    rest = list(arguments)
+    while rest:
+        written.append(rest.pop(0))
+        field = written[-1].removeprefix("--").replace("-", "_") if written[-1].startswith("--") else ""
+        if field in SWITCHES and (not rest or rest[0].lower() not in TRUTHS):
+            written.append("true")
+        numbers = list(takewhile(str.isdecimal, rest)) if field in LISTS else []
+        if len(numbers) > 1:
+            written.append(",".join(numbers))
+            rest = rest[len(numbers) :]
+    return written
 
 
 def with_config_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,7 +5,8 @@ starting at a multiple of 64 bytes; `manifest.json` says what lies where. Masks 
 files had; the class numbers are looked up on reading, because only the last mask shows which values the dataset has.
 """
 
-# Shapes: C channels, H x W pixels, K classes. image_CHW: as decoded (uint8, uint16 or float32); mask_HW: stored values.
+# Shapes: C channels, H x W pixels or D x H x W voxels, K classes. image_CHW: as decoded (uint8, uint16 or float32), of
+# a volume (C, D, H, W); mask_HW: stored values, of a volume (D, H, W).
 
 from __future__ import annotations
 
@@ -40,10 +41,11 @@ class ScanEntry:
         name: stem of the image's file, unique in the dataset; with its split folder in front where stems repeat.
         patient: the patient the name shows, or None.
         split: "train", "val" or "test" where the dataset has an official split, else None.
-        shape: (H, W) in pixels.
+        shape: (H, W) in pixels or (D, H, W) in voxels.
         dtype: "uint8", "uint16" or "float32".
-        image_offset: byte in `images.bin` where its (C, H, W) array starts.
-        mask_offset: byte in `masks.bin` where its (H, W) array starts.
+        image_offset: byte in `images.bin` where its image starts.
+        mask_offset: byte in `masks.bin` where its mask starts.
+        spacing_mm: sides of a voxel along D, H and W in mm; empty for pictures, and where it is not known.
     """
 
     name: str
@@ -53,6 +55,7 @@ class ScanEntry:
     dtype: str
     image_offset: int
     mask_offset: int
+    spacing_mm: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Manifest:
     """What a prepared dataset holds.
 
     Attributes:
-        spatial_dims: 2.
+        spatial_dims: 2 for pictures, 3 for volumes.
         channels: of every image, 1 or 3.
         classes: 2 for foreground and background, else the number of classes including background.
         mask_values: the value that class i has in the mask files. With two classes every value but 0 is foreground.
@@ -91,7 +94,10 @@ class Manifest:
         facts: dict[str, Any] = json.loads(text)
         if (found := facts.pop("format", None)) != FORMAT:
             raise ValueError(f"the manifest has format {found}, this version reads format {FORMAT}")
-        entries = tuple(ScanEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in facts.pop("scans"))
+        entries = tuple(
+            ScanEntry(**{**entry, "shape": tuple(entry["shape"]), "spacing_mm": tuple(entry.get("spacing_mm", ()))})
+            for entry in facts.pop("scans")
+        )
         labels = tuple(ClassLabel(**label) for label in facts.pop("labels", ()))
         return cls(**{**facts, "mask_values": tuple(facts["mask_values"]), "scans": entries, "labels": labels})
 
@@ -114,7 +120,13 @@ class StoreWriter:
         self.close()
 
     def add(
-        self, name: str, patient: str | None, split: str | None, image_CHW: NDArray[Any], mask_HW: NDArray[Any]
+        self,
+        name: str,
+        patient: str | None,
+        split: str | None,
+        image_CHW: NDArray[Any],
+        mask_HW: NDArray[Any],
+        spacing_mm: tuple[float, ...] = (),
     ) -> ScanEntry:
         """Append one scan.
 
@@ -124,6 +136,7 @@ class StoreWriter:
             split: "train", "val", "test" or None.
             image_CHW: uint8, uint16 or float32, as many channels as the scans before it.
             mask_HW: whole numbers in 0..65535; 0 is background.
+            spacing_mm: sides of a voxel along D, H and W in mm; empty for pictures.
 
         Raises:
             ValueError: a dtype, a shape or a mask value that this store cannot hold.
@@ -137,6 +150,7 @@ class StoreWriter:
             dtype=image_CHW.dtype.name,
             image_offset=_append(self._images, image_CHW, image_CHW.dtype.newbyteorder("<")),
             mask_offset=_append(self._masks, mask_HW, MASK_DTYPE),
+            spacing_mm=tuple(spacing_mm),
         )
         self._channels = image_CHW.shape[0]
         self._entries.append(entry)
@@ -156,7 +170,7 @@ class StoreWriter:
         if not self._entries:
             raise ValueError("a prepared dataset needs at least one scan")
         manifest = Manifest(
-            spatial_dims=2,
+            spatial_dims=len(self._entries[0].shape),
             channels=self._channels,
             classes=len(mask_values),
             mask_values=tuple(mask_values),
@@ -176,8 +190,13 @@ class StoreWriter:
     def _check(self, name: str, image_CHW: NDArray[Any], mask_HW: NDArray[Any]) -> None:
         if image_CHW.dtype.name not in IMAGE_DTYPES:
             raise ValueError(f"{name}: dtype {image_CHW.dtype} is none of {', '.join(IMAGE_DTYPES)}")
-        if image_CHW.ndim != 3 or image_CHW.shape[1:] != mask_HW.shape:
-            raise ValueError(f"{name}: image {image_CHW.shape} and mask {mask_HW.shape} are not (C, H, W) and (H, W)")
+        if image_CHW.ndim not in (3, 4) or image_CHW.shape[1:] != mask_HW.shape:
+            raise ValueError(
+                f"{name}: image {image_CHW.shape} and mask {mask_HW.shape} are not (C, H, W) and (H, W), nor "
+                "(C, D, H, W) and (D, H, W)"
+            )
+        if self._entries and mask_HW.ndim != len(self._entries[0].shape):
+            raise ValueError(f"{name}: {mask_HW.ndim} axes, the scans before it have {len(self._entries[0].shape)}")
         if self._entries and image_CHW.shape[0] != self._channels:
             raise ValueError(f"{name}: {image_CHW.shape[0]} channels, the scans before it have {self._channels}")
         if mask_HW.size == 0 or mask_HW.min() < 0 or mask_HW.max() > np.iinfo(MASK_DTYPE).max:
@@ -201,13 +220,13 @@ class DatasetStore:
         return len(self.manifest.scans)
 
     def image(self, index: int) -> NDArray[Any]:
-        """The image of scan `index`, (C, H, W), as decoded: a read-only view of the file."""
+        """The image of scan `index`, (C, *shape), as decoded: a read-only view of the file."""
         entry = self.manifest.scans[index]
         dtype = np.dtype(entry.dtype).newbyteorder("<")
         return _view(self._images, entry.image_offset, dtype, (self.manifest.channels, *entry.shape))
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask of scan `index`, uint8 (H, W), class numbers 0..K-1: a new array."""
+        """The mask of scan `index`, uint8 (*shape), class numbers 0..K-1: a new array."""
         entry = self.manifest.scans[index]
         return np.take(self._class_of_value, _view(self._masks, entry.mask_offset, MASK_DTYPE, entry.shape))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from octa_backend.diagnosis.findings import Finding, Remedy
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.run_checks_data import EXPLAINS
-from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, SMALLER
+from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, smaller_network, sound_network
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
 
 LR_BOUNDS = (1e-7, 1.0)
@@ -205,13 +205,13 @@ def _against_overfitting(view: RunView) -> Remedy:
 
 def _smaller_network(view: RunView) -> Remedy | None:
     large = view.facts.parameters >= LARGE_NETWORK
-    return Remedy("model", {"model": SMALLER}, from_checkpoint=False) if large else None
+    return Remedy("model", {"model": smaller_network(view)}, from_checkpoint=False) if large else None
 
 
 def _larger_network(view: RunView) -> Remedy | None:
     """A network that may be too small for what is to be learnt gives way to the next larger one."""
     is_small = view.facts.parameters < SMALL_NETWORK and view.facts.train_scans >= FEW_SCANS
-    return Remedy("model", {"model": SMALLER}, from_checkpoint=False) if is_small else None
+    return _sound_network(view) if is_small else None
 
 
 def _more_epochs(view: RunView) -> Remedy | None:
@@ -237,9 +237,8 @@ def _train_longer(view: RunView) -> Remedy:
 
 def _sound_network(view: RunView) -> Remedy | None:
     """Another network with short ways for the gradient: residual blocks and skips."""
-    if view.option("model") == SMALLER:
-        return None
-    return Remedy("model", {"model": SMALLER}, from_checkpoint=False)
+    network = sound_network(view)
+    return None if view.option("model") == network else Remedy("model", {"model": network}, from_checkpoint=False)
 
 
 _MAKERS: Mapping[str, Callable[[RunView], Remedy | None]] = {

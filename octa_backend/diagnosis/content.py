@@ -179,4 +179,6 @@ def _few(scans: Scans) -> list[Finding]:
     if not 0 < len(scans) < FEW_SCANS:
         return []
     evidence = {"scan_count": len(scans), "threshold": FEW_SCANS}
-    return [Finding("few_scans", Severity.WARNING, evidence, remedy=Remedy("model", {"model": "unet"}))]
+    flat = all(len(scan.of_image.shape) == 2 for scan in scans)  # the plan's network for volumes is a small one already
+    remedy = Remedy("model", {"model": "unet"}) if flat else None
+    return [Finding("few_scans", Severity.WARNING, evidence, remedy=remedy)]

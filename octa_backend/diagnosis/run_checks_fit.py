@@ -28,7 +28,9 @@ FEW_SCANS = 50
 LARGE_NETWORK = 20e6
 """Parameters: between `unet` (8.5 M) and `unet_transformer` (31.4 M)."""
 
-SMALLER = "unet"
+SMALLER, SMALLER_VOLUMETRIC = "unet", "tiny_unet"
+SOUND, SOUND_VOLUMETRIC = "unet", "unet3d"
+"""Networks that are proposed, for pictures and for volumes: of fewer parameters, and with short ways for gradients."""
 
 
 def overfitting(view: RunView) -> Suspicion | None:
@@ -60,6 +62,21 @@ def overfitting(view: RunView) -> Suspicion | None:
     return Suspicion("overfitting", confidence, evidence)
 
 
+def smaller_network(view: RunView) -> str:
+    """The network of fewer parameters that has a form for the run's scans."""
+    return SMALLER_VOLUMETRIC if _has_volumes(view) else SMALLER
+
+
+def sound_network(view: RunView) -> str:
+    """The network with short ways for the gradient that has a form for the run's scans."""
+    return SOUND_VOLUMETRIC if _has_volumes(view) else SOUND
+
+
+def _has_volumes(view: RunView) -> bool:
+    """Of volumes alone the plan knows the shape of a sample."""
+    return isinstance(view.option("target_shape"), list | tuple)
+
+
 def network_too_large(view: RunView) -> Suspicion | None:
     """Few scans, tens of millions of parameters, and a gap between training and validation."""
     facts, losses = view.facts, view.val_losses
@@ -72,7 +89,7 @@ def network_too_large(view: RunView) -> Suspicion | None:
         "scans": facts.train_scans,
         "parameters_million": round(facts.parameters / 1e6, 1),
         "gap": round(gap, 2),
-        "model": SMALLER,
+        "model": smaller_network(view),
     }
     return Suspicion("network_too_large", confidence * (0.75 if still_better else 1.0), evidence)
 

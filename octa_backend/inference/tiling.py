@@ -61,6 +61,11 @@ def predict_logits(
     return total / weights
 
 
+def tile_of(patch_shape: Sequence[int]) -> tuple[int, ...] | None:
+    """The tile of a network that was trained on such samples: of volumes the sample, of pictures see `TILE`."""
+    return tuple(patch_shape) if len(patch_shape) == 3 else None
+
+
 def _tile_size(spatial: Sequence[int], tile: int | Sequence[int]) -> tuple[int, ...]:
     sides = [tile] * len(spatial) if isinstance(tile, int) else tile
     if len(sides) != len(spatial) or min(sides) < 1:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from octa_backend.inference.model_folder import WEIGHTS_FILE
 from octa_backend.models import registry
+from octa_backend.models.network_shape import NetworkShape
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.precision import autocast
 
@@ -25,7 +26,14 @@ def load_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
         UnknownNetwork: the card names a network that this version does not know.
         IncompatibleCheckpoint: the weights do not fit the card.
     """
-    network = registry.build(card["network"], card["channels"], registry.out_channels(card["classes"]))
+    network = registry.build(
+        card["network"],
+        card["channels"],
+        registry.out_channels(card["classes"]),
+        card.get("spatial_dims", 2),
+        residual=card.get("residual", True),
+        shape=NetworkShape.read(card.get("network_shape")),
+    )
     load_weights(network, folder / WEIGHTS_FILE)
     return network.eval()
 

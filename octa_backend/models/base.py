@@ -7,25 +7,32 @@ D x H x W voxels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 GradientGroups = dict[str, list[nn.Parameter]]
 GroupModules = tuple[nn.Module, nn.Module, nn.Module, nn.Module]
 AUXILIARY = "auxiliary."
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
     """Repeat the border at the end of each axis of `x` (B, C, *spatial), so that its sides fit a network.
 
-    Sides become multiples of `multiple`. Where each of them would be `multiple` itself, the last becomes twice that:
-    the deepest level, smaller by `multiple`, then has two cells, and a normalisation there has a variance.
+    Sides become multiples of `multiple`, one number or one for each axis. Where each of them would be its `multiple`
+    itself, the last becomes twice that: the deepest level, smaller by `multiple`, then has two cells, and a
+    normalisation there has a variance.
     """
-    wanted = [-(-side // multiple) * multiple for side in x.shape[2:]]
-    if all(side == multiple for side in wanted):
+    multiples = [multiple] * (x.ndim - 2) if isinstance(multiple, int) else list(multiple)
+    wanted = [-(-side // one) * one for side, one in zip(x.shape[2:], multiples, strict=True)]
+    if wanted == multiples:
         wanted[-1] *= 2
     missing = [new - old for new, old in zip(wanted, x.shape[2:], strict=True)]
     if not any(missing):
@@ -52,11 +59,12 @@ class PaddedNetwork(nn.Module, ABC):
     """A network that takes any size: it pads its input to what `levels` needs and crops the logits back.
 
     Attributes:
-        multiple: by how much the deepest level is smaller than the input; `levels` gets multiples of it.
+        multiple: by how much the deepest level is smaller than the input, along all axes or along each; `levels` gets
+            multiples of it.
         deep_supervision: whether training mode gives the logits of several levels.
     """
 
-    multiple: int
+    multiple: int | Sequence[int]
     deep_supervision: bool = False
 
     @abstractmethod
@@ -92,12 +100,24 @@ class EncoderDecoder(PaddedNetwork):
         head: makes logits of the last decoder level.
         auxiliary: heads of the levels before it, finest first. The first decoder level never has one: of all
             resolutions the two lowest are left out (F. Isensee et al., nnU-Net, Nature Methods 18, 2021).
+        recomputes: whether a training step keeps the levels' inputs alone and computes what is inside them once more
+            for its backward pass: less memory for about a third more time.
     """
 
     encoder: nn.ModuleList
     decoder: nn.ModuleList
     head: nn.Module
     auxiliary: nn.ModuleList
+    recomputes: bool = False
+
+    def run(self, level: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a level makes of its inputs; see `recomputes`."""
+        if self.recomputes and self.training and torch.is_grad_enabled():
+            contexts = partial(_contexts, level)
+            computed: Tensor = checkpoint(level, *inputs, use_reentrant=False, context_fn=contexts)
+            return computed
+        plain: Tensor = level(*inputs)
+        return plain
 
     def classify(self, decoded: Sequence[Tensor]) -> list[Tensor]:
         """Make logits, finest first, of what the decoder levels gave, coarsest first."""
@@ -113,3 +133,26 @@ class EncoderDecoder(PaddedNetwork):
         if not self.deep_supervision:
             state_dict = {name: value for name, value in state_dict.items() if not name.startswith(AUXILIARY)}
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def _contexts(level: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first and the second time that a level is computed."""
+    return nullcontext(), _statistics_kept(level)
+
+
+@contextmanager
+def _statistics_kept(level: nn.Module) -> Iterator[None]:
+    """A level that is computed again moves its norms' running statistics once only."""
+    norms = [norm for norm in level.modules() if isinstance(norm, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [count for norm in norms if (count := norm.num_batches_tracked) is not None]
+    before = [count.clone() for count in counts]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for count, number in zip(counts, before, strict=True):
+            count.copy_(number)

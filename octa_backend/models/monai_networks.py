@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from octa_backend.models.base import EncoderDecoder, GroupModules, PaddedNetwork
+from octa_backend.models.network_shape import NetworkShape
 
 with warnings.catch_warnings():  # what MONAI calls is for MONAI to keep up to date
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -23,6 +24,9 @@ with warnings.catch_warnings():  # what MONAI calls is for MONAI to keep up to d
     from monai.networks.nets import SegResNet as _SegResNet
     from monai.networks.nets import SwinUNETR as _SwinUNETR
     from monai.networks.nets import UNet as _UNet
+
+FILTERS = {2: (32, 64, 128, 256, 512), 3: (32, 64, 128, 256, 320)}
+"""nnU-Net's channels of five levels, by the number of spatial axes."""
 
 
 class _MonaiNetwork(PaddedNetwork):
@@ -91,7 +95,7 @@ class AttentionUnet(_MonaiNetwork):
 
 
 class DynUNet(EncoderDecoder):
-    """nnU-Net's network with residual blocks: InstanceNorm, leaky ReLU, strided convolutions, deep supervision.
+    """nnU-Net's network, with residual blocks or without: InstanceNorm, leaky ReLU, strided convolutions.
 
     MONAI's own forward is not used: it holds each weight under two names, keeps tensors of the last step in the
     module, and stacks the levels.
@@ -100,8 +104,10 @@ class DynUNet(EncoderDecoder):
         in_channels: of the scans.
         out_channels: 1 for binary masks, K for K classes.
         spatial_dims: 2 or 3.
-        filters: channels of the levels, at least 4; None is nnU-Net's 32 doubled per level, in 3-D at most 320.
         deep_supervision: in training mode, give logits of the decoder levels too, but for the first.
+        residual: whether the encoder's levels are residual blocks.
+        shape: kernels, strides and channels of the levels, at least 3; None is five levels of nnU-Net's 32 channels
+            doubled per level, in 3-D at most 320, of which each halves every axis.
 
     Source: F. Isensee et al., nnU-Net, Nature Methods 18, 2021 (arXiv:1809.10486).
     """
@@ -111,41 +117,42 @@ class DynUNet(EncoderDecoder):
         in_channels: int = 3,
         out_channels: int = 1,
         spatial_dims: int = 2,
-        filters: Sequence[int] | None = None,
         deep_supervision: bool = False,
+        residual: bool = True,
+        shape: NetworkShape | None = None,
     ) -> None:
         super().__init__()
-        depth = len(filters) if filters else 5
-        halvings = [2] * (depth - 1)
+        shape = shape or NetworkShape.even(spatial_dims, FILTERS[spatial_dims])
+        supervised = len(shape.filters) - 3
         source = _DynUNet(
             spatial_dims,
             in_channels,
             out_channels,
-            kernel_size=[3] * depth,
-            strides=[1, *halvings],
-            upsample_kernel_size=halvings,
-            filters=filters,
-            res_block=True,
-            deep_supervision=deep_supervision,
-            deep_supr_num=depth - 3,
+            kernel_size=shape.kernels,
+            strides=shape.strides,
+            upsample_kernel_size=shape.strides[1:],
+            filters=shape.filters,
+            res_block=residual,
+            deep_supervision=deep_supervision and supervised > 0,
+            deep_supr_num=max(1, supervised),
         )
         self.encoder = nn.ModuleList((source.input_block, *source.downsamples, source.bottleneck))
         self.decoder = source.upsamples
         self.head = source.output_block
-        self.auxiliary = source.deep_supervision_heads if deep_supervision else nn.ModuleList()
+        self.auxiliary = source.deep_supervision_heads if deep_supervision and supervised > 0 else nn.ModuleList()
         self.deep_supervision = deep_supervision
-        self.multiple = 2 ** len(halvings)
+        self.multiple = shape.multiple
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """Logits of (B, C, *spatial), finest first; sides are multiples of `multiple`."""
         skips: list[Tensor] = []
         for level in self.encoder:
-            x = level(x)
+            x = self.run(level, x)
             skips.append(x)
         x = skips.pop()
         decoded = []
         for level in self.decoder:
-            x = level(x, skips.pop())
+            x = self.run(level, x, skips.pop())
             decoded.append(x)
         return self.classify(decoded)
 

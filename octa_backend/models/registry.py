@@ -9,6 +9,8 @@ What every network keeps to, which `SegmentationNetwork` puts into types:
 - A batch of one scan can be trained.
 - `gradient_groups()` gives four groups of parameters, none of them empty, none sharing a parameter.
 - Every weight stands once in its `state_dict()`.
+- A network that `follows_voxels` takes its kernels, strides and channels from a `NetworkShape`, which is kept with its
+  weights: they fit a network of the same shape only.
 - Deep supervision (`build(..., deep_supervision=True)`): in training mode the network returns a *list* of logits, all
   of the input's size, finest first. The loss is the sum over the list of each one's loss times its weight from
   `supervision_weights`. In evaluation mode the network returns the finest alone, as a tensor. Weights trained so also
@@ -18,11 +20,12 @@ What every network keeps to, which `SegmentationNetwork` puts into types:
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from octa_backend.errors import InvalidConfig, UnknownNetwork
+from octa_backend.models.network_shape import NetworkShape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +42,10 @@ class NetworkEntry:
         parameters: of the 2-D form with three input channels and one output channel; None: not counted.
         parameters_3d: the same in 3-D; None: the network has no 3-D form.
         deep_supervision: whether it can be built with deep supervision.
+        volumetric: module and class of the 3-D form, where that is a class of its own.
+        follows_voxels: whether its 3-D form takes a `NetworkShape`.
+        residual: whether it can be built without residual blocks as well as with them.
+        recomputes: whether it can compute activations twice to save memory, see `base.EncoderDecoder`.
     """
 
     module: str
@@ -47,6 +54,16 @@ class NetworkEntry:
     parameters: int | None = None
     parameters_3d: int | None = None
     deep_supervision: bool = False
+    volumetric: tuple[str, str] | None = None
+    follows_voxels: bool = False
+    residual: bool = False
+    recomputes: bool = False
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Of what number of axes it takes scans; one that was not counted is for 2-D."""
+        flat = (2,) if self.parameters is not None or self.parameters_3d is None else ()
+        return flat + ((3,) if self.parameters_3d is not None else ())
 
 
 _UNET = "octa_backend.models.unet"
@@ -56,10 +73,23 @@ _TORCHVISION = "octa_backend.models.torchvision_networks"
 
 NETWORKS: Mapping[str, NetworkEntry] = {
     "unet_transformer": NetworkEntry(
-        _UNET, "UNet_Transformer", "gated skips, transformer bottleneck", 31_399_461, deep_supervision=True
+        _UNET,
+        "UNet_Transformer",
+        "gated skips, transformer bottleneck",
+        31_399_461,
+        3_902_477,
+        deep_supervision=True,
+        volumetric=("octa_backend.models.volumetric", "VolumetricUNetTransformer"),
+        follows_voxels=True,
+        recomputes=True,
     ),
     "unet": NetworkEntry(
-        _UNET, "UNet", "residual, channel attention; for small datasets", 8_459_489, deep_supervision=True
+        _UNET,
+        "UNet",
+        "residual, channel attention; for small datasets",
+        8_459_489,
+        deep_supervision=True,
+        recomputes=True,
     ),
     "tiny_unet": NetworkEntry(
         _TINY, "WNet", "two small U-Nets in a row; for laptops", 68_114, 191_746, deep_supervision=True
@@ -69,7 +99,25 @@ NETWORKS: Mapping[str, NetworkEntry] = {
         _MONAI, "AttentionUnet", "MONAI's U-Net with attention gates", 7_940_321, 23_627_681
     ),
     "dynunet": NetworkEntry(
-        _MONAI, "DynUNet", "nnU-Net's network with residual blocks", 7_938_721, 16_671_969, deep_supervision=True
+        _MONAI,
+        "DynUNet",
+        "nnU-Net's network with residual blocks",
+        7_938_721,
+        16_671_969,
+        deep_supervision=True,
+        follows_voxels=True,
+        residual=True,
+        recomputes=True,
+    ),
+    "unet3d": NetworkEntry(
+        _MONAI,
+        "DynUNet",
+        "dynunet under the name that scripts for volumes know; the choice for volumes",
+        parameters_3d=16_671_969,
+        deep_supervision=True,
+        follows_voxels=True,
+        residual=True,
+        recomputes=True,
     ),
     "segresnet": NetworkEntry(
         _MONAI, "SegResNet", "residual, GroupNorm; indifferent to the batch size", 6_299_073, 18_797_697
@@ -102,23 +150,44 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_form(name: str, spatial_dims: int = 2, deep_supervision: bool = False) -> None:
+def check_form(
+    name: str, spatial_dims: int | None = None, *, deep_supervision: bool = False, recomputes: bool = False
+) -> None:
     """Refuse a form that a network does not have, without importing the network.
+
+    Args:
+        name: a key of `NETWORKS`.
+        spatial_dims: 2 or 3; None where that is not known yet.
+        deep_supervision: whether that is wanted.
+        recomputes: whether it is to compute activations twice.
 
     Raises:
         UnknownNetwork: no network has this name.
-        InvalidConfig: the network is not for scans of so many axes, or has no deep supervision; the message names
-            the networks that are or have.
+        InvalidConfig: the network is not for scans of so many axes, has no deep supervision or cannot compute
+            activations twice; the message names the networks that are, have or can.
     """
     entry = NETWORKS[check_name(name)]
-    if spatial_dims not in (2, 3):
+    if spatial_dims not in (2, 3, None):
         raise InvalidConfig(f"networks are for scans of 2 or 3 axes, not {spatial_dims}")
-    if spatial_dims == 3 and entry.parameters_3d is None:
-        volumetric = ", ".join(known for known, other in NETWORKS.items() if other.parameters_3d is not None)
+    if spatial_dims == 3 and 3 not in entry.dimensions:
+        volumetric = _those(lambda other: 3 in other.dimensions)
         raise InvalidConfig(f"the network {name!r} is for 2-D scans alone; for volumes choose one of: {volumetric}")
+    if spatial_dims == 2 and 2 not in entry.dimensions:
+        flat = _those(lambda other: 2 in other.dimensions)
+        raise InvalidConfig(f"the network {name!r} is for volumes alone; for 2-D scans choose one of: {flat}")
     if deep_supervision and not entry.deep_supervision:
-        able = ", ".join(known for known, other in NETWORKS.items() if other.deep_supervision)
+        able = _those(lambda other: other.deep_supervision)
         raise InvalidConfig(f"the network {name!r} has no deep supervision; switch it off, or choose one of: {able}")
+    if recomputes and not entry.recomputes:
+        able = _those(lambda other: other.recomputes)
+        raise InvalidConfig(
+            f"the network {name!r} has no levels that can be computed twice; leave activation_checkpointing at auto or "
+            f"off, or choose one of: {able}"
+        )
+
+
+def _those(fits: Callable[[NetworkEntry], bool]) -> str:
+    return ", ".join(name for name, entry in NETWORKS.items() if fits(entry))
 
 
 def out_channels(classes: int) -> int:
@@ -127,7 +196,14 @@ def out_channels(classes: int) -> int:
 
 
 def build(
-    name: str, in_channels: int, out_channels: int, spatial_dims: int = 2, deep_supervision: bool = False
+    name: str,
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    deep_supervision: bool = False,
+    *,
+    residual: bool = True,
+    shape: NetworkShape | None = None,
 ) -> nn.Module:
     """Make a freshly initialised network.
 
@@ -137,18 +213,25 @@ def build(
         out_channels: 1 for binary masks, else the number of classes.
         spatial_dims: 2 for scans of (H, W), 3 for volumes of (D, H, W).
         deep_supervision: whether training mode gives a list of logits.
+        residual: whether it has residual blocks; networks that always or never have them do not look at it.
+        shape: of the levels; None is the network's own. Networks that do not follow voxels do not look at it.
 
     Raises:
         UnknownNetwork: no network has this name.
         InvalidConfig: the network does not have this form.
     """
-    check_form(name, spatial_dims, deep_supervision)
+    check_form(name, spatial_dims, deep_supervision=deep_supervision)
     entry = NETWORKS[name]
-    network_class = getattr(importlib.import_module(entry.module), entry.class_name)
+    own = entry.volumetric if spatial_dims == 3 and entry.volumetric else (entry.module, entry.class_name)
+    network_class = getattr(importlib.import_module(own[0]), own[1])
     # A network without a form has no argument for it: only what differs from the plain form is passed.
     asked: dict[str, Any] = {"spatial_dims": spatial_dims} if spatial_dims != 2 else {}
     if deep_supervision:
         asked["deep_supervision"] = True
+    if entry.residual and not residual:
+        asked["residual"] = False
+    if entry.follows_voxels and shape is not None:
+        asked["shape"] = shape
     return cast("nn.Module", network_class(in_channels=in_channels, out_channels=out_channels, **asked))
 
 

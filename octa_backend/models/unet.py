@@ -89,13 +89,12 @@ class SimpleTransformerEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix the pixels of `x` (B, C, H, W); the shape stays."""
-        height, width = x.shape[-2:]
+        """Mix the pixels of `x` (B, C, H, W), or the voxels of (B, C, D, H, W); the shape stays."""
         tokens_BNC = x.flatten(2).transpose(1, 2)
         normed = self.norm_attention(tokens_BNC)
         tokens_BNC = tokens_BNC + self.attention(normed, normed, normed, need_weights=False)[0]
         tokens_BNC = tokens_BNC + self.mlp(self.norm_mlp(tokens_BNC))
-        mixed: Tensor = tokens_BNC.transpose(1, 2).unflatten(2, (height, width))
+        mixed: Tensor = tokens_BNC.transpose(1, 2).unflatten(2, x.shape[2:])
         return mixed
 
 
@@ -153,12 +152,12 @@ class UNet_Transformer(EncoderDecoder):  # noqa: N801 - the name is the product'
         """Logits of (B, in_channels, H, W), finest first; H and W are multiples of `multiple`."""
         skips = []
         for level in self.encoder:
-            skips.append(level(x))
+            skips.append(self.run(level, x))
             x = F.max_pool2d(skips[-1], 2)
-        x = self.bottleneck(x)
+        x = self.run(self.bottleneck, x)
         decoded = []
         for level, skip in zip(self.decoder, reversed(skips), strict=True):
-            x = level(x, skip)
+            x = self.run(level, x, skip)
             decoded.append(x)
         return self.classify(decoded)
 
@@ -203,13 +202,13 @@ class UNet(EncoderDecoder):
         """Logits of (B, in_channels, H, W), finest first; H and W are multiples of `multiple`."""
         skips: list[Tensor] = []
         for depth, (level, attend) in enumerate(zip(self.encoder, self.attend, strict=True)):
-            x = level(x if depth == 0 else F.max_pool2d(x, 2))
+            x = self.run(level, x if depth == 0 else F.max_pool2d(x, 2))
             skips.append(attend(x))
         x = skips.pop()
         decoded = []
         for level in self.decoder:
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = level(torch.cat((skip, x), dim=1))
+            x = self.run(level, torch.cat((skip, x), dim=1))
             decoded.append(x)
         return self.classify(decoded)

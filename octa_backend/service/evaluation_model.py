@@ -22,7 +22,7 @@ from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
-from octa_backend.inference.tiling import predict_logits
+from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
@@ -51,7 +51,9 @@ class EvaluatedModel:
         unit_C = match_channels(to_unit(image), self.plan.channels)
         x_1C = torch.from_numpy(normalise(unit_C, self.plan.normalisation))[None].to(self.plan.device)
         with autocast(self.plan.device, self.plan.config.precision):
-            logits = [predict_logits(network, x_1C.contiguous(memory_format=layout)) for network in self.networks]
+            x_1C = x_1C.contiguous(memory_format=layout)
+            tile = tile_of(self.plan.patch_shape)
+            logits = [predict_logits(network, x_1C, tile) for network in self.networks]
         found: NDArray[np.float32] = mean_probabilities(logits)[0].float().cpu().numpy()
         return found
 

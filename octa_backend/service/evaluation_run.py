@@ -22,6 +22,7 @@ from octa_backend.training.evaluation_report import WORST, EvaluationReport, Sca
 from octa_backend.training.ignored import IGNORED, ignored_class, network_classes
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import Scale, measure_scan
+from octa_backend.training.spacings import scale_of, scale_of_scan
 from octa_backend.training.threshold import USUAL, ProbabilityHistogram, TunedThreshold, tune_threshold
 
 
@@ -33,8 +34,9 @@ class EvaluationOptions:
         split: "test", "val", "train" or "all". None is the test split where there is one; else the validation scans
             of the model's own dataset, or all scans of another one.
         threshold: a pixel is foreground from this probability on (binary models only).
-        pixel_size_um: side of a pixel, one for all axes or one for each; empty measures lengths in pixels.
-        tolerance: of the surface Dice, in µm or pixels; None is one pixel.
+        pixel_size_um: side of a pixel, one for all axes or one for each; empty measures lengths in mm where the scans
+            say how large their voxels are, else in pixels.
+        tolerance: of the surface Dice, in µm, mm or pixels; None is one pixel.
         tune_threshold: also find the threshold of the highest mean Dice on the validation scans.
         use_tuned_threshold: and score the scans with it.
     """
@@ -126,14 +128,17 @@ class EvaluationRun:
     def _measure(self, index: int, threshold: float) -> tuple[ScanResult, NDArray[np.uint8]]:
         target = self._target(index)
         counted = target != IGNORED
+        scan = self.data.store.manifest.scans[index]
+        scale = scale_of_scan(self.scale, scan)
         probability = self.model.probabilities(self.data.store.image(index))
         predicted = decide(probability, threshold) * counted.view(np.uint8)
         result = ScanResult(
-            name=self.data.store.manifest.scans[index].name,
+            name=scan.name,
             split=self.division.split_of(index),
-            metrics=measure_scan(predicted, target, probability, self.scale),
+            metrics=measure_scan(predicted, target, probability, scale, self.model.plan.regions),
             true_fraction=float(np.count_nonzero(target > 0) / max(1, counted.sum())),
             found_fraction=float(np.count_nonzero(predicted) / max(1, counted.sum())),
+            spacing=scan.spacing_mm,
         )
         return result, predicted
 
@@ -191,7 +196,7 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
     if tune and plan.classes != 2:
         raise OctaError(f"the model has {plan.classes} classes, of which the likeliest wins: there is no threshold")
     try:
-        scale = Scale.of(manifest.spatial_dims, options.pixel_size_um, options.tolerance)
+        scale = scale_of(manifest, options.pixel_size_um, options.tolerance)
     except ValueError as error:
         raise OctaError(str(error)) from error
     division = divide(data, model.card)

@@ -183,6 +183,10 @@ def make_card(
     scans = manifest.scans
     return {
         "network": plan.config.model,
+        "spatial_dims": manifest.spatial_dims,
+        "residual": plan.config.residual,
+        "network_shape": asdict(plan.network_shape) if plan.network_shape is not None else None,
+        "patch_shape": list(plan.patch_shape),
         "channels": plan.channels,
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,

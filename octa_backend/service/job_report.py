@@ -20,7 +20,7 @@ from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_html import to_html
 from octa_backend.training.evaluation_report import ScanResult, read_scans
 from octa_backend.training.run_facts import RunFacts
-from octa_backend.training.scan_metrics import Scale
+from octa_backend.training.spacings import scale_of
 from octa_backend.training.threshold import USUAL
 from octa_backend.training.trainer import build_network
 
@@ -110,7 +110,7 @@ class Reporting:
             tuning=run.splits.val if run.plan.classes == 2 else (),
             threshold=USUAL,
             use_tuned=False,
-            scale=Scale.of(run.data.store.manifest.spatial_dims, (), None),
+            scale=scale_of(run.data.store.manifest),
             known=_why_not_test(run),
         )
 

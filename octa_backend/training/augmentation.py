@@ -6,6 +6,7 @@ image_BC: float32 (B, C, *spatial) in 0..1; mask_B: int64 class indices (B, *spa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,15 +28,24 @@ class Augmented(NamedTuple):
 
 
 def augment(
-    image_BC: Tensor, mask_B: Tensor, generator: torch.Generator, options: Augmentation = STANDARD
+    image_BC: Tensor,
+    mask_B: Tensor,
+    generator: torch.Generator,
+    options: Augmentation = STANDARD,
+    spacing: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """Augment image and mask; see `augment_with_planes`."""
-    found = augment_with_planes(image_BC, mask_B, None, generator, options)
+    found = augment_with_planes(image_BC, mask_B, None, generator, options, spacing)
     return found.image, found.mask
 
 
 def augment_with_planes(
-    image_BC: Tensor, mask_B: Tensor, planes_BP: Tensor | None, generator: torch.Generator, options: Augmentation
+    image_BC: Tensor,
+    mask_B: Tensor,
+    planes_BP: Tensor | None,
+    generator: torch.Generator,
+    options: Augmentation,
+    spacing: Sequence[float] = (),
 ) -> Augmented:
     """Move each scan with its mask and planes, then change the intensities of the image alone.
 
@@ -48,11 +58,12 @@ def augment_with_planes(
         planes_BP: float32, (B, P, *spatial), numbers that belong to pixels, such as weights; None: there are none.
         generator: a CPU generator; the same state gives the same batch on every device.
         options: how often and how far.
+        spacing: sides of a pixel along each axis; empty: all alike.
     """
     if planes_BP is not None and planes_BP.shape[2:] != image_BC.shape[2:]:
         raise ValueError(f"planes are {tuple(planes_BP.shape)} but the image is {tuple(image_BC.shape)}")
     motion = draw_motion(image_BC.shape[0], image_BC.shape[2], options, generator)
-    grid = _random_grid(image_BC, motion, options, generator)
+    grid = _random_grid(image_BC, motion, options, generator, spacing)
     # Image and planes share one call: the grid is read once.
     seen = image_BC if planes_BP is None else torch.cat([image_BC, planes_BP], dim=1)
     moved = F.grid_sample(seen, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
@@ -64,9 +75,15 @@ def augment_with_planes(
     return Augmented(image, classes.squeeze(1).to(mask_B.dtype), planes)
 
 
-def _random_grid(image_BC: Tensor, motion: Motion | None, options: Augmentation, generator: torch.Generator) -> Tensor:
+def _random_grid(
+    image_BC: Tensor,
+    motion: Motion | None,
+    options: Augmentation,
+    generator: torch.Generator,
+    spacing: Sequence[float],
+) -> Tensor:
     count, spatial, device = image_BC.shape[0], tuple(image_BC.shape[2:]), image_BC.device
-    affine = random_affine(count, spatial, options, generator).to(device)
+    affine = random_affine(count, spatial, options, generator, spacing).to(device)
     shifts = random_deformation(count, spatial, options, generator, device)
     if motion is not None:
         rows = along_rows(motion, spatial, device)

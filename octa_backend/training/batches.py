@@ -103,7 +103,7 @@ def augmented_patches(data: TrainingData, plan: Plan, generator: torch.Generator
         image = torch.stack([pair[0] for pair in pairs]).to(plan.device, non_blocking=True)
         mask = torch.stack([pair[1] for pair in pairs]).to(plan.device, non_blocking=True)
         if options != NONE:
-            image, mask = augment(image, mask, generator, options)
+            image, mask = augment(image, mask, generator, options, plan.spacing)
         yield Patches(image, mask, indices.tolist())
 
 

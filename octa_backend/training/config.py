@@ -11,6 +11,7 @@ from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
 from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
+from octa_backend.training.volume_options import Regions, TargetShape
 
 Auto = Literal["auto"]
 
@@ -45,13 +46,20 @@ class TrainConfig(BaseModel):
     model: Annotated[str, AfterValidator(_known_network)] = Field(
         default="auto",
         description="The network: `auto` (`unet_transformer`, but `unet` for fewer than 50 training scans and "
-        "`dynunet` for volumes), `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
-        "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M), `segresnet` (6.3 M), "
-        "`swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) or `deeplabv3_resnet50` (39.6 M).",
+        "`unet3d` for volumes), `unet_transformer` (31.4 M parameters), `unet` (8.5 M, for small datasets), "
+        "`tiny_unet` (0.07 M), `monai_unet` (1.6 M), `attention_unet` (7.9 M), `dynunet` (7.9 M; for volumes also "
+        "`unet3d`), `segresnet` (6.3 M), `swin_unetr` (6.3 M), `lraspp_mobilenet_v3_large` (3.2 M) "
+        "or `deeplabv3_resnet50` (39.6 M).",
     )
 
     deep_supervision: bool = False
-    """Train coarser decoder levels too: `unet_transformer`, `unet`, `tiny_unet` and `dynunet`."""
+    """Train coarser decoder levels too: `unet_transformer`, `unet`, `tiny_unet`, `dynunet` and `unet3d`."""
+
+    residual: bool = True
+    """Whether the encoder of `dynunet` and `unet3d` has residual blocks; other networks do not look at it."""
+
+    activation_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Compute activations twice to save memory, for a third more time; `auto`: where they would not fit otherwise."""
 
     compile: Literal["auto", "on", "off"] = "auto"
     """Have torch compile the network: `on`, `off`, or `auto`, where a long run on a GPU pays for the wait."""
@@ -162,6 +170,12 @@ class TrainConfig(BaseModel):
     patch_size: Annotated[int, Field(ge=32, le=4096)] | Auto = "auto"
     """Side in pixels of the square (or cube) cut from larger scans for training, 32 to 4096, or `auto`."""
 
+    target_shape: TargetShape = "auto"
+    """Voxels along D, H and W cut from volumes for training, as `96,96,96`, 8 to 1024, in place of `patch_size`."""
+
+    regions: Regions = None
+    """Unions of classes that are scored too, by the masks' values: `{"WT": [1, 2, 4]}`, `brats` or `brats2023`."""
+
     foreground_oversampling: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
     """Share of the patches cut around a foreground pixel, 0 to 1, or `auto`; only for scans larger than a patch."""
 
@@ -247,10 +261,18 @@ class TrainConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _one_size_of_a_patch(self) -> Self:
+        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", max(self.target_shape)):
+            shape = ",".join(map(str, self.target_shape))
+            raise ValueError(f"patch_size={self.patch_size} and target_shape={shape} contradict each other; give one")
+        return self
+
+    @model_validator(mode="after")
     def _network_has_the_form(self) -> Self:
         try:
             if self.model != "auto":  # whatever the plan chooses has it
-                registry.check_form(self.model, deep_supervision=self.deep_supervision)
+                recomputes = self.activation_checkpointing == "on"
+                registry.check_form(self.model, deep_supervision=self.deep_supervision, recomputes=recomputes)
         except InvalidConfig as error:
             raise ValueError(error.message) from error
         return self

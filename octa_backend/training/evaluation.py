@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from octa_backend.inference.probability import predicted_classes
-from octa_backend.inference.tiling import predict_logits
+from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.losses import Loss, compute_loss
 from octa_backend.training.metrics import ClassScores, ScanScore, mean_of_classes, score_classes
@@ -76,5 +76,6 @@ def whole_logits(network: nn.Module, data: TrainingData, plan: Plan, index: int)
     image, mask = data.whole(index, plan.normalisation, plan.config.ignore_index)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     with autocast(plan.device, plan.config.precision):
-        logits = predict_logits(network, image.to(plan.device).contiguous(memory_format=layout))
+        x = image.to(plan.device).contiguous(memory_format=layout)
+        logits = predict_logits(network, x, tile_of(plan.patch_shape))
     return logits, mask.to(plan.device)

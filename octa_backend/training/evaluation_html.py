@@ -23,7 +23,7 @@ from octa_backend.training.evaluation_words import (
 )
 from octa_backend.training.html_parts import NONE, both, facts, note, page, plain, section, shown, table
 from octa_backend.training.run_facts import RunFacts
-from octa_backend.training.scan_metrics import DISTANCES, METRICS, Scale
+from octa_backend.training.scan_metrics import Scale
 from octa_backend.training.threshold import THRESHOLDS
 
 BLUE, ORANGE = "#2a6fdb", "#e07b00"
@@ -66,7 +66,7 @@ def notes(codes: Sequence[str]) -> str:
 
 
 def _metric_name(name: str, scale: Scale) -> str:
-    return both(METRIC_NAMES[name], scale.unit if name in DISTANCES else "")
+    return both(METRIC_NAMES[name], scale.unit_of(name))
 
 
 # --- the sections ---------------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def _metric_name(name: str, scale: Scale) -> str:
 def summary_table(summary: Summary, scale: Scale) -> str:
     """Each metric over scans: mean, spread, interval."""
     head = (both(COLUMNS[name]) for name in ("metric", "mean", "std", "interval", "defined", "undefined"))
-    return table(head, ([_metric_name(name, scale), *_summary_cells(name, summary[name])] for name in METRICS))
+    return table(head, ([_metric_name(name, scale), *_summary_cells(name, summary[name])] for name in scale.metrics))
 
 
 def _summary_cells(name: str, found: MetricSummary | None) -> list[str]:
@@ -86,12 +86,18 @@ def _summary_cells(name: str, found: MetricSummary | None) -> list[str]:
 
 
 def class_sections(report: EvaluationReport) -> list[str]:
-    """A table per class where there are several."""
-    if len(report.class_summaries) == 1:
-        return []
+    """A table per class where there are several, and one per region."""
+    scale = report.subject.scale
+    classes = report.class_summaries if len(report.class_summaries) > 1 else ()
     return [
-        section(HEADINGS["class"], summary_table(summary, report.subject.scale), str(index))
-        for index, summary in enumerate(report.class_summaries, start=1)
+        *(
+            section(HEADINGS["class"], summary_table(summary, scale), str(index))
+            for index, summary in enumerate(classes, start=1)
+        ),
+        *(
+            section(HEADINGS["region"], summary_table(summary, scale), name)
+            for name, summary in report.region_summaries.items()
+        ),
     ]
 
 
@@ -186,12 +192,12 @@ def subject_table(subject: Subject) -> str:
 def scan_table(scans: Sequence[ScanResult], scale: Scale) -> str:
     """A row per scan."""
     head = [both(COLUMNS[name]) for name in ("scan", "split")]
-    head += [_metric_name(name, scale) for name in METRICS]
+    head += [_metric_name(name, scale) for name in scale.metrics]
     head += [both(COLUMNS[name]) for name in ("true_fraction", "found_fraction")]
-    return table(head, map(_scan_row, scans))
+    return table(head, (_scan_row(scan, scale) for scan in scans))
 
 
-def _scan_row(scan: ScanResult) -> list[str]:
-    metrics = [shown(name, getattr(scan.metrics.overall, name)) for name in METRICS]
+def _scan_row(scan: ScanResult, scale: Scale) -> list[str]:
+    metrics = [shown(name, getattr(scan.metrics.overall, name)) for name in scale.metrics]
     shares = [f"{share:.1%}" for share in (scan.true_fraction, scan.found_fraction)]
     return [escape(scan.name), scan.split or NONE, *metrics, *shares]

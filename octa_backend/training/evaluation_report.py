@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -24,13 +24,17 @@ CURVES = ("train_loss", "val_loss", "val_dice", "lr")
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """One scan's metrics, its split ("train", "val", "test", or None), and its shares of foreground, 0..1."""
+    """One scan's metrics, its split ("train", "val", "test", or None), and its shares of foreground, 0..1.
+
+    Of volumes `spacing` holds the sides of a voxel, mm; it is empty for pictures, and where it is not known.
+    """
 
     name: str
     split: str | None
     metrics: ScanMetrics
     true_fraction: float
     found_fraction: float
+    spacing: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class EvaluationReport:
         scans: in the dataset's order.
         summary: over scans, of each scan's mean over its classes.
         class_summaries: the same of class 1, 2, … alone, over the scans that hold it.
+        region_summaries: the same of each region, by its name.
         worst: names of the scans with the lowest Dice, the lowest first.
         tuned: the threshold that was tuned on validation scans, where it was asked for.
         history: `CURVES` of each epoch of the training, where they are known.
@@ -114,11 +119,12 @@ class EvaluationReport:
     tuned: TunedThreshold | None
     history: tuple[Mapping[str, Any], ...]
     training: RunFacts | None = None
+    region_summaries: Mapping[str, Summary] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data. What is not defined is None; there is no NaN."""
         content = asdict(self)
-        for summary in (content["summary"], *content["class_summaries"]):
+        for summary in (content["summary"], *content["class_summaries"], *content["region_summaries"].values()):
             for found in summary.values():
                 if found and found["interval"] is not None:
                     found["interval"] = found["interval"]._asdict()
@@ -145,12 +151,18 @@ def read_scans(content: Mapping[str, Any]) -> list[ScanResult]:
                 **scan,
                 "metrics": ScanMetrics(
                     ClassMetrics(**scan["metrics"]["overall"]),
-                    tuple(None if found is None else ClassMetrics(**found) for found in scan["metrics"]["classes"]),
+                    tuple(map(_read_class, scan["metrics"]["classes"])),
+                    {name: _read_class(found) for name, found in scan["metrics"].get("regions", {}).items()},
                 ),
+                "spacing": tuple(scan.get("spacing", ())),
             }
         )
         for scan in content["scans"]
     ]
+
+
+def _read_class(found: Mapping[str, Any] | None) -> ClassMetrics | None:
+    return None if found is None else ClassMetrics(**found)
 
 
 def read_subject(content: Mapping[str, Any]) -> Subject:
@@ -185,17 +197,24 @@ def make_report(
     if not scans:
         raise ValueError("a report needs at least one scan")
     by_class = zip(*(scan.metrics.classes for scan in scans), strict=True)
+    by_region = {name: [scan.metrics.regions[name] for scan in scans] for name in scans[0].metrics.regions}
     return EvaluationReport(
         subject=subject,
         notes=tuple(notes),
         scans=tuple(scans),
         summary=summarise([scan.metrics.overall for scan in scans]),
-        class_summaries=tuple(summarise([found for found in one if found is not None]) for one in by_class),
+        class_summaries=tuple(map(_summary_where_held, by_class)),
         worst=tuple(scan.name for scan in worst_first(scans)[:WORST]),
         tuned=tuned,
         history=tuple({name: _finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
         training=training,
+        region_summaries={name: _summary_where_held(found) for name, found in by_region.items()},
     )
+
+
+def _summary_where_held(found: Iterable[ClassMetrics | None]) -> Summary:
+    """Over the scans in which mask or prediction hold the class, or the region."""
+    return summarise([one for one in found if one is not None])
 
 
 def _finite(value: float | None) -> float | None:

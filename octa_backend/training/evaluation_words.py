@@ -19,6 +19,7 @@ HEADINGS: Mapping[str, Words] = {
     "notes": Words("To be known", "注意事项"),
     "summary": Words("Mean over scans", "各扫描的平均值"),
     "class": Words("Class", "类别"),
+    "region": Words("Region: classes taken together", "区域（多个类别合并）"),
     "worst": Words("Scans with the lowest Dice", "Dice 最低的扫描"),
     "threshold": Words("Threshold tuned on validation scans", "在验证集上调整的阈值"),
     "curves": Words("Training", "训练过程"),
@@ -51,6 +52,9 @@ METRIC_NAMES: Mapping[str, Words] = {
     "assd": Words("ASSD", "平均对称表面距离"),
     "surface_dice": Words("surface Dice", "表面 Dice"),
     "cldice": Words("clDice", "中心线 Dice"),
+    "volume_error": Words("volume error, with its sign", "体积误差（带符号）"),
+    "absolute_volume_error": Words("volume error", "体积误差（绝对值）"),
+    "relative_volume_error": Words("volume error, share of the mask's volume", "相对体积误差"),
 }
 
 SUBJECT: Mapping[str, Words] = {
@@ -61,7 +65,7 @@ SUBJECT: Mapping[str, Words] = {
     "split": Words("split", "划分"),
     "classes": Words("classes with background", "类别数（含背景）"),
     "threshold": Words("threshold", "阈值"),
-    "spacing": Words("pixel size", "像素尺寸"),
+    "spacing": Words("pixel size (of volumes the median)", "像素尺寸（体数据取中位数）"),
     "tolerance": Words("tolerance of the surface Dice", "表面 Dice 容差"),
     "device": Words("device", "设备"),
     "precision": Words("arithmetic", "运算精度"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from octa_backend.data.splits import Splits
 from octa_backend.data.store import Manifest
+from octa_backend.training.spacings import median_spacing
 
 
 class Fingerprint(BaseModel):
@@ -26,6 +27,7 @@ class Fingerprint(BaseModel):
         smallest: (H, W) or (D, H, W) of the scan with the fewest pixels.
         median: likewise, of the one in the middle.
         largest: likewise, of the one with the most.
+        spacing_mm: median sides of a voxel along D, H and W, mm; empty where they are not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +43,7 @@ class Fingerprint(BaseModel):
     smallest: tuple[int, ...]
     median: tuple[int, ...]
     largest: tuple[int, ...]
+    spacing_mm: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest, splits: Splits) -> Fingerprint:
@@ -58,6 +61,7 @@ class Fingerprint(BaseModel):
             smallest=shapes[0],
             median=shapes[len(shapes) // 2],
             largest=shapes[-1],
+            spacing_mm=median_spacing(manifest.scans),
         )
 
 

@@ -1,9 +1,12 @@
-"""Options that were changed although the optimizer or the schedule does not look at them."""
+"""Options that were changed although the optimizer, the schedule or the network does not look at them."""
 
 from __future__ import annotations
 
+from octa_backend.models.registry import NETWORKS
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_plan import Decide
+
+RESIDUAL = tuple(name for name, entry in NETWORKS.items() if entry.residual)
 
 BELONGS_TO = {
     "momentum": ("optimizer", ("sgd",)),
@@ -12,12 +15,13 @@ BELONGS_TO = {
     "gamma": ("scheduler", ("step", "plateau", "exponential")),
     "power": ("scheduler", ("poly",)),
     "plateau_patience": ("scheduler", ("plateau",)),
+    "residual": ("model", RESIDUAL),
 }
-"""Options that only some optimizers or schedules look at: the field that names them, and which they are."""
+"""Options that only some optimizers, schedules or networks look at: the field that names them, and which they are."""
 
 
 def name_idle_options(config: TrainConfig, decide: Decide) -> None:
-    """Say which they are; optimizer and schedule are resolved."""
+    """Say which they are; optimizer, schedule and network are resolved."""
     for name, (field, users) in BELONGS_TO.items():
         value, named = getattr(config, name), getattr(config, field)
         if named not in users and value != TrainConfig.model_fields[name].default:

@@ -9,10 +9,9 @@ from octa_backend.data.store import Manifest
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_plan import Decide
 
-FAST_PATCH = {2: 512, 3: 128}
-SLOW_PATCH = {2: 256, 3: 64}
-"""Sides in pixels or voxels, by the number of spatial axes."""
-LEAST_OPEN_PATCH = {2: 64, 3: 32}
+FAST_PATCH, SLOW_PATCH = 512, 256
+"""Sides in pixels."""
+LEAST_OPEN_PATCH = 64
 """Where memory is short; a smaller patch would show too little of what surrounds a structure."""
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
@@ -24,24 +23,22 @@ SCANS_PER_PATCH = 4
 """A patch may stand for so many times its own area per epoch; larger scans give several patches."""
 
 
-def choose_patch_size(spatial_dims: int, fast: bool, fits: Callable[[int], bool]) -> tuple[int, str]:
-    """The side of a patch where it is left open, and why.
+def choose_patch_size(fast: bool, fits: Callable[[int], bool]) -> tuple[int, str]:
+    """The side of a patch of pictures where it is left open, and why; for volumes see `volume_plan`.
 
     Args:
-        spatial_dims: 2 or 3.
         fast: whether the device is a GPU or computes quickly in half precision.
         fits: whether the device's memory holds a training on patches of this side.
     """
-    wanted = size = (FAST_PATCH if fast else SLOW_PATCH)[spatial_dims]
-    while not fits(size) and size > LEAST_OPEN_PATCH[spatial_dims]:
+    wanted = size = FAST_PATCH if fast else SLOW_PATCH
+    while not fits(size) and size > LEAST_OPEN_PATCH:
         size //= 2
     if size < wanted:
         return size, f"a training on patches of {2 * size} pixels would not fit into the memory of this device"
     if fast:
         return size, f"scans up to {size} pixels are trained whole on this device"
-    form = "square" if spatial_dims == 2 else "cube"
     return size, (
-        f"without fast bf16 an epoch of whole scans takes long; a new {size}-pixel {form} of each scan per epoch "
+        f"without fast bf16 an epoch of whole scans takes long; a new {size}-pixel square of each scan per epoch "
         "shows enough of it"
     )
 

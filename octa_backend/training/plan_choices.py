@@ -34,7 +34,7 @@ that earns back a wait of 90 seconds. The tenth is an assumption: compiling was 
 def choose_model(facts: Fingerprint) -> tuple[str, str]:
     """The default network, unless the data speak against it."""
     if facts.spatial_dims == 3:
-        return "dynunet", "the scans are volumes, for which this network has a form; the default one has none"
+        return "unet3d", "the scans are volumes, which nnU-Net's network, laid out after their voxels, is made for"
     if facts.training_scans < FEW_SCANS:
         return "unet", (
             f"only {facts.training_scans} scans train, and below {FEW_SCANS} the smaller network (8.5 instead of 31.4 "

@@ -5,8 +5,9 @@ Shapes: K classes with background, *spatial pixels or voxels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from statistics import fmean
 
 import numpy as np
@@ -35,6 +36,9 @@ class ClassMetrics:
         hd95, assd: distances between the surfaces, in the scale's unit; None where a mask is empty.
         surface_dice: in 0..1, at the scale's tolerance.
         cldice: in 0..1; None for volumes.
+        volume_error: how much more was found than the mask holds, ml; None but for volumes of known spacing.
+        absolute_volume_error: its size, whichever way it goes, ml; likewise.
+        relative_volume_error: size of the error over the mask's volume; None for pictures, and for an empty mask.
     """
 
     dice: float
@@ -47,11 +51,21 @@ class ClassMetrics:
     assd: float | None
     surface_dice: float
     cldice: float | None
+    volume_error: float | None = None
+    absolute_volume_error: float | None = None
+    relative_volume_error: float | None = None
 
 
-METRICS = tuple(field.name for field in fields(ClassMetrics))
+METRICS = tuple(one.name for one in fields(ClassMetrics))
 DISTANCES = ("hd95", "assd")
-"""The metrics that are lengths; all others lie in 0..1, and more is better."""
+"""The metrics that are lengths."""
+VOLUMES = ("volume_error", "absolute_volume_error")
+"""The metrics that are volumes, in ml."""
+RELATIVE = "relative_volume_error"
+"""A share that may be above 1, and of which less is better; all others lie in 0..1, and more is better."""
+
+PX, UM, MM, ML = "px", "µm", "mm", "ml"
+CUBIC_MM_PER_ML = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +75,23 @@ class Scale:
     Attributes:
         spacing: side of a pixel along each spatial axis, in `unit`.
         tolerance: within which two surfaces agree, in `unit`.
-        unit: "px" or "µm".
+        unit: "px", "µm" or "mm".
     """
 
     spacing: tuple[float, ...]
     tolerance: float
     unit: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that have a meaning for scans of so many axes, measured in this unit."""
+        if len(self.spacing) == 2:
+            return tuple(name for name in METRICS if name not in (*VOLUMES, RELATIVE))
+        return tuple(name for name in METRICS if name != "cldice" and (self.unit == MM or name not in VOLUMES))
+
+    def unit_of(self, metric: str) -> str:
+        """The unit of a metric; empty for shares."""
+        return self.unit if metric in DISTANCES else ML if metric in VOLUMES else ""
 
     @classmethod
     def of(cls, spatial_dims: int, pixel_size_um: Sequence[float], tolerance: float | None) -> Scale:
@@ -86,7 +111,7 @@ class Scale:
             raise ValueError(f"pixel size {sides}: give one length above 0, or one for each of {spatial_dims} axes")
         if tolerance is not None and not tolerance >= 0:
             raise ValueError(f"the tolerance is {tolerance}; it is 0 or more")
-        return cls(spacing, max(spacing) if tolerance is None else tolerance, "µm" if pixel_size_um else "px")
+        return cls(spacing, max(spacing) if tolerance is None else tolerance, UM if pixel_size_um else PX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +122,20 @@ class ScanMetrics:
         overall: mean over the foreground classes that mask or prediction holds. Where neither holds any, the two
             agree: what two empty masks score.
         classes: of class 1, 2, …; None for a class that neither holds, where there are several.
+        regions: of unions of classes, by their names; None for a region that neither holds.
     """
 
     overall: ClassMetrics
     classes: tuple[ClassMetrics | None, ...]
+    regions: Mapping[str, ClassMetrics | None] = field(default_factory=dict)
 
 
 def measure_scan(
-    predicted: NDArray[np.integer], target: NDArray[np.integer], probability: NDArray[np.float32], scale: Scale
+    predicted: NDArray[np.integer],
+    target: NDArray[np.integer],
+    probability: NDArray[np.float32],
+    scale: Scale,
+    regions: Mapping[str, Sequence[int]] | None = None,
 ) -> ScanMetrics:
     """Compare one predicted mask with the grader's.
 
@@ -114,6 +145,7 @@ def measure_scan(
             in both masks.
         probability: of each class with background, (K, *spatial).
         scale: how lengths are measured.
+        regions: classes of each union of classes that is measured too, by its name.
 
     Raises:
         ValueError: the shapes do not fit (broadcasting would hide a bug).
@@ -124,16 +156,20 @@ def measure_scan(
             f"mask is {target.shape}"
         )
     counted = target != IGNORED
-    classes = [
-        measure_class(predicted == index, target == index, probability[index], scale, counted)
-        if (predicted == index).any() or (target == index).any()
-        else None
-        for index in range(1, probability.shape[0])
-    ]
+
+    def measured(members: Sequence[int]) -> ClassMetrics | None:
+        """Of a union of classes; None where neither mask holds any."""
+        found, true = (np.isin(mask, members) for mask in (predicted, target))
+        if not (found.any() or true.any()):
+            return None
+        return measure_class(found, true, probability[list(members)].sum(0), scale, counted)
+
+    classes = [measured([index]) for index in range(1, probability.shape[0])]
     present = [found for found in classes if found is not None]
     nothing = np.zeros(target.shape, dtype=bool)
     overall = mean_metrics(present) if present else measure_class(nothing, nothing, probability[0], scale, counted)
-    return ScanMetrics(overall, (overall,) if len(classes) == 1 else tuple(classes))
+    unions = {name: measured(members) for name, members in (regions or {}).items()}
+    return ScanMetrics(overall, (overall,) if len(classes) == 1 else tuple(classes), unions)
 
 
 def measure_class(
@@ -154,6 +190,27 @@ def measure_class(
         assd=average_surface_distance(distances),
         surface_dice=surface_dice(distances, scale.tolerance),
         cldice=cldice(predicted, target) if target.ndim == 2 else None,
+        **(asdict(volume_errors(counts, scale)) if target.ndim == 3 else {}),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeErrors:
+    """As `ClassMetrics` has them."""
+
+    volume_error: float | None
+    absolute_volume_error: float | None
+    relative_volume_error: float | None
+
+
+def volume_errors(counts: Counts, scale: Scale) -> VolumeErrors:
+    """By how much the volume that was found differs from the mask's, see `ClassMetrics`."""
+    voxels = counts.found - counts.true
+    error = voxels * math.prod(scale.spacing) / CUBIC_MM_PER_ML if scale.unit == MM else None
+    return VolumeErrors(
+        error,
+        absolute_volume_error=abs(error) if error is not None else None,
+        relative_volume_error=abs(voxels) / counts.true if counts.true else None,
     )
 
 

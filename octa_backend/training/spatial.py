@@ -18,13 +18,27 @@ from octa_backend.training.draws import chosen, signs, sometimes, uniform
 from octa_backend.training.splines import control_shape, smooth_field
 
 
-def random_affine(count: int, spatial: Sequence[int], options: Augmentation, generator: torch.Generator) -> Tensor:
+def random_affine(
+    count: int,
+    spatial: Sequence[int],
+    options: Augmentation,
+    generator: torch.Generator,
+    spacing: Sequence[float] = (),
+) -> Tensor:
     """Maps (B, n, n + 1) from positions in the augmented scan to positions in the given one.
 
     Angles lie within the last two axes: slices of a volume are often farther apart than its pixels, and turning out of
     their plane would stretch what it shows.
+
+    Args:
+        count: scans.
+        spatial: pixels along each axis.
+        options: how often and how far.
+        generator: of the CPU.
+        spacing: sides of a pixel along each axis, so that what is turned keeps its form; empty: all alike.
     """
-    angle = _degrees(count, spatial, options, generator) * (math.pi / 180)
+    extents = [side * length for side, length in zip(spatial, spacing or [1.0] * len(spatial), strict=True)]
+    angle = _degrees(count, extents, options, generator) * (math.pi / 180)
     bounds = (options.scale_min, options.scale_max)
     zoom = 1 / sometimes(count, options.scale_probability, bounds, 1.0, generator)
     flip_x = signs(count, options.flip_x_probability, generator)
@@ -36,14 +50,14 @@ def random_affine(count: int, spatial: Sequence[int], options: Augmentation, gen
     matrix[:, 1, 0], matrix[:, 1, 1] = sine * flip_x, cosine * flip_y
     if axes == 3:
         matrix[:, 2, 2] = zoom * signs(count, options.flip_z_probability, generator)
-    # Rotating in pixels, not in -1..1 units, keeps right angles right where the sides differ.
-    sides = torch.tensor(spatial[::-1], dtype=torch.float32)
+    # Rotating in lengths, not in -1..1 units, keeps right angles right where the sides differ.
+    sides = torch.tensor(extents[::-1], dtype=torch.float32)
     shift = _translation(count, axes, options, generator)
     return torch.cat([matrix * (sides / sides[:, None]), shift[:, :, None]], dim=2)
 
 
-def _degrees(count: int, spatial: Sequence[int], options: Augmentation, generator: torch.Generator) -> Tensor:
-    step, turns = (90, 4) if spatial[-1] == spatial[-2] else (180, 2)
+def _degrees(count: int, extents: Sequence[float], options: Augmentation, generator: torch.Generator) -> Tensor:
+    step, turns = (90, 4) if math.isclose(extents[-1], extents[-2]) else (180, 2)
     degrees = torch.zeros(count)
     if options.turn_probability > 0:
         degrees = torch.randint(turns, (count,), generator=generator) * float(step)

@@ -198,5 +198,5 @@ def _too_large(plan: Plan) -> str:
     size = "x".join(str(side) for side in plan.patch_shape)
     return (
         f"the memory of {plan.device} does not hold one patch of {size} at a time with model={plan.config.model}; "
-        "choose a smaller patch_size or a smaller model"
+        "choose a smaller patch_size (of volumes target_shape) or a smaller model"
     )

@@ -18,6 +18,7 @@ from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.training import gradient_verdict
 from octa_backend.errors import TrainingDiverged
 from octa_backend.models import registry
+from octa_backend.models.base import EncoderDecoder
 from octa_backend.training import healing, memory
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
@@ -59,8 +60,16 @@ def build_network(plan: Plan) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.config.seed)
         network = registry.build(
-            plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape), plan.config.deep_supervision
+            plan.config.model,
+            plan.channels,
+            plan.out_channels,
+            len(plan.patch_shape),
+            plan.config.deep_supervision,
+            residual=plan.config.residual,
+            shape=plan.network_shape,
         )
+    if isinstance(network, EncoderDecoder):
+        network.recomputes = plan.config.activation_checkpointing == "on"
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     return network.to(plan.device).to(memory_format=layout)
 

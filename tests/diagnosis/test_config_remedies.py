@@ -116,6 +116,12 @@ def test_network_follows_the_number_of_scans():
     assert remedy_for("stuck_unexplained", RunView(a_run())) is None
 
 
+def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
+    volumes = {"target_shape": (32, 32, 32), "model": "swin_unetr"}
+    assert changes("network_too_large", a_run(**volumes)) == {"model": "tiny_unet"}
+    assert changes("gradients_vanishing", a_run(**volumes)) == {"model": "unet3d"}
+
+
 def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
     strong = {"augmentation": "strong", "augmentation_overrides": None}
     assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125, **strong}

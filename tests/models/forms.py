@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from octa_backend.models.network_shape import NetworkShape
 from octa_backend.models.registry import NETWORKS
 
 SMALL: dict[str, dict] = {
@@ -16,12 +17,15 @@ SMALL: dict[str, dict] = {
     "tiny_unet": {"features": (2, 4, 4)},
     "monai_unet": {"channels": (4, 4, 8, 8, 8)},
     "attention_unet": {"channels": (4, 4, 8, 8)},
-    "dynunet": {"filters": (4, 4, 8, 8, 8)},
+    "dynunet": {},
+    "unet3d": {},
     "segresnet": {"init_filters": 8},
     "swin_unetr": {"feature_size": 12, "depths": (1, 1, 1, 1)},
     "lraspp_mobilenet_v3_large": {},
     "deeplabv3_resnet50": {},
 }
+FILTERS = {"dynunet": (4, 4, 8, 8, 8), "unet3d": (4, 4, 8, 8, 8), "unet_transformer": (2, 4, 8, 8, 16)}
+"""Channels of networks whose form, here or in 3-D alone, takes a `NetworkShape`."""
 HEAVY = ("deeplabv3_resnet50",)
 """As small as it goes is still 40 million parameters."""
 
@@ -36,18 +40,23 @@ def each(names) -> list:
     return [pytest.param(name, marks=pytest.mark.slow if is_slow(name) else ()) for name in names]
 
 
-ALL = each(NETWORKS)
-VOLUMETRIC = each(name for name, entry in NETWORKS.items() if entry.parameters_3d is not None)
-SUPERVISED = each(name for name, entry in NETWORKS.items() if entry.deep_supervision)
+ALL = each(name for name, entry in NETWORKS.items() if 2 in entry.dimensions)
+VOLUMETRIC = each(name for name, entry in NETWORKS.items() if 3 in entry.dimensions)
+SUPERVISED = each(name for name, entry in NETWORKS.items() if entry.deep_supervision and 2 in entry.dimensions)
 
 
-def network_class(name: str) -> type[nn.Module]:
+def network_class(name: str, spatial_dims: int = 2) -> type[nn.Module]:
     entry = NETWORKS[name]
-    return getattr(importlib.import_module(entry.module), entry.class_name)
+    module, class_name = (spatial_dims == 3 and entry.volumetric) or (entry.module, entry.class_name)
+    return getattr(importlib.import_module(module), class_name)
 
 
 def small(name: str, in_channels: int = 1, out_channels: int = 1, **form) -> nn.Module:
     """A small network with weights from a fixed seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return network_class(name)(in_channels=in_channels, out_channels=out_channels, **SMALL[name], **form)
+        dims = form.get("spatial_dims", 2)
+        takes_shape = name in FILTERS and (dims == 3 or not NETWORKS[name].volumetric)
+        size = {"shape": NetworkShape.even(dims, FILTERS[name])} if takes_shape else SMALL[name]
+        made = network_class(name, dims)
+        return made(in_channels=in_channels, out_channels=out_channels, **{**size, **form})

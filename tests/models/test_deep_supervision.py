@@ -20,9 +20,9 @@ def test_in_training_several_levels_have_logits_of_the_scans_size(name):
     assert [tuple(level.shape) for level in logits] == [(2, 3, 33, 50)] * LEVELS[name]
 
 
-@pytest.mark.slow
-def test_in_training_several_levels_of_a_volume_have_logits_of_its_size():
-    network = small("dynunet", spatial_dims=3, deep_supervision=True).train()
+@pytest.mark.parametrize("name", [pytest.param("dynunet", marks=pytest.mark.slow), "unet_transformer"])
+def test_in_training_several_levels_of_a_volume_have_logits_of_its_size(name):
+    network = small(name, spatial_dims=3, deep_supervision=True).train()
     logits = network(torch.rand(1, 1, 16, 17, 18))
     assert [tuple(level.shape) for level in logits] == [(1, 1, 16, 17, 18)] * 3
 

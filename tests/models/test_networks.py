@@ -67,6 +67,17 @@ def test_one_volume_of_16_voxels_a_side_can_be_trained(name):
     assert [key for key, p in network.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("name", VOLUMETRIC)
+def test_gradient_groups_of_a_volumetric_network_are_the_four_and_reached(name):
+    network = small(name, spatial_dims=3)
+    network(torch.rand(2, 1, 16, 16, 24)).square().mean().backward()
+    groups = network.gradient_groups()
+    assert tuple(groups) == GRADIENT_GROUPS
+    members = [id(p) for group in groups.values() for p in group]
+    assert len(members) == len(set(members))
+    assert all(torch.nn.utils.get_total_norm([p.grad for p in group]) > 0 for group in groups.values())
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_gradient_groups_are_the_four_apart_from_each_other_and_reached(name):
     network = small(name)

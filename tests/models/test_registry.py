@@ -72,13 +72,26 @@ def test_a_volumetric_form_is_built_where_there_is_one():
     assert network(torch.rand(1, 2, 16, 16, 16)).shape == (1, 3, 16, 16, 16)
 
 
-@pytest.mark.parametrize("name", ["unet", "unet_transformer", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])
+@pytest.mark.parametrize("name", ["unet", "deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])
 def test_a_network_without_a_volumetric_form_says_so_and_names_those_with_one(name):
     with pytest.raises(InvalidConfig) as caught:
         registry.build(name, 1, 1, spatial_dims=3)
     assert repr(name) in caught.value.message
     assert "tiny_unet" in caught.value.message
     assert "dynunet" in caught.value.message
+
+
+def test_a_network_for_volumes_alone_says_so_and_names_those_for_pictures():
+    with pytest.raises(InvalidConfig, match="'unet3d' is for volumes alone") as caught:
+        registry.build("unet3d", 1, 1)
+    assert "unet_transformer" in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["tiny_unet", "segresnet"])
+def test_a_network_that_cannot_compute_twice_says_so_and_names_those_that_can(name):
+    with pytest.raises(InvalidConfig, match="activation_checkpointing") as caught:
+        registry.check_form(name, recomputes=True)
+    assert "unet3d" in caught.value.message
 
 
 @pytest.mark.parametrize("spatial_dims", [1, 4])
@@ -89,16 +102,21 @@ def test_scans_of_one_or_four_axes_have_no_network(spatial_dims):
 
 @pytest.mark.parametrize("name", registry.NETWORKS)
 def test_the_config_names_every_network_with_its_size(name):
-    millions = registry.NETWORKS[name].parameters / 1e6
     description = TrainConfig.model_fields["model"].description
+    if registry.NETWORKS[name].parameters is None:
+        assert f"`{name}`" in description
+        return
+    millions = registry.NETWORKS[name].parameters / 1e6
     assert f"`{name}` ({rounded(millions)} M" in description
 
 
 @pytest.mark.parametrize("name", registry.NETWORKS)
 def test_the_training_document_has_class_and_size_of_every_network(name):
     entry = registry.NETWORKS[name]
-    volumetric = "–" if entry.parameters_3d is None else f"{rounded(entry.parameters_3d / 1e6)} M"
-    row = f"| `{name}` | `{entry.class_name}` | {rounded(entry.parameters / 1e6)} M | {volumetric} |"
+    flat, volumetric = (
+        "–" if count is None else f"{rounded(count / 1e6)} M" for count in (entry.parameters, entry.parameters_3d)
+    )
+    row = f"| `{name}` | `{entry.class_name}` | {flat} | {volumetric} |"
     assert row in (Path(__file__).parents[2] / "docs" / "training.md").read_text("utf-8")
 
 

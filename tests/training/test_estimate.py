@@ -17,7 +17,7 @@ def _networks():
 
 def sized(batch_size=1, shape=(32, 32), channels=1, classes=2, **options):
     usual = {"model": "normless", "optimizer": "adam", "precision": "fp32"}
-    return estimate(TrainConfig(**{**usual, **options}), channels, classes, shape, batch_size)
+    return estimate(TrainConfig(**{**usual, **options}), channels, classes, (batch_size, *shape))
 
 
 def test_memory_is_that_of_weights_and_of_what_the_backward_pass_needs():

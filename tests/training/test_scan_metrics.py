@@ -56,7 +56,7 @@ UNDEFINED = {"auc": None, "hd95": None, "assd": None}
 )
 def test_empty_and_full_masks_score_as_documented(predicted, target, expected):
     found = measure(drawn(predicted, predicted), drawn(target, target)).overall
-    assert {name: getattr(found, name) for name in METRICS} == expected
+    assert {name: getattr(found, name) for name in PIXELS.metrics} == expected
 
 
 def test_overlap_is_that_of_the_trainings_validation():
