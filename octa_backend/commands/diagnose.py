@@ -37,6 +37,7 @@ from octa_backend.diagnosis.report import (
     train_options,
 )
 from octa_backend.diagnosis.text import Language, Text, render
+from octa_backend.diagnosis.volumes import VOLUME_CHECKS
 from octa_backend.errors import OctaError, RemedyNotApplicable, ScanTooLarge, UnreadableScan
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.repair_service import Choose, automatic, write_repaired_copy
@@ -144,10 +145,10 @@ class _Paper:
 
     def show(self, path: Path, examination: Examination, *, reviewed: bool = False) -> Report:
         """Print the report of a dataset; `reviewed` where its labels were held against a model."""
-        scans = len(examination.statistics)
+        scans = examination.readable
         found = report(
             examination.findings,
-            (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
+            VOLUME_CHECKS if examination.volumes else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
             self.language,
             scans=scans,
             mask_values=examination.mask_values,
@@ -180,7 +181,7 @@ def _answer(path: Path, examination: Examination, found: Report, language: Langu
     """The report as JSON."""
     return {
         "path": str(path),
-        "scans": len(examination.statistics),
+        "scans": examination.readable,
         "verdict": found.verdict,
         "summary": found.summary,
         "counts": dict(found.counts),

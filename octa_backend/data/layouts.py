@@ -24,6 +24,7 @@ from octa_backend.data.pairing import (
     Role,
     key,
     pair_up,
+    stem_of,
     without_affixes,
 )
 
@@ -93,7 +94,7 @@ def find_layout(paths: Iterable[str]) -> Layout:
     for path in sorted(paths):
         kinds[_kind(path)].append(path)
     faults = [Fault(code, path) for code in ("volumes_not_supported", "format_not_supported") for path in kinds[code]]
-    images, masks, strays = _sort_out(_describe(kinds["image"]))
+    images, masks, strays = sort_out(describe(kinds["image"]))
     notes = [Fault("files_ignored", path) for path in (*kinds["other"], *(file.path for file in strays))]
     for kind in ("splits", "classes"):
         faults += [Fault(f"{kind}_not_understood", path, "a second table") for path in kinds[kind][1:]]
@@ -110,8 +111,8 @@ def find_layout(paths: Iterable[str]) -> Layout:
 
 
 def _all_in_mask_folders(files: Sequence[NamedFile]) -> bool:
-    """True where a folder around all files, which `_describe` leaves out, is one for masks."""
-    return all((2, Role.MASK) in map(_role, file.path.split("/")[:-1]) for file in files)
+    """True where a folder around all files, which `describe` leaves out, is one for masks."""
+    return all((2, Role.MASK) in map(role_of, file.path.split("/")[:-1]) for file in files)
 
 
 def _kind(path: str) -> str:
@@ -135,7 +136,7 @@ def _words(folder: str) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _role(folder: str) -> tuple[int, Role] | None:
+def role_of(folder: str) -> tuple[int, Role] | None:
     """What a folder's name says, and how strongly: "vessel_images" are images, "octa_masks" are masks."""
     words = _words(folder)
     for strength, table in ((2, _STRONG_WORDS), (1, _WEAK_WORDS)):
@@ -151,7 +152,7 @@ def _split(folder: str) -> str | None:
     return SPLIT_WORDS[known[0]] if known else None
 
 
-def _describe(paths: Sequence[str]) -> list[NamedFile]:
+def describe(paths: Sequence[str]) -> list[NamedFile]:
     """Read every path, without the folders that are around all of them."""
     folders = [path.split("/")[:-1] for path in paths]
     wrapped = 0
@@ -161,8 +162,8 @@ def _describe(paths: Sequence[str]) -> list[NamedFile]:
 
 
 def _describe_one(path: str, folders: Sequence[str]) -> NamedFile:
-    stem = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    roles = {at: found for at, folder in enumerate(folders) if (found := _role(folder))}
+    stem = stem_of(path)
+    roles = {at: found for at, folder in enumerate(folders) if (found := role_of(folder))}
     decisive = max(roles, key=lambda at: (roles[at][0], at), default=None)  # the strongest, then the deepest
     splits = [_split(folder) for folder in folders]
     place = [split or folder for folder, split in zip(folders, splits, strict=True)]
@@ -179,7 +180,7 @@ def _describe_one(path: str, folders: Sequence[str]) -> NamedFile:
     )
 
 
-def _sort_out(files: Sequence[NamedFile]) -> tuple[list[NamedFile], list[NamedFile], list[NamedFile]]:
+def sort_out(files: Sequence[NamedFile]) -> tuple[list[NamedFile], list[NamedFile], list[NamedFile]]:
     """Images, masks, and strays: files outside of the image and mask folders, where there are such folders."""
     folders_tell = {Role.IMAGE, Role.MASK} <= {file.role for file in files}
     images, masks, strays = [], [], []

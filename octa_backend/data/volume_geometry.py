@@ -109,6 +109,19 @@ def orientation_of(affine: NDArray[np.float64]) -> str:
     return "".join(codes)
 
 
+def canonical_affine(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+    """The affine of a volume after `to_canonical`.
+
+    Args:
+        affine: of the file, 4 x 4.
+        shape: (D, H, W), of the canonical volume.
+    """
+    axes = io_orientation(affine)
+    of_file = [shape[::-1][int(axis)] for axis in axes[:, 0]]
+    moved: NDArray[np.float64] = affine @ inv_ornt_aff(axes, of_file)
+    return moved
+
+
 def to_canonical(
     values_XYZ: NDArray[Any], affine: NDArray[np.float64]
 ) -> tuple[NDArray[Any], NDArray[np.float64], VolumeGeometry]:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from octa_backend.data.statistics import ScanStatistics
+from octa_backend.diagnosis.checks import Check
 from octa_backend.diagnosis.content import examine_content
 from octa_backend.diagnosis.encoding import examine_encoding
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.leakage import examine_leakage
 from octa_backend.diagnosis.text import Text
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that is checked.
-
-    Attributes:
-        section: "files", "encoding", "content" or "leakage".
-        codes: of the findings that it can give.
-        passed: what is so where it gives none of them.
-    """
-
-    section: str
-    codes: tuple[str, ...]
-    passed: Text
-
 
 CHECKS = (
     Check(

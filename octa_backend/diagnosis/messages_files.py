@@ -37,9 +37,8 @@ FILE_MESSAGES: Mapping[str, Text] = {
         "压缩包中有 {count} 个重复的文件名，例如 {example}；每个文件请只打包一次",
     ),
     "volumes_not_supported": Text(
-        "{count} files are volumes, for example {example}; volumes are not supported yet: "
-        "send 2-D images as PNG or TIFF",
-        "{count} 个文件是三维体数据，例如 {example}；目前尚不支持体数据，请上传 PNG 或 TIFF 格式的二维图像",
+        "{count} files are volumes of a kind that is not read, for example {example}; save them as NIfTI (.nii.gz)",
+        "{count} 个文件的体数据格式无法读取，例如 {example}；请另存为 NIfTI（.nii.gz）",
     ),
     "format_not_supported": Text(
         "{count} files are of a kind that is not read, for example {example}; save them as PNG or TIFF",
