@@ -22,6 +22,7 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import examine, opened_source, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
+from octa_backend.data.volume_intake import read_slices
 from octa_backend.diagnosis.dataset import CHECKS, LABEL_CHECK
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.remedies import CONFIG_REMEDIES, DATASET_REMEDIES, config_changes, plan_repair
@@ -148,7 +149,7 @@ class _Paper:
         scans = examination.readable
         found = report(
             examination.findings,
-            VOLUME_CHECKS if examination.volumes else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
+            VOLUME_CHECKS if examination.spatial_dims == 3 else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
             self.language,
             scans=scans,
             mask_values=examination.mask_values,
@@ -204,7 +205,8 @@ def _sheet(
         if len(rows) == SHEET_ROWS:
             break
         try:
-            rows[pair.name] = pictures.sheet_row(*read_pair(source, pair, allowed, examination.mask_values))
+            read = read_slices if examination.spatial_dims == 3 else read_pair
+            rows[pair.name] = pictures.sheet_row(*read(source, pair, allowed, examination.mask_values))
         except (UnreadableScan, ScanTooLarge):
             continue  # its finding says so
     if not rows:

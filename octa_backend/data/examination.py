@@ -45,6 +45,7 @@ class Examination:
         findings: all that the checks say, errors first.
         labels: what the values of the masks are called, where the upload says so.
         volumes: of every volume whose files could be decoded; a dataset has pictures or volumes.
+        spatial_dims: 2 of pictures, 3 of volumes.
     """
 
     pairs: tuple[Pair, ...]
@@ -54,6 +55,7 @@ class Examination:
     findings: tuple[Finding, ...]
     labels: Labels = field(default_factory=dict)
     volumes: tuple[VolumeStatistics, ...] = ()
+    spatial_dims: int = 2
 
     @property
     def readable(self) -> int:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from octa_backend.data.volume_geometry import orientation_of
 from octa_backend.errors import UnreadableScan
 
-HEADER_BYTES = {348: 348, 540: 540}
-"""What the first number of a NIfTI-1 and of a NIfTI-2 file is, and how long the header is."""
+HEADER_BYTES = (348, 540)
+"""Length of the header of NIfTI-1 and of NIfTI-2, which is the file's first number."""
 
 PADDING_BYTES = 1024
 """So much may follow the voxels: some programs fill up blocks. More means that the header does not tell the truth."""
@@ -31,7 +31,8 @@ _REFUSED_KINDS = {"c": "complex numbers", "V": "colours"}
 _GZIP_FAULTS = (OSError, EOFError, zlib.error)
 _HEADER_FAULTS = (HeaderDataError, ValueError, TypeError, KeyError, ArithmeticError)
 
-Header = nib.nifti1.Nifti1Header
+Header = Any
+"""`Nifti1Header` or `Nifti2Header`; nibabel has types in parts only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,8 @@ def _facts(stream: BinaryIO, name: str) -> NiftiFacts:
 
 def _header(stream: BinaryIO, name: str) -> Header:
     start = _bytes(stream, 4, name)
-    sizes = {int.from_bytes(start, order): order for order in ("little", "big")}  # type: ignore[arg-type]
-    size = next((size for size in HEADER_BYTES if size in sizes), None)
+    told = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
+    size = next((size for size in HEADER_BYTES if size in told), None)
     if size is None:
         raise UnreadableScan(f"{name} is not a NIfTI file, whatever its name says")
     block = start + _bytes(stream, size - 4, name)
@@ -195,7 +196,8 @@ def _scale(header: Header) -> tuple[float, float] | None:
 def _scaled(stored: NDArray[Any], scale: tuple[float, float] | None) -> NDArray[Any]:
     if scale is None:
         return stored
-    wide = np.float32 if stored.dtype.itemsize <= 2 else np.float64
+    values: NDArray[Any] = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
     slope, intercept = scale
-    values: NDArray[Any] = stored.astype(wide) * wide(slope) + wide(intercept)
+    values *= slope
+    values += intercept
     return values

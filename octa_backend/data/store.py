@@ -98,6 +98,11 @@ class Manifest:
     labels: tuple[ClassLabel, ...] = ()
     modalities: tuple[str, ...] = ()
 
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """The usual sides of a voxel, (D, H, W): the median over scans of each; empty for pictures."""
+        return tuple(float(np.median(sides)) for sides in zip(*(scan.spacing_mm for scan in self.scans), strict=True))
+
     def to_json(self) -> str:
         """The manifest as the text of `manifest.json`."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1)

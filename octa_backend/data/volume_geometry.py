@@ -75,14 +75,14 @@ class VolumeGeometry:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> VolumeGeometry:
         """What `dataclasses.asdict` made, read back from JSON."""
-        lists = ("original_shape", "resampled_shape", "resampled_spacing_mm")
-        plain = {name: None if facts[name] is None else tuple(facts[name]) for name in lists}
-        box = facts["crop_box"]
+        shape, spacing, box = (facts[name] for name in ("resampled_shape", "resampled_spacing_mm", "crop_box"))
         return cls(
+            original_shape=tuple(facts["original_shape"]),
             affine=as_affine(facts["affine"]),
             orientation=facts["orientation"],
+            resampled_shape=None if shape is None else tuple(shape),
+            resampled_spacing_mm=None if spacing is None else tuple(spacing),
             crop_box=None if box is None else tuple((first, after) for first, after in box),
-            **plain,
         )
 
 
@@ -103,7 +103,7 @@ def orientation_of(affine: NDArray[np.float64]) -> str:
         ValueError: the affine leaves out a direction, or is not of finite numbers.
     """
     sides = np.linalg.norm(affine[:3, :3], axis=0)
-    codes = aff2axcodes(affine) if np.isfinite(affine).all() and sides.all() else (None,)
+    codes: tuple[Any, ...] = aff2axcodes(affine) if np.isfinite(affine).all() and sides.all() else (None,)
     if None in codes:
         raise ValueError("its affine matrix is not one of a volume")
     return "".join(codes)

@@ -17,7 +17,7 @@ from octa_backend.data.scans import read_header
 from octa_backend.data.store import StoreWriter
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_files import STACK_ENDINGS, is_nifti
-from octa_backend.data.volume_measuring import around, within
+from octa_backend.data.volume_measuring import around, cut_out
 from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.data.volume_survey import VolumeSurvey, survey_volumes
 from octa_backend.data.volume_viewing import SeenVolume, view_volumes
@@ -97,8 +97,8 @@ def _add(writer: StoreWriter, scan: SeenVolume) -> None:
         statistics.name,
         statistics.patient,
         statistics.split,
-        scan.image[within(box)],
-        scan.mask[within(box)],
+        cut_out(scan.image, box),
+        cut_out(scan.mask, box),
         spacing_mm=scan.volume.spacing_mm,
         geometry=scan.volume.geometry if box == whole else scan.volume.geometry.cropped(box),
     )
@@ -135,6 +135,7 @@ def _examine(
         findings=ordered([*findings_about_files(faults), *examine_volumes(volumes, mask_values)]),
         labels=surveyed.labels,
         volumes=tuple(volumes),
+        spatial_dims=3,
     )
 
 

@@ -33,9 +33,10 @@ def around(boxes: Sequence[Box]) -> Box:
     return tuple((min(first for first, _ in ends), max(after for _, after in ends)) for ends in axes)
 
 
-def within(box: Box) -> tuple[slice, ...]:
-    """The box as an index of (..., D, H, W) arrays."""
-    return (Ellipsis, *(slice(first, after) for first, after in box))  # type: ignore[return-value]
+def cut_out(values: NDArray[Any], box: Box) -> NDArray[Any]:
+    """The part of a (..., D, H, W) array that lies in a box; a view."""
+    slices, rows, columns = (slice(first, after) for first, after in box)
+    return values[..., slices, rows, columns]
 
 
 def measure_image(image_CDHW: NDArray[Any], spacing_mm: tuple[float, ...]) -> VolumeImageStatistics:
@@ -51,7 +52,7 @@ def measure_image(image_CDHW: NDArray[Any], spacing_mm: tuple[float, ...]) -> Vo
         high=float(image_CDHW.max()),
         typical=tuple(_typical(channel) for channel in image_CDHW),
         content=content,
-        constant_planes=(0, 0, 0) if content is None else _constant_planes(image_CDHW[within(content)]),
+        constant_planes=(0, 0, 0) if content is None else _constant_planes(cut_out(image_CDHW, content)),
     )
 
 
@@ -74,7 +75,7 @@ def measure_mask(mask_DHW: NDArray[Any], image_content: Box | None) -> VolumeMas
 def _digest(values: NDArray[Any]) -> str:
     digest = hashlib.blake2b(f"{values.dtype.name} {values.shape} ".encode(), digest_size=16)
     for plane in values.reshape(-1, *values.shape[-2:]):
-        digest.update(np.ascontiguousarray(plane))
+        digest.update(np.ascontiguousarray(plane).data)
     return digest.hexdigest()
 
 
