@@ -30,7 +30,8 @@ def review_labels(
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelDoesNotFit: the dataset holds volumes, or the model ignores a class, but was trained on masks with other classes.
+        ModelDoesNotFit: the dataset holds volumes; or the model ignores a class, but was trained on masks with other
+            classes.
     """
     if examination.spatial_dims == 3:
         raise ModelDoesNotFit(VOLUMES_NOT_REVIEWED)

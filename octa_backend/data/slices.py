@@ -63,10 +63,8 @@ def _drawn(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """A slice with square pixels, indices rising upwards."""
     least = min(sides_mm)
-    shape = [
-        max(1, min(4 * TALLEST, round(length * side / least)))
-        for length, side in zip(image.shape, sides_mm, strict=True)
-    ]
+    lengths = (round(length * side / least) for length, side in zip(image.shape, sides_mm, strict=True))
+    shape = [max(1, min(4 * TALLEST, length)) for length in lengths]
     return resized(image[::-1], shape, order=0), resized(mask[::-1], shape, order=0)
 
 

@@ -1,7 +1,7 @@
 """Synthetic vessel volumes with exact masks: trees of tubes that branch and become thinner, in speckle.
 
-A tree grows from the deepest slices upwards. Lengths are voxels of the finest side, so that a volume with thicker slices
-shows the same tree with fewer of them.
+A tree grows from the first slice on. Lengths are voxels of the finest side, so that a volume with thicker slices shows
+the same tree with fewer of them.
 """
 
 # Shapes: D x H x W voxels (z, y, x), as everywhere.
@@ -23,10 +23,10 @@ from octa_backend.data.repair import add_file
 
 SMALLEST_SIZE = 24
 FINEST_RADIUS = 1.0
-THICKEST_RADIUS = 0.055  # of a trunk, as a share of the volume's side
-TREES = 2
-BRANCHING = 0.14  # chance to divide, per step
-SHRINKING = 0.985  # of the radius, per step
+THICKEST_RADIUS = 0.075  # of a trunk, as a share of the volume's side
+TREES = 3
+BRANCHING = 0.09  # chance to divide, per step
+SHRINKING = 0.992  # of the radius, per step
 MURRAY = 2 ** (-1 / 3)  # radius of each of two equal branches: the cubes of the radii add up (C. D. Murray, 1926)
 WANDERING = 0.16  # how much a direction changes per step
 SPECKLE_LOOKS = 4.0  # fewer make coarser grain
@@ -62,8 +62,8 @@ def make_volume(size: int, rng: np.random.Generator, slice_thickness: int = 1) -
     """
     if size < SMALLEST_SIZE or not 1 <= slice_thickness <= size // 2:
         raise ValueError(
-            f"a volume of side {size} with slices {slice_thickness} thick; sides are {SMALLEST_SIZE} or more, and there "
-            "are 2 slices or more"
+            f"a volume of side {size} with slices {slice_thickness} thick; sides are {SMALLEST_SIZE} or more, and "
+            "there are 2 slices or more"
         )
     fine_DHW = _grown(size, rng)
     depth = size // slice_thickness

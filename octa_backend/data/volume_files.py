@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from octa_backend.data import nifti, tiff_stacks
+from octa_backend.data import tiff_stacks
 from octa_backend.data.volume_geometry import VolumeGeometry, stack_geometry, to_canonical
 from octa_backend.errors import ScanTooLarge, UnreadableScan
+
+if TYPE_CHECKING:  # nibabel is imported with the first volume, not with the server
+    from octa_backend.data.nifti import NiftiFacts
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 STACK_ENDINGS = (".tif", ".tiff")
@@ -94,6 +97,8 @@ def read_volume_header(source: Source, name: str) -> VolumeHeader:
     Raises:
         UnreadableScan: neither NIfTI nor TIFF, damaged in front, or not of three axes (a fourth one counts channels).
     """
+    from octa_backend.data import nifti  # noqa: PLC0415 - imports nibabel
+
     with _opened(source) as file:
         if is_nifti(name):
             return _header_of(nifti.read_facts(file, name), name)
@@ -178,7 +183,7 @@ def _opened(source: Source) -> Iterator[BinaryIO]:
         yield source
 
 
-def _header_of(facts: nifti.NiftiFacts, name: str) -> VolumeHeader:
+def _header_of(facts: NiftiFacts, name: str) -> VolumeHeader:
     shape = facts.shape
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -199,7 +204,7 @@ def _header_of(facts: nifti.NiftiFacts, name: str) -> VolumeHeader:
     )
 
 
-def _canonical_spacing(facts: nifti.NiftiFacts) -> tuple[float, float, float]:
+def _canonical_spacing(facts: NiftiFacts) -> tuple[float, float, float]:
     """Sides of a voxel in the order D, H, W."""
     place = {letter: at for at, letter in enumerate(facts.orientation)}
     along = [next(place[letter] for letter in pair if letter in place) for pair in ("SI", "AP", "RL")]
@@ -213,6 +218,8 @@ def _three(values: Any) -> tuple[Any, Any, Any]:
 
 def _decoded(source: Source, name: str, max_voxels: int, *, channels_allowed: bool) -> tuple[NDArray[Any], Volume]:
     """The numbers of a file, (C, D, H, W), as they are stored there; and the volume without them."""
+    from octa_backend.data import nifti  # noqa: PLC0415 - imports nibabel
+
     with _opened(source) as file:
         header = read_volume_header(file, name)
         check_header(header, name, max_voxels, channels_allowed=channels_allowed)

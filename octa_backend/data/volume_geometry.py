@@ -15,16 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from nibabel.orientations import (
-    aff2axcodes,
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Box = tuple[tuple[int, int], ...]
 """First index and the one after the last, for D, H and W."""
@@ -32,7 +23,8 @@ Box = tuple[tuple[int, int], ...]
 Affine = tuple[tuple[float, ...], ...]
 """4 x 4, row by row."""
 
-_CANONICAL = axcodes2ornt("RAS")
+_AXES = {"R": (0, False), "L": (0, True), "A": (1, False), "P": (1, True), "S": (2, False), "I": (2, True)}
+"""Which canonical axis (x, y, z) a file's axis is, and whether it runs the other way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +52,7 @@ class VolumeGeometry:
         """(D, H, W) before resampling and crop."""
         if not self.orientation:
             return self.original_shape
-        axes = io_orientation(np.array(self.affine))[:, 0].astype(int)
-        along = {int(axis): length for axis, length in zip(axes, self.original_shape, strict=True)}
+        along = {_AXES[letter][0]: length for letter, length in zip(self.orientation, self.original_shape, strict=True)}
         return along[2], along[1], along[0]
 
     def cropped(self, box: Box) -> VolumeGeometry:
@@ -102,6 +93,8 @@ def orientation_of(affine: NDArray[np.float64]) -> str:
     Raises:
         ValueError: the affine leaves out a direction, or is not of finite numbers.
     """
+    from nibabel.orientations import aff2axcodes  # noqa: PLC0415 - a third of a second
+
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     codes: tuple[Any, ...] = aff2axcodes(affine) if np.isfinite(affine).all() and sides.all() else (None,)
     if None in codes:
@@ -116,9 +109,13 @@ def canonical_affine(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArr
         affine: of the file, 4 x 4.
         shape: (D, H, W), of the canonical volume.
     """
-    axes = io_orientation(affine)
-    of_file = [shape[::-1][int(axis)] for axis in axes[:, 0]]
-    moved: NDArray[np.float64] = affine @ inv_ornt_aff(axes, of_file)
+    to_file = np.eye(4)
+    to_file[:3] = 0
+    for axis, letter in enumerate(orientation_of(affine)):
+        canonical, is_reversed = _AXES[letter]
+        to_file[axis, canonical] = -1 if is_reversed else 1
+        to_file[axis, 3] = shape[::-1][canonical] - 1 if is_reversed else 0
+    moved: NDArray[np.float64] = affine @ to_file
     return moved
 
 
@@ -139,12 +136,17 @@ def to_canonical(
         ValueError: see `orientation_of`.
     """
     orientation = orientation_of(affine)
-    axes = io_orientation(affine)
-    shape = values_XYZ.shape[:3]
-    turned = apply_orientation(values_XYZ, axes)
-    canonical = affine @ inv_ornt_aff(axes, shape)
-    geometry = VolumeGeometry(tuple(shape), as_affine(affine), orientation)
-    return turned.transpose(*range(turned.ndim)[::-1]), canonical, geometry
+    geometry = VolumeGeometry(tuple(values_XYZ.shape[:3]), as_affine(affine), orientation)
+    places = [_AXES[letter] for letter in orientation]
+    turned = np.flip(values_XYZ, [axis for axis, (_, is_reversed) in enumerate(places) if is_reversed])
+    values = turned.transpose(*range(3, turned.ndim), *_order(orientation))
+    return values, canonical_affine(affine, values.shape[-3:]), geometry
+
+
+def _order(orientation: str) -> list[int]:
+    """The file's axes in the order D, H, W."""
+    canonical = [_AXES[letter][0] for letter in orientation]
+    return [canonical.index(axis) for axis in (2, 1, 0)]
 
 
 def restore(values_DHW: NDArray[Any], geometry: VolumeGeometry, fill: float = 0) -> NDArray[Any]:
@@ -167,9 +169,8 @@ def restore(values_DHW: NDArray[Any], geometry: VolumeGeometry, fill: float = 0)
         whole_DHW = resized(whole_DHW, geometry.canonical_shape, order=0 if values_DHW.dtype.kind in "biu" else 1)
     if not geometry.orientation:
         return whole_DHW
-    back = ornt_transform(_CANONICAL, io_orientation(np.array(geometry.affine)))
-    restored: NDArray[Any] = apply_orientation(whole_DHW.transpose(2, 1, 0), back)
-    return restored
+    reversed_axes = [axis for axis, letter in enumerate(geometry.orientation) if _AXES[letter][1]]
+    return np.flip(whole_DHW.transpose(np.argsort(_order(geometry.orientation))), reversed_axes)
 
 
 def resized(values_DHW: NDArray[Any], shape: Sequence[int], order: int) -> NDArray[Any]:
@@ -191,6 +192,8 @@ def resized(values_DHW: NDArray[Any], shape: Sequence[int], order: int) -> NDArr
             for wanted, length in zip(shape, values_DHW.shape, strict=True)
         )
         return values_DHW[np.ix_(*places)]
+    from scipy import ndimage  # noqa: PLC0415 - half a second, and few need it
+
     factors = [wanted / length for wanted, length in zip(shape, values_DHW.shape, strict=True)]
     spread: NDArray[Any] = ndimage.zoom(values_DHW, factors, order=order, mode="nearest", grid_mode=True)
     assert spread.shape == tuple(shape)

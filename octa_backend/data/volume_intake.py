@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from octa_backend.data.acceptance import MIN_SCANS, Prepared, Progress, refuse_no_dataset
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.file_findings import findings_about_files
 from octa_backend.data.layouts import IMAGE_ENDINGS
 from octa_backend.data.limits import IntakeLimits, check_room
-from octa_backend.data.masks import classes_of, listed
-from octa_backend.data.pairing import Fault
+from octa_backend.data.masks import classes_of, listed, shown_classes
+from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import read_header
-from octa_backend.data.store import StoreWriter
+from octa_backend.data.slices import three_slices
+from octa_backend.data.store import MASK_DTYPE, StoreWriter
 from octa_backend.data.survey import opened
-from octa_backend.data.volume_files import STACK_ENDINGS, is_nifti
+from octa_backend.data.volume_files import STACK_ENDINGS, is_nifti, read_volume, read_volume_mask
 from octa_backend.data.volume_measuring import around, cut_out
 from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.data.volume_survey import VolumeSurvey, survey_volumes
@@ -78,6 +83,23 @@ def examine_upload(
 ) -> Examination:
     """Check volumes without keeping anything; everything that is wrong comes as a finding."""
     return _examine(source, survey_volumes(source, limits.max_scan_voxels), limits, executor, progress=progress)
+
+
+def read_slices(
+    source: Source, pair: Pair, limits: IntakeLimits, mask_values: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Three slices of one case as a picture: image (1, H, W), mask (H, W), see `three_slices` and `shown_classes`.
+
+    Raises:
+        UnreadableScan, ScanTooLarge: one of its files cannot be decoded, or they do not fit together.
+    """
+    most = limits.max_scan_voxels
+    image = read_volume(opened(source, pair.image, most), pair.image, most, channels_allowed=True)
+    mask = read_volume_mask(opened(source, pair.mask, most), pair.mask, most)
+    if image.values.shape[1:] != mask.values.shape:
+        raise UnreadableScan(f"{pair.mask} has not the size of {pair.image}")
+    classes_DHW = shown_classes(np.clip(mask.values, 0, np.iinfo(MASK_DTYPE).max), mask_values)
+    return three_slices(image.values, classes_DHW, image.spacing_mm)
 
 
 def _is_stack(source: Source, path: str, limits: IntakeLimits) -> bool:

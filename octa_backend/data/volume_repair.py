@@ -14,7 +14,6 @@ from typing import Any
 from octa_backend.data.class_table import CLASS_TABLE, class_table
 from octa_backend.data.examination import Source
 from octa_backend.data.limits import IntakeLimits
-from octa_backend.data.nifti import nifti_gz
 from octa_backend.data.pairing import Pair
 from octa_backend.data.repair import add_file, zip_written_aside
 from octa_backend.data.repaired_names import SPLIT_TABLE, arrange, meant_splits, name_of, split_table
@@ -121,6 +120,8 @@ def _files(
 
 
 def _encoded(volume: Volume) -> bytes:
+    from octa_backend.data.nifti import nifti_gz  # noqa: PLC0415 - imports nibabel
+
     values = volume.values.astype("int32") if volume.values.dtype == "int64" else volume.values
     return nifti_gz(values.transpose(2, 1, 0), volume.affine)
 
