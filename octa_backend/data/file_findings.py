@@ -21,10 +21,10 @@ MENDABLE: Mapping[str, str] = {
     **dict.fromkeys(
         (
             *("images_without_mask", "masks_without_image", "pairing_ambiguous", "volumes_not_supported"),
-            *("format_not_supported", "scan_unreadable", "values_not_finite", "scan_too_large", "scan_too_small"),
-            *("scan_has_frames", "volume_unreadable", "volume_single_slice", "volume_fourth_axis", "volume_too_small"),
-            *("volume_too_large", "volume_mask_fractions", "volume_mask_values", "volume_shapes_differ"),
-            *("volume_affines_differ", "modalities_differ"),
+            *("volumes_and_pictures_mixed", "format_not_supported", "scan_unreadable", "values_not_finite"),
+            *("scan_too_large", "scan_too_small", "scan_has_frames", "volume_unreadable", "volume_single_slice"),
+            *("volume_fourth_axis", "volume_too_small", "volume_too_large", "volume_mask_fractions"),
+            *("volume_mask_values", "volume_shapes_differ", "volume_affines_differ", "modalities_differ"),
         ),
         "drop_unusable",
     ),

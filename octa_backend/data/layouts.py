@@ -29,8 +29,9 @@ from octa_backend.data.pairing import (
 )
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".gif")
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 VOLUME_ENDINGS = (
-    *(".nii", ".nii.gz", ".img.gz", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".dcm", ".dicom"),
+    *(".img.gz", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".dcm", ".dicom"),
     *(".ima", ".e2e", ".fda", ".fds", ".czi", ".lif"),
 )
 OTHER_IMAGE_ENDINGS = (
@@ -93,7 +94,8 @@ def find_layout(paths: Iterable[str]) -> Layout:
     kinds: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
         kinds[_kind(path)].append(path)
-    faults = [Fault(code, path) for code in ("volumes_not_supported", "format_not_supported") for path in kinds[code]]
+    unread = ("volumes_and_pictures_mixed", "volumes_not_supported", "format_not_supported")
+    faults = [Fault(code, path) for code in unread for path in kinds[code]]
     images, masks, strays = sort_out(describe(kinds["image"]))
     notes = [Fault("files_ignored", path) for path in (*kinds["other"], *(file.path for file in strays))]
     for kind in ("splits", "classes"):
@@ -121,6 +123,7 @@ def _kind(path: str) -> str:
     if name in SPLIT_FILES or name == CLASS_TABLE:
         return "classes" if name == CLASS_TABLE else "splits"
     endings = {
+        "volumes_and_pictures_mixed": NIFTI_ENDINGS,
         "volumes_not_supported": VOLUME_ENDINGS,
         "format_not_supported": OTHER_IMAGE_ENDINGS,
         "image": IMAGE_ENDINGS,

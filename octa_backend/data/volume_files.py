@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data import tiff_stacks
+from octa_backend.data.layouts import NIFTI_ENDINGS
 from octa_backend.data.volume_geometry import VolumeGeometry, stack_geometry, to_canonical
 from octa_backend.errors import ScanTooLarge, UnreadableScan
 
 if TYPE_CHECKING:  # nibabel is imported with the first volume, not with the server
     from octa_backend.data.nifti import NiftiFacts
 
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 STACK_ENDINGS = (".tif", ".tiff")
 
 MIN_SIDE_VOXELS = 16

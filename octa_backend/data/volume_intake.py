@@ -36,13 +36,13 @@ Keep = Callable[[SeenVolume], None]
 
 
 def holds_volumes(source: Source, limits: IntakeLimits) -> bool:
-    """Whether an upload is to be read as volumes: it holds NIfTI files, or its images are all TIFF stacks.
+    """Whether an upload is to be read as volumes: most of its scans are NIfTI files, or all are TIFF stacks.
 
     Of pictures that are no stacks one header is read.
     """
-    if any(is_nifti(path) for path in source.members):
-        return True
     pictures = [path for path in source.members if path.lower().endswith(IMAGE_ENDINGS)]
+    if volumes := sum(is_nifti(path) for path in source.members):
+        return volumes >= len(pictures)
     stacks = [path for path in pictures if path.lower().endswith(STACK_ENDINGS)]
     return bool(stacks) and len(stacks) == len(pictures) and all(_is_stack(source, path, limits) for path in stacks)
 

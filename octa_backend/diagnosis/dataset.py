@@ -26,7 +26,10 @@ CHECKS = (
     ),
     Check(
         "files",
-        ("volumes_not_supported", "format_not_supported", "files_ignored", "masks_passed_over", "duplicate_names"),
+        (
+            *("volumes_not_supported", "volumes_and_pictures_mixed", "format_not_supported", "files_ignored"),
+            *("masks_passed_over", "duplicate_names"),
+        ),
         Text("no files are left over", "没有多余的文件"),
     ),
     Check("files", ("sizes_differ",), Text("masks have the size of their images", "掩码与图像尺寸一致")),

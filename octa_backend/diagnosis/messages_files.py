@@ -40,6 +40,12 @@ FILE_MESSAGES: Mapping[str, Text] = {
         "{count} files are volumes of a kind that is not read, for example {example}; save them as NIfTI (.nii.gz)",
         "{count} 个文件的体数据格式无法读取，例如 {example}；请另存为 NIfTI（.nii.gz）",
     ),
+    "volumes_and_pictures_mixed": Text(
+        "{count} files are pictures among volumes, or volumes among pictures, for example {example}; a dataset holds "
+        "one kind: upload the others as a dataset of their own",
+        "{count} 个文件是体数据中的二维图像，或二维图像中的体数据，例如 {example}；"
+        "一个数据集只能是其中一种：请将另一种单独上传",
+    ),
     "format_not_supported": Text(
         "{count} files are of a kind that is not read, for example {example}; save them as PNG or TIFF",
         "{count} 个文件的格式无法读取，例如 {example}；请另存为 PNG 或 TIFF",

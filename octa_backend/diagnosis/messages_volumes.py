@@ -8,11 +8,6 @@ from octa_backend.diagnosis.text import Text
 
 VOLUME_MESSAGES: Mapping[str, Text] = {
     # --- taking in volumes: what does not fit ---
-    "volumes_and_pictures_mixed": Text(
-        "{count} 2-D pictures lie among the volumes, for example {example}; a dataset holds either: upload pictures "
-        "and volumes as two datasets",
-        "体数据中混有 {count} 个二维图像，例如 {example}；一个数据集只能是其中一种：请将二维图像和体数据分开上传",
-    ),
     "volume_unreadable": Text(
         "{count} volumes cannot be read, for example {example}; save and pack them again as NIfTI (.nii.gz) or as TIFF "
         "stacks",

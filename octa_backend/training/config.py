@@ -150,9 +150,12 @@ class TrainConfig(BaseModel):
     plateau_patience: int = Field(default=5, ge=1, le=1000)
     """Epochs without a better validation Dice until `plateau` lowers the learning rate, 1 to 1000."""
 
-    normalisation: Literal["auto", Normalisation] = "unit"
-    """Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1, `zscore_nonzero`
-    each channel by itself and without the empty space around (volumes, unless another is set); `auto` measures."""
+    normalisation: Literal["auto", Normalisation] = Field(
+        default="unit",
+        description="Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1, "
+        "`zscore_nonzero` each channel by itself without the empty space around (volumes, unless another is set); "
+        "`auto` measures.",
+    )
 
     augmentation: Literal["auto", PresetName] = "standard"
     """How much scans are changed at random: `none`, `light`, `standard`, `strong`; `auto`: `strong` below 50 scans."""
