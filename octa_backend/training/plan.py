@@ -243,7 +243,7 @@ def make_plan(
     draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
     if volumes:
         _leave_out_artefacts(draft)
-    draft.settle("normalisation", lambda: plan_choices.choose_normalisation(measure_greys))
+    draft.settle("normalisation", lambda: plan_choices.choose_normalisation(facts, measure_greys))
     draft.take(resolve_loss(config, manifest, count_pixels, draft.note))
     name_idle_options(draft.config, draft.note)
     if config.precision == "fp16" and not hardware.on_gpu:

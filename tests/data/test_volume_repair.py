@@ -1,0 +1,107 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from octa_backend.data.intake import examine, opened_archive, prepare
+from octa_backend.data.volume_repair import write_repaired_volumes
+from octa_backend.diagnosis.remedies import plan_repair
+from octa_backend.errors import InvalidDataset
+from tests.data.test_volume_intake import IMAGE, LIMITS, MASK
+from tests.volumes import SHAPE, affine_of, ball, case, msd_files, nifti, zip_of
+
+
+def repaired(tmp_path, files, *remedies):
+    """The steps that were done, the new zip's findings by code, and its manifest."""
+    target = tmp_path / "repaired.zip"
+    with opened_archive(zip_of(tmp_path / "data.zip", files), LIMITS) as archive:
+        steps = plan_repair(examine(archive, LIMITS), remedies)
+        done = write_repaired_volumes(archive, steps, target, LIMITS)
+    found = prepare(target, tmp_path / "out", LIMITS)
+    return done, {finding.code for finding in found.findings}, found.manifest
+
+
+def content(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_cases_with_faults_and_pictures_are_left_out_and_the_others_keep_their_bytes(tmp_path):
+    files = msd_files(4) | {
+        IMAGE: b"text",
+        "imagesTr/p.png": b"x",
+        "labelsTr/case_002.nii.gz": nifti(ball((20, 18, 17))),
+    }
+    done, codes, manifest = repaired(tmp_path, files, "drop_unusable")
+    assert {step.scan: step.details["reason"] for step in done} == {
+        "case_001": "volume_unreadable",
+        "case_002": "volume_shapes_differ",
+        "imagesTr/p.png": "volumes_and_pictures_mixed",
+    }
+    assert next(step for step in done if step.scan == "case_001").details["files"] == [IMAGE, MASK]
+    assert codes == set()
+    assert [scan.name for scan in manifest.scans] == ["case_000", "case_003"]
+    assert content(tmp_path / "repaired.zip")["images/case_000.nii.gz"] == files["imagesTr/case_000.nii.gz"]
+
+
+def test_duplicates_are_dropped(tmp_path):
+    files = msd_files(3)
+    files[IMAGE] = files["imagesTr/case_000.nii.gz"]
+    done, codes, manifest = repaired(tmp_path, files, "drop_duplicates")
+    assert [(step.scan, step.details["same_as"]) for step in done] == [("case_001", "case_000")]
+    assert len(manifest.scans) == 2
+    assert "duplicates_within_split" not in codes
+
+
+def test_voxels_come_to_the_usual_size_and_modalities_keep_their_names(tmp_path):
+    files = {}
+    for number in range(3):
+        affine = affine_of("LPS", (1, 1, 4 if number == 2 else 2))
+        image, mask = case(number)
+        for place, what in enumerate(("flair", "t1")):
+            files[f"C{number}/C{number}_{what}.nii.gz"] = nifti(image + place, affine)
+        files[f"C{number}/C{number}_seg.nii.gz"] = nifti(mask, affine)
+    done, codes, manifest = repaired(tmp_path, files, "resample_spacing")
+    assert [(step.scan, step.details["before"], step.details["shape"]) for step in done] == [
+        ("C2", [4, 1, 1], [32, 18, 20])
+    ]
+    assert [scan.spacing_mm for scan in manifest.scans] == [(2, 1, 1)] * 3
+    assert manifest.modalities == ("flair", "t1")
+    assert "spacing_outliers" not in codes
+
+
+def test_the_same_repair_gives_the_same_bytes(tmp_path):
+    files = msd_files(3)
+    files[IMAGE], files[MASK] = (nifti(values, affine_of(spacing=(1, 1, 3))) for values in case(1))
+    written = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        repaired(folder, files, "resample_spacing")
+        written.append((folder / "repaired.zip").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_patients_come_into_one_split(tmp_path):
+    files = {"splits.csv": b"stem,split\np1_a,train\np1_b,val\np1_c,train\np2_a,val\np3_a,train\n"}
+    for number, name in enumerate(("p1_a", "p1_b", "p1_c", "p2_a", "p3_a")):
+        image, mask = case(number)
+        files |= {f"images/{name}.nii.gz": nifti(image), f"masks/{name}.nii.gz": nifti(mask)}
+    done, codes, manifest = repaired(tmp_path, files, "regroup_splits")
+    assert [(step.scan, step.details["split"]) for step in done] == [("p1_b", "train")]
+    assert "patient_across_splits" not in codes
+    assert [scan.split for scan in manifest.scans] == ["train", "train", "train", "val", "train"]
+
+
+def test_a_repair_that_leaves_nothing_is_refused(tmp_path):
+    files = dict.fromkeys(msd_files(2), b"text")
+    with pytest.raises(InvalidDataset, match="all 2 cases would be left out"):
+        repaired(tmp_path, files, "drop_unusable")
+    assert not (tmp_path / "repaired.zip").exists()
+
+
+def test_a_volume_of_one_value_is_left_out(tmp_path):
+    files = msd_files(3) | {IMAGE: nifti(np.full(SHAPE, 7, np.uint8))}
+    done, _, manifest = repaired(tmp_path, files, "drop_unusable")
+    assert [(step.scan, step.details["reason"]) for step in done] == [("case_001", "volume_constant")]
+    assert len(manifest.scans) == 2
