@@ -183,7 +183,7 @@ def plan(
 @app.command()
 def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(help="Scans, folders or zips of scans.", exists=True)],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
     threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="Probability from which it is vessel.")] = 0.5,
@@ -201,7 +201,10 @@ def predict(  # noqa: PLR0913 - one parameter per option
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all."""
+    """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all.
+
+    Those of folders and zips keep the folders they lie in; one that cannot be read does not stop the others.
+    """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
     from octa_backend.inference.scale import MeasureOptions  # noqa: PLC0415
     from octa_backend.service.predict_service import PredictOptions  # noqa: PLC0415

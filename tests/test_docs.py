@@ -9,7 +9,7 @@ import pytest
 
 from octa_backend.app import create_app
 from octa_backend.cli import app as cli
-from octa_backend.controller.predict_controller import PredictForm
+from octa_backend.controller.predict_forms import PredictForm
 from octa_backend.controller.problems import STATUS, name_of
 from octa_backend.diagnosis.messages import MESSAGES
 from octa_backend.inference.measurements import QUANTITIES

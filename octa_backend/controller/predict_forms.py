@@ -54,6 +54,12 @@ class PredictForm(BaseModel):
     measure_picture: bool = False
     """Also draw centre lines, branch and end points and the foveal avascular zone onto the scan."""
 
+    keep: bool = True
+    """Keep the prediction in the history; `false` leaves no trace of it."""
+
+    batch: bool = False
+    """Predict in the background, as with a zip or more scans than are answered at once."""
+
     def options(self, language: Language) -> PredictOptions:
         """What the service does.
 
@@ -76,7 +82,7 @@ FILE_FIELD = {
         {"type": "string", "format": "binary"},
         {"type": "array", "items": {"type": "string", "format": "binary"}},
     ],
-    "description": "one scan, or several under the same name",
+    "description": "one scan, several under the same name, or a zip of scans",
 }
 PROPERTIES: dict[str, Any] = {"file": FILE_FIELD, **PredictForm.model_json_schema()["properties"]}
 

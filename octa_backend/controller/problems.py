@@ -50,6 +50,8 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.NoModelYet: 409,
     errors.ModelDoesNotFit: 422,
     errors.ModelInUse: 409,
+    errors.PredictionNotFound: 404,
+    errors.PredictionJobNotFound: 404,
     errors.ExportFailed: 422,
     errors.TooManyPredictions: 503,
     errors.ServerUnreachable: 502,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
@@ -55,10 +55,17 @@ class PredictOptions:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One scan's prediction, as the API shows it, and its mask as PNG."""
+    """One scan's prediction, as the API shows it, and its mask as PNG.
+
+    Attributes:
+        body: as the API shows it.
+        mask_png: the mask.
+        kept_pictures: file name -> PNG, of what the history keeps beside the pictures in `body`.
+    """
 
     body: dict[str, Any]
     mask_png: bytes
+    kept_pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class PredictService:
@@ -96,8 +103,10 @@ class PredictService:
         self.exporter.close()
         self._background.shutdown()
 
-    def predict(self, model: Model, source: Path, name: str, options: PredictOptions) -> Answer:
-        """Segment one scan.
+    def predict(
+        self, model: Model, source: Path | BinaryIO, name: str, options: PredictOptions, for_history: bool = False
+    ) -> Answer:
+        """Segment one scan; also draw what the history keeps where the answer is `for_history`.
 
         Raises:
             UnreadableScan, ScanTooLarge: the file is no image, or has too many pixels.
@@ -136,7 +145,7 @@ class PredictService:
             "engine": predictor.engine,
             "notice": NOTICE,
         }
-        return Answer(body, mask_png)
+        return Answer(body, mask_png, pictures.kept_pictures(image, found.probability) if for_history else {})
 
     def predictor(self, model_id: str) -> Predictor:
         """The model in memory, loaded where it is not."""
