@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -16,7 +16,7 @@ from rich.progress import track
 from octa_backend.commands.model_argument import find_model
 from octa_backend.data.folder import Folder
 from octa_backend.data.normalise import to_unit
-from octa_backend.data.scan_files import is_zip, picture_names, read_scan, scan_names
+from octa_backend.data.scan_files import distinct, is_zip, picture_names, read_scan, scan_names
 from octa_backend.data.scans import read_image
 from octa_backend.errors import ScanTooLarge, UnreadableScan
 from octa_backend.inference import pictures
@@ -35,8 +35,6 @@ from octa_backend.service.prediction_results import ERROR_COLUMNS
 from octa_backend.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from octa_backend.inference.predictor import Predictor
 
 MEASUREMENTS_FILE = "measurements.csv"
@@ -72,7 +70,7 @@ def predict(
     """
     predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     with ExitStack() as stack:
-        scans = [scan for path in images for scan in _scans(path, settings, stack)]
+        scans = _distinct([scan for path in images for scan in _scans(path, settings, stack)])
         out.mkdir(parents=True, exist_ok=True)
         table = None
         if options.measuring is not None:
@@ -101,6 +99,16 @@ def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[Scan]:
     source = stack.enter_context(opened)
     for name in scan_names(source):
         yield Scan(name, partial(read_scan, source, name, settings.max_scan_pixels), alone=False)
+
+
+def _distinct(scans: Sequence[Scan]) -> list[Scan]:
+    """Scans of one name, from different folders, get a number, so that no picture is written over another one."""
+    taken: set[str] = set()
+    found = []
+    for scan in scans:
+        found.append(replace(scan, name=distinct(scan.name, taken)))
+        taken.add(found[-1].name.casefold())
+    return found
 
 
 def _predict_one(

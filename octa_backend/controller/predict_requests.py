@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from octa_backend import errors
 from octa_backend.controller.context import Context
+from octa_backend.controller.dataset_controller import FORM_OVERHEAD_BYTES
 from octa_backend.controller.forms import Form, too_large
 from octa_backend.controller.predict_forms import read_predict_form
 from octa_backend.controller.prediction_schemas import StartedPredictionJob, prediction_url
@@ -43,7 +44,7 @@ class PredictRequest:
 
 def most_bytes(settings: Settings) -> int:
     """Most bytes of a request: a zip of scans may be as large as one of a dataset."""
-    return max(settings.max_predict_mib, settings.max_upload_mib) * 2**20
+    return max(settings.max_predict_mib, settings.max_upload_mib) * 2**20 + FORM_OVERHEAD_BYTES
 
 
 def read_request(parts: Context, form: Form, language: Language) -> PredictRequest:
@@ -58,7 +59,10 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
     options = fields.options(language)
     uploads = form.uploads.get("file", [])
     if not uploads:
-        raise errors.InvalidRequest("send a scan, several, or a zip of scans as the form's field 'file'; none came")
+        raise errors.InvalidRequest(
+            f"send 1 to {settings.max_predict_files} scans as the form's field 'file'; 0 came. More of them, or a zip "
+            "of scans, become a prediction job"
+        )
     has_zip = any(is_zip(upload.path, upload.name) for upload in uploads)
     is_job = fields.batch or has_zip or len(uploads) > settings.max_predict_files
     if is_job and not fields.keep:
