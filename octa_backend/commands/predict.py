@@ -8,12 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from rich.console import Console
 from rich.progress import track
 
 from octa_backend.commands.model_argument import find_model
+from octa_backend.data.examination import Source
 from octa_backend.data.folder import Folder
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scan_files import distinct, is_zip, picture_names, read_scan, scan_names
@@ -47,12 +48,12 @@ class Scan:
 
     Attributes:
         name: as tables name it: the file's name, or its path below the folder or in the zip.
-        read: its content.
+        opened: gives its content.
         alone: it was named by itself; if it cannot be read, nothing is.
     """
 
     name: str
-    read: Callable[[], bytes]
+    opened: Callable[[], Path | BinaryIO]
     alone: bool
 
 
@@ -93,12 +94,16 @@ def predict(
 def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[Scan]:
     """The scans of a folder, of a zip, or the one file."""
     if not path.is_dir() and not is_zip(path, path.name):
-        yield Scan(path.name, path.read_bytes, alone=True)
+        yield Scan(path.name, lambda: path, alone=True)
         return
     opened = Folder(path, max_files=settings.max_files) if path.is_dir() else open_zip(path, settings)
     source = stack.enter_context(opened)
     for name in scan_names(source):
-        yield Scan(name, partial(read_scan, source, name, settings.max_scan_pixels), alone=False)
+        yield Scan(name, partial(_in_memory, source, name, settings.max_scan_pixels), alone=False)
+
+
+def _in_memory(source: Source, name: str, max_pixels: int) -> BinaryIO:
+    return io.BytesIO(read_scan(source, name, max_pixels))
 
 
 def _distinct(scans: Sequence[Scan]) -> list[Scan]:
@@ -115,7 +120,7 @@ def _predict_one(
     predictor: Predictor, settings: Settings, scan: Scan, target: Path, options: PredictOptions, table: IO[str] | None
 ) -> str:
     """Write the pictures of one scan beside `target`, and its measurements; return what is said of it."""
-    image = read_image(io.BytesIO(scan.read()), scan.name, settings.max_scan_pixels)
+    image = read_image(scan.opened(), scan.name, settings.max_scan_pixels)
     found = predictor.predict(image, threshold=options.threshold, tta=options.tta)
     unit_CHW = to_unit(image)
     overlay = pictures.overlay(unit_CHW, found.mask, predictor.classes, predictor.colours)

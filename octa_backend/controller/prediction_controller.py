@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
 from octa_backend.controller.dataset_controller import Cursor, Limit
-from octa_backend.controller.prediction_schemas import DeletedOut, KeptPredictionOut, PredictionFacts
+from octa_backend.controller.prediction_schemas import DeletedOut, KeptPredictionOut, PredictionFacts, kept_prediction
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
 from octa_backend.service import prediction_history
@@ -46,12 +47,17 @@ def delete_many(parts: Parts, model_id: ModelId = None, before: Before = None) -
     return DeletedOut(deleted=len(ids))
 
 
-@router.get("/{prediction_id}", summary="Show a kept prediction", responses=problems(errors.PredictionNotFound))
-def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures = False) -> KeptPredictionOut:
+@router.get(
+    "/{prediction_id}",
+    response_model=KeptPredictionOut,
+    summary="Show a kept prediction",
+    responses=problems(errors.PredictionNotFound),
+)
+def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures = False) -> JSONResponse:
     """The answer as it was given, with the addresses of its pictures."""
     row = prediction_history.get(db, prediction_id)
     body = prediction_history.read_answer(parts.files, row.id, pictures)
-    return KeptPredictionOut.of(row, body, prediction_history.picture_names(parts.files, row.id))
+    return JSONResponse(kept_prediction(row, body, prediction_history.picture_names(parts.files, row.id)))
 
 
 @router.get(

@@ -62,12 +62,14 @@ class KeptPredictionOut(PredictionOut):
     pictures: dict[str, str] = Field(examples=[{"mask": "/predictions/81b2fb36743ca0c1/mask.png"}])
     """Name → address: mask, overlay, probability, scan, and measurement where it was asked for."""
 
-    @classmethod
-    def of(cls, row: KeptPrediction, body: dict[str, Any], pictures: Sequence[str]) -> KeptPredictionOut:
-        """From a row, the stored answer, and the names of the pictures."""
-        url = prediction_url(row.id)
-        shown = {name: getattr(row, name) for name in ("prediction_job_id", "sha256", "created_at")}
-        return cls(**body, **shown, prediction_url=url, pictures={name: f"{url}/{name}.png" for name in pictures})
+
+def kept_prediction(row: KeptPrediction, body: dict[str, Any], pictures: Sequence[str]) -> dict[str, Any]:
+    """A `KeptPredictionOut` of a row, the stored answer, and the names of its pictures.
+
+    The answer is shown as it was given, also where an earlier version of the server gave it with fewer fields.
+    """
+    facts = PredictionFacts.of(row).model_dump(mode="json")
+    return {**body, **facts, "pictures": {name: f"{facts['prediction_url']}/{name}.png" for name in pictures}}
 
 
 class DeletedOut(Answer):

@@ -103,11 +103,7 @@ class PredictionRunner:
 
     def _predict(self, job: PredictionJob) -> None:
         """Predict the scans that are missing."""
-        with self._database.reading() as session:
-            model = session.get(Model, job.model_id)
-        if model is None:
-            raise ModelNotFound(f"model {job.model_id} was deleted before all scans were predicted")
-        self._predictions.predictor(model.id)  # a model that cannot be loaded is no scan's fault
+        self._predictions.predictor(self._model_of(job).id)  # a model that cannot be loaded is no scan's fault
         with prediction_job_service.opened_source(self._files, self._settings, job.id) as archive:
             going_on = not job.cancel_requested
             for position, name in list(enumerate(scan_names(archive)))[job.processed :]:
@@ -115,9 +111,17 @@ class PredictionRunner:
                     break
                 start = time.monotonic()
                 self._predictions.queue.give_way()
-                found = self._outcome(job, model, archive, name)
+                found = self._outcome(job, self._model_of(job), archive, name)
                 going_on = self._record(job.id, position, name, found, time.monotonic() - start)
         self._conclude(job.id)
+
+    def _model_of(self, job: PredictionJob) -> Model:
+        """The job's model, asked for anew before each scan: somebody may delete it meanwhile."""
+        with self._database.reading() as session:
+            model = session.get(Model, job.model_id)
+        if model is None:
+            raise ModelNotFound(f"model {job.model_id} was deleted before all scans were predicted")
+        return model
 
     def _outcome(self, job: PredictionJob, model: Model, archive: Archive, name: str) -> Scanned | str:
         """A scan's prediction, or why there is none."""

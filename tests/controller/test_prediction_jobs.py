@@ -303,6 +303,15 @@ def test_a_job_whose_model_was_deleted_says_so(predicting, tmp_path):
     assert "model short was deleted" in job["error"]
 
 
+def test_a_model_that_is_deleted_while_its_job_runs_ends_the_job(predicting, tmp_path, monkeypatch):
+    publish(predicting, tmp_path, "short")
+    url = start(predicting, model_id="short")
+    after(1, lambda: predicting.delete("/models/short"), monkeypatch)
+    work(predicting)
+    job = predicting.get(url).json()
+    assert (job["state"], job["done"], "model short was deleted" in job["error"]) == ("failed", 1, True)
+
+
 def test_a_scan_without_enough_memory_does_not_stop_the_others(predicting, monkeypatch):
     url = start(predicting)
     real = predicting.parts.predictions.predict

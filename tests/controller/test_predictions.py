@@ -189,6 +189,14 @@ def test_a_start_removes_what_a_kill_left_and_what_is_more_than_is_kept_now(tmp_
         assert (sorted(traces["predictions"]), traces["prediction_jobs"]) == (sorted(ids[1:]), [])
 
 
+def test_an_answer_of_an_earlier_version_with_fewer_fields_is_shown_as_it_is(predicting):
+    found = predict(predicting, encoded(grey(1))).json()
+    path = predicting.parts.files.prediction(found["prediction_id"]) / "answer.json"
+    path.write_text(json.dumps({"file": "scan0.png", "mask_png": None}), "utf-8")
+    shown = predicting.get(found["prediction_url"]).json()
+    assert (shown["file"], "engine" in shown, shown["prediction_id"]) == ("scan0.png", False, found["prediction_id"])
+
+
 def test_an_answer_that_was_removed_by_hand_is_not_found(predicting):
     found = predict(predicting, encoded(grey(1))).json()
     (predicting.parts.files.prediction(found["prediction_id"]) / "answer.json").unlink()
