@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ TILE = 256  # pixels of one picture in a contact sheet
 SHEET_SIDE = 512
 """Scans of more pixels a side are thinned out before they are drawn, so that a sheet of large ones fits memory."""
 
-QUICK = 1
-"""Level of compression that takes a fifth of the usual time."""
+QUICK = {"compress_level": 1, "compress_type": zlib.Z_RLE}
+"""How pictures are packed that nobody waits for the size of: in half the usual time, and hardly larger."""
 
 
 def mask_picture(mask: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
@@ -122,10 +123,10 @@ def kept_pictures(image: NDArray[np.generic], probability: NDArray[np.float32]) 
     return {"scan.png": png(scan, QUICK), "probability.png": png(grey, QUICK)}
 
 
-def png(picture: NDArray[np.uint8], compress_level: int = 6) -> bytes:
-    """Encode (H, W) or (H, W, 3) as PNG."""
+def png(picture: NDArray[np.uint8], packing: Mapping[str, int] | None = None) -> bytes:
+    """Encode (H, W) or (H, W, 3) as PNG, packed as usual or as `QUICK` says."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png", compress_level=compress_level)
+    Image.fromarray(picture).save(buffer, "png", **packing or {})
     return buffer.getvalue()
 
 
