@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from octa_backend.commands.model_argument import find_model
+from octa_backend.data.archive import Archive
 from octa_backend.data.examination import Source
 from octa_backend.data.folder import Folder
 from octa_backend.data.normalise import to_unit
@@ -96,8 +97,11 @@ def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[Scan]:
     if not path.is_dir() and not is_zip(path, path.name):
         yield Scan(path.name, lambda: path, alone=True)
         return
-    opened = Folder(path, max_files=settings.max_files) if path.is_dir() else open_zip(path, settings)
-    source = stack.enter_context(opened)
+    source: Folder | Archive
+    if path.is_dir():
+        source = stack.enter_context(Folder(path, max_files=settings.max_files))
+    else:
+        source = stack.enter_context(open_zip(path, settings))
     for name in scan_names(source):
         yield Scan(name, partial(_in_memory, source, name, settings.max_scan_pixels), alone=False)
 
