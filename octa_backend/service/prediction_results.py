@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC
 from itertools import chain
 from pathlib import Path
@@ -75,14 +76,20 @@ class _Pipe(io.RawIOBase):
 
 def _pieces(database: Database, files: Files, job: PredictionJob) -> Iterator[bytes]:
     pipe = _Pipe()
-    with zipfile.ZipFile(pipe, "w") as archive:
-        for _ in chain(
-            _add_texts(archive, job),
-            _add_pictures(archive, files, database, job),
-            _add_tables(archive, database, job),
-        ):
+    # A client that goes away ends this early; what is being written must be closed before the zip is.
+    with zipfile.ZipFile(pipe, "w") as archive, closing(_written(archive, database, files, job)) as steps:
+        for _ in steps:
             yield pipe.taken()
     yield pipe.taken()
+
+
+def _written(
+    archive: zipfile.ZipFile, database: Database, files: Files, job: PredictionJob
+) -> Generator[None, None, None]:
+    """Write the zip's files; a step for each of them or for each row."""
+    archive.writestr(_entry(job, "README.txt"), read_me(job))
+    yield from _add_pictures(archive, files, database, job)
+    yield from _add_tables(archive, database, job)
 
 
 def _entry(job: PredictionJob, name: str, method: int = zipfile.ZIP_DEFLATED) -> zipfile.ZipInfo:
@@ -91,11 +98,6 @@ def _entry(job: PredictionJob, name: str, method: int = zipfile.ZIP_DEFLATED) ->
     entry.compress_type = method
     entry.external_attr = 0o644 << 16
     return entry
-
-
-def _add_texts(archive: zipfile.ZipFile, job: PredictionJob) -> Iterator[None]:
-    archive.writestr(_entry(job, "README.txt"), read_me(job))
-    yield
 
 
 def _add_pictures(archive: zipfile.ZipFile, files: Files, database: Database, job: PredictionJob) -> Iterator[None]:

@@ -11,7 +11,7 @@ from PIL import Image
 from sqlalchemy import update
 
 from octa_backend.errors import StorageFull
-from octa_backend.service import prediction_history, prediction_job_service
+from octa_backend.service import prediction_history, prediction_job_service, prediction_results
 from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.storage.files import Files
 from octa_backend.storage.prediction_tables import PredictionJob
@@ -214,6 +214,18 @@ def test_a_job_without_a_readable_scan_fails(predicting):
     assert (job["state"], job["done"], job["failed"]) == ("failed", 0, 2)
     assert "none of 2 scans could be predicted; a.png is not a PNG" in job["error"]
     assert sorted(results(predicting, url)) == ["README.txt", "errors.csv"]
+
+
+def test_a_download_that_is_broken_off_leaves_nothing_open(predicting):
+    url = start(predicting)
+    work(predicting)
+    for count in range(1, 200, 7):  # within pictures, and within each of the tables
+        parts = predicting.parts
+        pieces = prediction_results.results(parts.database, parts.files, url.rsplit("/", 1)[-1])
+        for _ in range(count):
+            next(pieces, None)
+        pieces.close()
+    assert predicting.delete(url).status_code == 204
 
 
 def test_jobs_are_listed_in_pages_and_by_state(predicting):
