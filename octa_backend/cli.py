@@ -196,7 +196,7 @@ def _threshold(text: str) -> float | str:
 @app.command()
 def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(help="Scans, folders or zips of scans.", exists=True)],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
     with_model: Annotated[
@@ -243,6 +243,7 @@ def predict(  # noqa: PLR0913 - one parameter per option
     """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all.
 
     With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv.
+    Those of folders and zips keep the folders they lie in; one that cannot be read does not stop the others.
     """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
     from octa_backend.inference.clean_options import CleanOptions  # noqa: PLC0415

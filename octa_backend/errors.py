@@ -171,6 +171,14 @@ class ModelInUse(OctaError):
     """An ensemble needs this model."""
 
 
+class PredictionNotFound(OctaError):
+    """No prediction that was kept has this id."""
+
+
+class PredictionJobNotFound(OctaError):
+    """No prediction job has this id."""
+
+
 class ExportFailed(OctaError):
     """This model cannot be exported in this format."""
 

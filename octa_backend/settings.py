@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     predict_queue: int = Field(default=64, ge=1)
     """Most requests of `POST /predict` that are answered or wait at the same time; the next one gets 503."""
 
+    predictions_kept: int = Field(default=10_000, ge=0)
+    """How many predictions the history keeps, those of prediction jobs not counted; the oldest leave first. 0: none."""
+
     engine: EngineName = "auto"
     """What predictions on a CPU are computed with: `auto` (OpenVINO once the model's graph is made), `torch`, or
     `openvino-int8` (8-bit integers: quicker, a little less exact; needs the extra `int8`)."""

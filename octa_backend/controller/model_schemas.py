@@ -165,6 +165,8 @@ class PredictionOut(Answer):
     engine: str = Field(examples=["openvino fp32"])
     """What it was computed with: the library and its arithmetic."""
     notice: str
+    prediction_url: str | None = Field(examples=["/predictions/81b2fb36743ca0c1"])
+    """Where it is kept; null where it is not."""
 
 
 class PredictionsOut(Answer):

@@ -54,6 +54,8 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.NoTunedThreshold: 409,
     errors.MaskDoesNotFit: 422,
     errors.ModelInUse: 409,
+    errors.PredictionNotFound: 404,
+    errors.PredictionJobNotFound: 404,
     errors.ExportFailed: 422,
     errors.TooManyPredictions: 503,
     errors.ServerUnreachable: 502,
