@@ -16,11 +16,14 @@ from octa_backend.controller import (
     predict_controller,
     problems,
     run_controller,
+    shelf_controller,
     system_controller,
     train_controller,
+    transfer_controller,
 )
 from octa_backend.controller.context import Context, identify
 from octa_backend.service import model_service
+from octa_backend.service.comparison_service import Comparisons
 from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.predict_service import PredictService
 from octa_backend.service.server_mark import only_server
@@ -62,6 +65,8 @@ def create_app(settings: Settings) -> FastAPI:
         train_controller,
         run_controller,
         predict_controller,
+        shelf_controller,  # before model_controller, which would take "default" for an id
+        transfer_controller,
         model_controller,
         system_controller,
     ):
@@ -97,7 +102,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         database.migrate()
         supervisor = Supervisor(settings, files, database, LocalLauncher(files))
         predictions = PredictService(settings, files)
-        app.state.context = Context(settings, files, database, supervisor, predictions)
+        comparisons = Comparisons(settings, files, database, predictions.in_use)
+        app.state.context = Context(settings, files, database, supervisor, predictions, comparisons)
+        comparisons.open()
         supervisor.open()
         with database.reading() as session:
             predictions.warm(model_service.newest(session, settings.warm_models))
@@ -105,5 +112,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         finally:
             supervisor.close()
+            comparisons.close()
             predictions.close()
             database.close()

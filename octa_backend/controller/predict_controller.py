@@ -34,7 +34,7 @@ class PredictForm(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model_id: str | None = None
-    """Which model answers; the newest one where neither this nor `job_id` is given."""
+    """Which model answers; the default model where neither this nor `job_id` is given."""
 
     job_id: str | None = None
     """The newest model of this job."""

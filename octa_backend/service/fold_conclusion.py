@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
+from octa_backend.inference.model_card import CARD_FORMAT
 from octa_backend.inference.model_folder import CARD_FILE
 from octa_backend.service import model_service
 from octa_backend.service.evaluation_data import EvaluatedZip
@@ -28,6 +29,9 @@ from octa_backend.training.evaluation_report import (
     read_scans,
     read_subject,
 )
+
+SHARED = ("network", "channels", "classes", "ignore_index", "labels", "normalisation", "dataset", "plan", "notice")
+"""Fields in which the cards of all folds agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Conclusion:
         """The first member's card, with what is the ensemble's own."""
         cards = [member.card for member in self.members]
         splits = cards[0]["splits"]
-        shared = ("network", "channels", "classes", "normalisation", "dataset", "plan", "notice")
+        findings = {json.dumps(finding): finding for card in cards for finding in card.get("findings", ())}
         members = [
             {
                 "fold": member.fold,
@@ -133,11 +137,15 @@ class Conclusion:
         seen = {*splits["train"], *splits["val"]}
         train = [entry.name for entry in self.store.manifest.scans if entry.name in seen]
         return {
+            "format": CARD_FORMAT,
             "model_id": self.name,
-            **{name: cards[0][name] for name in shared},
+            **{name: cards[0][name] for name in SHARED if name in cards[0]},
             "members": members,
             "splits": {**splits, "train": train, "val": []},
             "best": None,
+            "findings": list(findings.values()),
+            "versions": model_service.versions(),
+            "licence": None,
         }
 
     def _score(self, card: Mapping[str, Any], on_scan: Callable[[str], None]) -> Evaluation:
