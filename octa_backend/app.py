@@ -18,11 +18,14 @@ from octa_backend.controller import (
     prediction_job_controller,
     problems,
     run_controller,
+    shelf_controller,
     system_controller,
     train_controller,
+    transfer_controller,
 )
 from octa_backend.controller.context import Context, identify
 from octa_backend.service import model_service, prediction_history
+from octa_backend.service.comparison_service import Comparisons
 from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.predict_service import PredictService
 from octa_backend.service.prediction_runner import PredictionRunner
@@ -67,6 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
         predict_controller,
         prediction_job_controller,
         prediction_controller,
+        shelf_controller,  # before model_controller, which would take "default" for an id
+        transfer_controller,
         model_controller,
         system_controller,
     ):
@@ -104,7 +109,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         prediction_history.sweep(database, files, settings.predictions_kept)
         predictions = PredictService(settings, files)
         runner = PredictionRunner(settings, files, database, predictions)
-        app.state.context = Context(settings, files, database, supervisor, predictions, runner)
+        comparisons = Comparisons(settings, files, database, predictions.in_use)
+        app.state.context = Context(settings, files, database, supervisor, predictions, runner, comparisons)
+        comparisons.open()
         supervisor.open()
         runner.open()
         with database.reading() as session:
@@ -114,5 +121,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             supervisor.close()
             runner.close()
+            comparisons.close()
             predictions.close()
             database.close()

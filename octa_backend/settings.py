@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     max_scan_pixels: int = Field(default=64_000_000, ge=256)
     """Most pixels of one image."""
 
+    max_model_mib: int = Field(default=4096, ge=1)
+    """Largest upload of `POST /models/import`, MiB."""
+
     max_predict_mib: int = Field(default=256, ge=1)
     """Largest request of `POST /predict`, MiB."""
 

@@ -34,8 +34,8 @@ class PredictForm(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model_id: str | None = None
-    """Which model answers; the newest one where neither this nor `job_id` is given. Several, with commas between them
-    or as several fields of this name, answer together: the mean of their probabilities."""
+    """Which model answers; the default model where neither this nor `job_id` is given. Several, with commas between
+    them or as several fields of this name, answer together: the mean of their probabilities."""
 
     job_id: str | None = None
     """The newest model of this job."""

@@ -19,6 +19,7 @@ from octa_backend.inference.scale import MeasureOptions
 from octa_backend.inference.threshold_wish import Wish
 from octa_backend.service.exporter import Exporter
 from octa_backend.service.loaded_models import Loaded, LoadedModels
+from octa_backend.service.models_in_use import ModelsInUse, for_a_prediction
 from octa_backend.service.predict_queue import PredictQueue
 from octa_backend.settings import EngineName, Settings
 from octa_backend.storage.files import Files
@@ -91,11 +92,13 @@ class PredictService:
     Attributes:
         queue: counts the requests under way.
         exporter: makes exports.
+        in_use: the models that are answering.
     """
 
     def __init__(self, settings: Settings, files: Files) -> None:
         self.queue = PredictQueue(settings.predict_queue)
         self.exporter = Exporter(settings.worker_niceness)
+        self.in_use = ModelsInUse()
         self._settings = settings
         self._files = files
         self._models = LoadedModels(self._load, settings.models_memory_mib)
@@ -117,6 +120,7 @@ class PredictService:
         self.exporter.close()
         self._background.shutdown()
 
+    @for_a_prediction
     def predict(
         self,
         model_ids: Sequence[str],

@@ -193,13 +193,13 @@ def make_report(
         class_summaries=tuple(summarise([found for found in one if found is not None]) for one in by_class),
         worst=tuple(scan.name for scan in worst_first(scans)[:WORST]),
         tuned=tuned,
-        history=tuple({name: _finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
+        history=tuple({name: finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
         training=training,
     )
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON knows no NaN; an epoch whose validation loss overflowed has a gap in its curve."""
+def finite(value: float | None) -> float | None:
+    """The same number, or None: JSON knows no NaN; an epoch whose validation loss overflowed has a gap in its curve."""
     return value if value is not None and math.isfinite(value) else None
 
 
