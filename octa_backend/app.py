@@ -14,15 +14,21 @@ from octa_backend.controller import (
     dataset_controller,
     model_controller,
     predict_controller,
+    prediction_controller,
+    prediction_job_controller,
     problems,
     run_controller,
+    shelf_controller,
     system_controller,
     train_controller,
+    transfer_controller,
 )
 from octa_backend.controller.context import Context, identify
-from octa_backend.service import model_service
+from octa_backend.service import model_service, prediction_history
+from octa_backend.service.comparison_service import Comparisons
 from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.predict_service import PredictService
+from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.service.server_mark import only_server
 from octa_backend.service.supervisor import Supervisor
 from octa_backend.settings import Settings
@@ -62,6 +68,10 @@ def create_app(settings: Settings) -> FastAPI:
         train_controller,
         run_controller,
         predict_controller,
+        prediction_job_controller,
+        prediction_controller,
+        shelf_controller,  # before model_controller, which would take "default" for an id
+        transfer_controller,
         model_controller,
         system_controller,
     ):
@@ -96,14 +106,21 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.effective_database_url)
         database.migrate()
         supervisor = Supervisor(settings, files, database, LocalLauncher(files))
+        prediction_history.sweep(database, files, settings.predictions_kept)
         predictions = PredictService(settings, files)
-        app.state.context = Context(settings, files, database, supervisor, predictions)
+        runner = PredictionRunner(settings, files, database, predictions)
+        comparisons = Comparisons(settings, files, database, predictions.in_use)
+        app.state.context = Context(settings, files, database, supervisor, predictions, runner, comparisons)
+        comparisons.open()
         supervisor.open()
+        runner.open()
         with database.reading() as session:
             predictions.warm(model_service.newest(session, settings.warm_models))
         try:
             yield
         finally:
             supervisor.close()
+            runner.close()
+            comparisons.close()
             predictions.close()
             database.close()

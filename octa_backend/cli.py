@@ -1,4 +1,4 @@
-"""`octa`: serve, train, plan, predict, export, evaluate, doctor, diagnose, jobs, synth, demo. Parse, one call, show."""
+"""The `octa` command and what it can be told. Parse, one call, show."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def _threshold(text: str) -> float | str:
 @app.command()
 def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(help="Scans, folders or zips of scans.", exists=True)],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
     with_model: Annotated[
@@ -243,6 +243,7 @@ def predict(  # noqa: PLR0913 - one parameter per option
     """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all.
 
     With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv.
+    Those of folders and zips keep the folders they lie in; one that cannot be read does not stop the others.
     """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
     from octa_backend.inference.clean_options import CleanOptions  # noqa: PLC0415
@@ -346,6 +347,67 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     )
     try:
         evaluate_command.evaluate(console, _settings(data_dir=data_dir), model, data, out, options)
+    except OctaError as error:
+        _fail(error)
+
+
+class ComparedSplit(StrEnum):
+    """The scans to compare models on."""
+
+    TEST = "test"
+    VAL = "val"
+    ALL = "all"
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Models' folders, or ids of models in the data folder.")],
+    *,
+    data: Annotated[Path, typer.Option(help="Zip of scans and masks.", exists=True, dir_okay=False)],
+    split: Annotated[ComparedSplit, typer.Option(help="Scans to score.")] = ComparedSplit.TEST,
+    csv: Annotated[Path | None, typer.Option(help="CSV file to write.", dir_okay=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Score several models on the same scans of a zip, side by side."""
+    from octa_backend.commands import compare as compare_command  # noqa: PLC0415 - imports torch
+
+    try:
+        compare_command.compare(console, _settings(data_dir=data_dir), models, data, split.value, csv)
+    except OctaError as error:
+        _fail(error)
+
+
+@app.command("import")
+def import_model(  # noqa: PLR0913 - one parameter per option
+    file: Annotated[
+        Path,
+        typer.Argument(help="A package (.zip), or weights (.safetensors, .pt, .pth).", exists=True, dir_okay=False),
+    ],
+    *,
+    network: Annotated[str | None, typer.Option(help="Of weights: the network that they are of.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Of weights: channels of the scans, 1 for grey.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Of weights: classes of the masks with background. Default: 2.")
+    ] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="Of weights: unit, zscore or percentile. Default: unit.")
+    ] = None,
+    ignore_index: Annotated[
+        int | None, typer.Option(help="Of weights: class of their dataset that was ignored.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the model is called.")] = None,
+    notes: Annotated[str | None, typer.Option(help="What else is to be said of it.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Under which it may be used.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Put a model from elsewhere on the shelf of the data folder."""
+    from octa_backend.commands import import_model as import_command  # noqa: PLC0415
+    from octa_backend.service.import_wish import read_wish  # noqa: PLC0415
+
+    said = {"network": network, "channels": channels, "classes": classes, "normalisation": normalisation}
+    said |= {"ignore_index": ignore_index, "name": name, "notes": notes, "licence": licence}
+    try:
+        import_command.import_model(console, _settings(data_dir=data_dir), file, read_wish(said))
     except OctaError as error:
         _fail(error)
 

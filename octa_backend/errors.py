@@ -168,7 +168,27 @@ class MaskDoesNotFit(OctaError):
 
 
 class ModelInUse(OctaError):
-    """An ensemble needs this model."""
+    """Something needs this model."""
+
+
+class InvalidModel(OctaError):
+    """This is not a model that can be used."""
+
+
+class ComparisonNotFound(OctaError):
+    """No comparison has this id."""
+
+
+class NoTableYet(OctaError):
+    """The comparison has no table."""
+
+
+class PredictionNotFound(OctaError):
+    """No prediction that was kept has this id."""
+
+
+class PredictionJobNotFound(OctaError):
+    """No prediction job has this id."""
 
 
 class ExportFailed(OctaError):

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     max_scan_voxels: int = Field(default=2**28, ge=4096)
     """Most voxels of one volume, all its channels together; one of 512×512×1024 has as many as the default."""
 
+    max_model_mib: int = Field(default=4096, ge=1)
+    """Largest upload of `POST /models/import`, MiB."""
+
     max_predict_mib: int = Field(default=256, ge=1)
     """Largest request of `POST /predict`, MiB."""
 
@@ -79,6 +82,9 @@ class Settings(BaseSettings):
 
     predict_queue: int = Field(default=64, ge=1)
     """Most requests of `POST /predict` that are answered or wait at the same time; the next one gets 503."""
+
+    predictions_kept: int = Field(default=10_000, ge=0)
+    """How many predictions the history keeps, those of prediction jobs not counted; the oldest leave first. 0: none."""
 
     engine: EngineName = "auto"
     """What predictions on a CPU are computed with: `auto` (OpenVINO once the model's graph is made), `torch`, or

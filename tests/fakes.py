@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 from octa_backend.app import create_app
 from octa_backend.controller.context import Context
 from octa_backend.service.launcher import WorkerOrder
+from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.service.process import ProcessMark
 from octa_backend.service.supervisor import Supervisor
 from octa_backend.settings import Settings
@@ -82,13 +83,26 @@ class HandSupervisor(Supervisor):
         self._closing.wait()
 
 
+class HandRunner(PredictionRunner):
+    """A runner of prediction jobs whose thread does nothing: a test calls `work`."""
+
+    def _watch(self) -> None:
+        self._closing.wait()
+
+
 class Api:
     """The app in this process: its lifespan and its requests run on an event loop in a thread; usable from threads."""
 
-    def __init__(self, settings: Settings, *, supervisor: type[Supervisor] = HandSupervisor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        supervisor: type[Supervisor] = HandSupervisor,
+        runner: type[PredictionRunner] = HandRunner,
+    ) -> None:
         self.app: FastAPI = create_app(settings)
         self.launcher = FakeLauncher()
-        self._supervisor = supervisor
+        self._supervisor, self._runner = supervisor, runner
         self._stack = ExitStack()
         self._portal: BlockingPortal
         self._client: httpx.AsyncClient
@@ -98,6 +112,7 @@ class Api:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("octa_backend.app.LocalLauncher", lambda files: self.launcher)
             patch.setattr("octa_backend.app.Supervisor", self._supervisor)
+            patch.setattr("octa_backend.app.PredictionRunner", self._runner)
             lifespan = self.app.router.lifespan_context(self.app)
             self._stack.enter_context(self._portal.wrap_async_context_manager(lifespan))
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
@@ -163,7 +178,7 @@ class Api:
     def traces(self) -> dict[str, Any]:
         """All that a request can leave behind: names of files and folders, and the number of rows of each table."""
         root = self.parts.files.root
-        folders = ("uploads", "datasets", "jobs", "models")
+        folders = ("uploads", "datasets", "jobs", "models", "predictions", "prediction_jobs")
         names = {folder: sorted(path.name for path in (root / folder).iterdir()) for folder in folders}
         with self.parts.database.reading() as session:
             rows = {table.name: session.scalar(select(func.count()).select_from(table)) for table in _tables()}

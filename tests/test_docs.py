@@ -91,7 +91,7 @@ def test_every_hint_of_the_log_stands_in_the_diagnosis_document(verdict: str) ->
     assert longest in read("docs/diagnosis.md")
 
 
-@pytest.mark.parametrize("command", [command.callback.__name__ for command in cli.registered_commands])
+@pytest.mark.parametrize("command", [command.name or command.callback.__name__ for command in cli.registered_commands])
 def test_every_command_stands_in_the_operations_document(command: str) -> None:
     assert f"`octa {command}" in read("docs/operations.md")
 

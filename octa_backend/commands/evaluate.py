@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,14 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from octa_backend.commands.model_argument import find_model
-from octa_backend.data.intake import prepare
-from octa_backend.data.store import DatasetStore
-from octa_backend.diagnosis.messages import describe
+from octa_backend.commands.prepared_zip import prepared_zip
 from octa_backend.errors import JobNotFound, ModelNotFound
 from octa_backend.service import model_service, train_service
-from octa_backend.service.dataset_service import limits
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history
-from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import open_model
 from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, EvaluationRun, design_evaluation
 from octa_backend.settings import DATABASE_FILE, Settings
@@ -52,28 +44,13 @@ def evaluate(
     folder = find_model(settings, model)
     opened = open_model(folder, settings.device)
     out.mkdir(parents=True, exist_ok=True)
-    with _prepared(console, archive, out, settings) as data:
+    with prepared_zip(console, archive, out, settings) as data:
         run = design_evaluation(opened, data, options)
         found = _run(console, run, _history(settings, folder))
     write_aside(out / "report.json", found.report.to_json().encode())
     write_aside(out / "report.html", to_html(found.report, found.pictures).encode())
     _show(console, found.report)
     console.print(f"the report is in {out / 'report.html'} and {out / 'report.json'}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _prepared(console: Console, archive: Path, out: Path, settings: Settings) -> Iterator[EvaluatedZip]:
-    """The zip as a prepared dataset, for as long as the block lasts."""
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    # On Windows a folder whose arrays are still mapped cannot be removed; it is left to the next clean-up.
-    with tempfile.TemporaryDirectory(dir=out, prefix=".dataset-", ignore_cleanup_errors=True) as folder:
-        target = Path(folder) / "dataset"
-        with console.status("checking the zip"):
-            findings = prepare(archive, target, limits(settings)).findings
-        for finding in findings:
-            console.print(f"  {finding.severity}: {describe(finding, settings.language)['message']}", markup=False)
-        yield EvaluatedZip(DatasetStore(target), archive.name, digest)
 
 
 def _run(console: Console, run: EvaluationRun, history: list[dict[str, Any]]) -> Evaluation:
@@ -94,7 +71,7 @@ def _history(settings: Settings, model: Path) -> list[dict[str, Any]]:
     with database.reading() as session:
         try:
             job_id = model_service.get(session, model.name).job_id
-            rows = train_service.epoch_reports(session, job_id, MOST_EPOCHS, None).rows
+            rows = train_service.epoch_reports(session, job_id, MOST_EPOCHS, None).rows if job_id else ()
         except (ModelNotFound, JobNotFound):  # a model from elsewhere, or one that outlived its job
             return []
         return [{name: getattr(row, name) for name in ("epoch", *CURVES)} for row in rows]

@@ -1,12 +1,13 @@
-"""`octa predict`: masks, overlays, measurements and evaluations of scans on disk."""
+"""`octa predict`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,22 +15,32 @@ from rich.console import Console
 from rich.progress import track
 
 from octa_backend.commands.evaluation_table import EvaluationTable
-from octa_backend.commands.measurement_table import MeasurementTable
 from octa_backend.commands.model_argument import find_model
+from octa_backend.commands.predict_scans import GivenScan, given_scans
 from octa_backend.data.normalise import to_unit
+from octa_backend.data.scan_files import picture_names
 from octa_backend.data.scans import read_image
-from octa_backend.errors import InvalidOptions
+from octa_backend.errors import InvalidOptions, ScanTooLarge, UnreadableScan
 from octa_backend.inference import pictures
+from octa_backend.inference.decision import Prediction
 from octa_backend.inference.ensemble import Together
 from octa_backend.inference.measurement_picture import measurement_picture
+from octa_backend.inference.measurement_table import (
+    COLUMNS,
+    csv_line,
+    measurement_rows,
+    shown_measurements,
+    table_file,
+)
 from octa_backend.inference.measurements import measure
 from octa_backend.service import evaluated_answer
 from octa_backend.service.predict_service import ImageFile, PredictOptions, load_predictor
+from octa_backend.service.prediction_results import ERROR_COLUMNS
 from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.settings import Settings
 
-MEASUREMENTS_FILE, EVALUATION_FILE = "measurements.csv", "evaluation.csv"
+MEASUREMENTS_FILE, EVALUATION_FILE, ERRORS_FILE = "measurements.csv", "evaluation.csv", "errors.csv"
 
 Pictures = dict[str, NDArray[np.uint8] | NDArray[np.uint16]]
 
@@ -45,11 +56,13 @@ def predict(
 ) -> None:
     """Segment each scan and write its pictures; write measurements and evaluations of all into one table each.
 
+    Scans of folders and zips that cannot be read are told of in a table of their own, and the others are predicted.
+
     Args:
         console: is told of each scan.
         settings: the device, the engine, and where models with an id are.
         models: folders or ids; several answer together.
-        images: the scans.
+        images: scans, and folders or zips of scans.
         masks: the known mask of each scan, or none.
         out: gets the pictures and the tables.
         options: how.
@@ -61,44 +74,81 @@ def predict(
             two classes.
         NoTunedThreshold: a model has none.
         MaskDoesNotFit: a mask has another size than its scan, or other classes than the models.
-        UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: a folder or a zip does not fit, or holds no image.
+        UnreadableScan, ScanTooLarge: a file that was named is no image, or has too many pixels; or all are.
     """
-    if masks and len(masks) != len(images):
-        raise InvalidOptions(f"{len(masks)} masks for {len(images)} scans; give a --mask for each scan, in their order")
+    together = _opened(settings, models)
+    with ExitStack() as stack:
+        scans = given_scans(images, settings, stack)
+        if masks and len(masks) != len(scans):
+            raise InvalidOptions(
+                f"{len(masks)} masks for {len(scans)} scans; give a --mask for each scan, in their order"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        measured = options.measuring is not None
+        table = stack.enter_context(table_file(out / MEASUREMENTS_FILE, COLUMNS)) if measured else None
+        run = _Run(console, together, options, settings.max_scan_pixels, out, table)
+        run.predict_all(scans, masks)
+    run.conclude(with_evaluations=bool(masks))
+
+
+def _opened(settings: Settings, models: Sequence[str]) -> Together:
     folders = {model: find_model(settings, model) for model in models}
     if len({folder.resolve() for folder in folders.values()}) < len(models):
         raise InvalidOptions(f"a model is named twice: {', '.join(models)}; name each one once")
-    opened = {name: load_predictor(folder, settings.device, settings.engine) for name, folder in folders.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    run = _Run(console, Together(opened), options, settings.max_scan_pixels, MeasurementTable(options.language))
-    pairs = list(zip(images, masks or repeat(None, len(images)), strict=True))
-    for path, mask in track(pairs, "predicting", console=console):
-        for kind, picture in run.predict(path, mask).items():
-            (out / f"{path.stem}_{kind}.png").write_bytes(pictures.png(picture))
-    console.print(f"masks and overlays are in {out}", markup=False)
-    if options.measuring is not None:
-        run.measurements.write(out / MEASUREMENTS_FILE)
-        console.print(f"measurements are in {out / MEASUREMENTS_FILE}", markup=False)
-    if masks:
-        run.evaluations.write(out / EVALUATION_FILE)
-        console.print(f"evaluations are in {out / EVALUATION_FILE}", markup=False)
+    return Together({name: load_predictor(path, settings.device, settings.engine) for name, path in folders.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """The models and what was found so far."""
+    """The models, where the pictures go, and what was found so far."""
 
     console: Console
     models: Together
     options: PredictOptions
     max_pixels: int
-    measurements: MeasurementTable
+    out: Path
+    measurements: IO[str] | None
     evaluations: EvaluationTable = field(default_factory=EvaluationTable)
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
-    def predict(self, path: Path, mask: Path | None) -> Pictures:
+    def predict_all(self, scans: Sequence[GivenScan], masks: Sequence[Path]) -> None:
+        """Write the pictures of each scan that can be read, and collect why others cannot.
+
+        Raises:
+            UnreadableScan, ScanTooLarge: of a scan that was named by itself; or none can be read.
+        """
+        names = picture_names(scan.name for scan in scans)
+        pairs = list(zip(scans, masks or repeat(None, len(scans)), strict=True))
+        for scan, mask in track(pairs, "predicting", console=self.console):
+            try:
+                self._write(self.out / names[scan.name], self._predict(scan, mask))
+            except (UnreadableScan, ScanTooLarge) as error:
+                if scan.alone:
+                    raise
+                self.failures.append((scan.name, error.message))
+                self.console.print(f"{scan.name}: left out: {error.message}", markup=False)
+        if len(self.failures) == len(scans):
+            raise UnreadableScan(f"none of {len(scans)} scans could be read; {self.failures[0][1]}")
+
+    def conclude(self, *, with_evaluations: bool) -> None:
+        """Write the remaining tables, and say where all is."""
+        self.console.print(f"masks and overlays are in {self.out}", markup=False)
+        if self.measurements is not None:
+            self.console.print(f"measurements are in {self.out / MEASUREMENTS_FILE}", markup=False)
+        if with_evaluations:
+            self.evaluations.write(self.out / EVALUATION_FILE)
+            self.console.print(f"evaluations are in {self.out / EVALUATION_FILE}", markup=False)
+        if self.failures:
+            with table_file(self.out / ERRORS_FILE, ERROR_COLUMNS) as table:
+                table.writelines(csv_line(row) for row in self.failures)
+            said = f"{len(self.failures)} scans could not be read: {self.out / ERRORS_FILE} says why"
+            self.console.print(said, markup=False)
+
+    def _predict(self, scan: GivenScan, mask: Path | None) -> Pictures:
         """Segment one scan; its pictures by the end of their names."""
-        image = read_image(path, path.name, self.max_pixels)
-        target = self._target(path, mask, image) if mask else None
+        image = read_image(scan.opened(), scan.name, self.max_pixels)
+        target = self._target(scan, mask, image) if mask else None
         segmented = segment(self.models, image, self.options)
         unit_CHW, found = to_unit(image), segmented.found
         drawn: Pictures = {
@@ -109,26 +159,36 @@ class _Run:
             drawn["confidence"] = pictures.grey_levels(found.certainty, np.uint8)
         if self.options.with_probability:
             drawn["probability"] = pictures.grey_levels(found.probability, np.uint16)
-        if self.options.measuring is not None:
-            measured = measure(found.mask, self.models.classes, self.options.measuring)
-            self.measurements.add(path.name, measured.values)
-            if self.options.with_picture:
-                drawn["measured"] = measurement_picture(unit_CHW, measured)
-        self._tell(path, image, segmented)
+        self._measure(scan, unit_CHW, found, drawn)
+        self._tell(scan, image, segmented)
         if mask and target is not None:
             agreement = evaluated_answer.evaluated(self.models, found.mask, target)
-            self.evaluations.add(path.name, evaluated_answer.told(self.models, mask.name, agreement))
+            self.evaluations.add(scan.name, evaluated_answer.told(self.models, mask.name, agreement))
             self.console.print(f"  Dice {agreement.mean.dice:.4f} with {mask.name}", markup=False)
             drawn["difference"] = evaluated_answer.drawn(self.models, unit_CHW, found.mask, target)
         return drawn
 
-    def _target(self, path: Path, mask: Path, image: NDArray[Any]) -> NDArray[np.int64]:
-        shape = (image.shape[1], image.shape[2])
-        return read_known_mask(ImageFile(mask, mask.name), path.name, shape, self.models, self.max_pixels)
+    def _measure(self, scan: GivenScan, unit_CHW: NDArray[np.float32], found: Prediction, drawn: Pictures) -> None:
+        if self.options.measuring is None or self.measurements is None:
+            return
+        measured = measure(found.mask, self.models.classes, self.options.measuring)
+        told = shown_measurements(measured.values, self.options.language)
+        self.measurements.writelines(csv_line(row) for row in measurement_rows(scan.name, told))
+        if self.options.with_picture:
+            drawn["measured"] = measurement_picture(unit_CHW, measured)
 
-    def _tell(self, path: Path, image: NDArray[Any], segmented: Segmented) -> None:
+    def _write(self, target: Path, drawn: Pictures) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for kind, picture in drawn.items():
+            target.with_name(f"{target.name}_{kind}.png").write_bytes(pictures.png(picture))
+
+    def _target(self, scan: GivenScan, mask: Path, image: NDArray[Any]) -> NDArray[np.int64]:
+        shape = (image.shape[1], image.shape[2])
+        return read_known_mask(ImageFile(mask, mask.name), scan.name, shape, self.models, self.max_pixels)
+
+    def _tell(self, scan: GivenScan, image: NDArray[Any], segmented: Segmented) -> None:
         found, threshold, cleaned = segmented.found, segmented.threshold, segmented.cleaned
-        line = f"{path.name}: foreground {found.foreground_fraction:.1%}, {found.seconds:.2f} s"
+        line = f"{scan.name}: foreground {found.foreground_fraction:.1%}, {found.seconds:.2f} s"
         if threshold.source in ("tuned", "auto"):
             line += f", threshold {threshold.value:.3f} ({threshold.source})"
         if cleaned is not None:

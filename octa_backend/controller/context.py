@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from octa_backend.controller.language import language_of
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import NotAuthenticated
+from octa_backend.service.comparison_service import Comparisons
 from octa_backend.service.predict_service import PredictService
+from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.service.supervisor import Supervisor
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
@@ -29,6 +31,8 @@ class Context:
     database: Database
     supervisor: Supervisor
     predictions: PredictService
+    prediction_runner: PredictionRunner
+    comparisons: Comparisons
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Form:
         found = self.uploads.get(name, [])
         if len(found) != 1:
             sent = f"{len(found)} files came" if found else "no file came"
-            raise InvalidRequest(f"send one zip as the form's field {name!r}; {sent}")
+            raise InvalidRequest(f"send one file as the form's field {name!r}; {sent}")
         return found[0]
 
 

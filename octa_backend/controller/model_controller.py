@@ -52,7 +52,8 @@ def export(
     responses=problems(errors.ModelNotFound, errors.ModelInUse),
 )
 def delete(model_id: str, parts: Parts) -> None:
-    """Refused while an ensemble needs it. Its job stays."""
+    """Refused while an ensemble, a waiting or running job, a prediction or a comparison needs it. Its job stays."""
+    parts.predictions.in_use.require_idle(model_id)
     with parts.database.writing() as session:
         model_service.forget(session, model_id)
     parts.predictions.forget(model_id)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from octa_backend.controller.schemas import Answer
+from octa_backend.service.model_shelf import whole_card
 from octa_backend.storage.tables import Model
 
 
@@ -15,16 +16,24 @@ class ModelOut(Answer):
     """A published model and its card; an ensemble's card has `members`."""
 
     model_id: str
-    job_id: str
-    file_id: str
+    name: str | None
+    notes: str | None
+    licence: str | None
+    job_id: str | None
+    """Null for a model that was imported."""
+    file_id: str | None
+    """Null where nobody knows what it was trained on."""
     created_at: datetime
+    is_default: bool
+    """Whether it was chosen as the default."""
     card: dict[str, Any]
 
     @classmethod
     def of(cls, row: Model) -> ModelOut:
         """From a row."""
-        names = ("job_id", "file_id", "created_at", "card")
-        return cls(model_id=row.id, **{name: getattr(row, name) for name in names})
+        names = ("name", "notes", "licence", "job_id", "file_id", "created_at")
+        columns = {name: getattr(row, name) for name in names}
+        return cls(model_id=row.id, is_default=row.chosen_at is not None, card=whole_card(row), **columns)
 
 
 class Confidence(Answer):
@@ -165,6 +174,8 @@ class PredictionOut(Answer):
     engine: str = Field(examples=["openvino fp32"])
     """What it was computed with: the library and its arithmetic."""
     notice: str
+    prediction_url: str | None = Field(examples=["/predictions/81b2fb36743ca0c1"])
+    """Where it is kept; null where it is not."""
 
 
 class PredictionsOut(Answer):

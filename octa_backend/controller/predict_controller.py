@@ -6,17 +6,17 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader
 from octa_backend.controller.dataset_controller import multipart
-from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.forms import received_form
 from octa_backend.controller.model_schemas import PredictionOut, PredictionsOut
-from octa_backend.controller.predict_forms import LISTS, PROPERTIES, read_predict_form, scans_and_masks
+from octa_backend.controller.predict_forms import LISTS, PROPERTIES
+from octa_backend.controller.predict_requests import kept_at, most_bytes, predict_all, read_request, start_job
+from octa_backend.controller.prediction_schemas import StartedPredictionJob
 from octa_backend.controller.problems import problems
-from octa_backend.diagnosis.text import Language
-from octa_backend.service import model_service
-from octa_backend.service.predict_service import Answer
 
 router = APIRouter(tags=["prediction"])
 
@@ -27,6 +27,7 @@ router = APIRouter(tags=["prediction"])
     summary="Segment one or more scans",
     responses={
         200: {"content": {"image/png": {}}},
+        202: {"model": StartedPredictionJob, "description": "The scans are predicted in the background."},
         **problems(
             errors.InvalidRequest,
             errors.UnreadableScan,
@@ -42,31 +43,30 @@ router = APIRouter(tags=["prediction"])
             errors.NoModelYet,
             errors.StorageFull,
             errors.TooManyPredictions,
+            errors.InvalidArchive,
+            errors.UnsafeArchive,
+            errors.ArchiveTooLarge,
         ),
     },
     openapi_extra=multipart(PROPERTIES, ["file"]),
 )
 async def predict(request: Request, parts: Parts, language: Reader) -> Any:
-    """Mask, overlay, confidence, measurements, warnings; with `Accept: image/png` and one scan, its mask alone."""
-    limit = parts.settings.max_predict_mib * 2**20
+    """Mask, overlay, confidence, measurements, warnings; with `Accept: image/png` and one scan, its mask alone.
+
+    A zip, or more scans than are answered at once, or `batch=true` makes a prediction job: 202, and where to poll it.
+    """
     queue = parts.predictions.queue
     queue.require_place()
-    async with received_form(request, parts.files, limit, LISTS) as form:
+    async with received_form(request, parts.files, most_bytes(parts.settings), LISTS) as form:
+        wanted = await run_in_threadpool(read_request, parts, form, language)
+        if wanted.is_job:
+            return await run_in_threadpool(start_job, parts, wanted)
+        wants_png = request.headers.get("accept", "").startswith("image/png")
+        if wants_png and len(wanted.uploads) != 1:
+            raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(wanted.uploads)} came")
         with queue.place():
-            answers = await to_thread.run_sync(_predict_all, parts, form, language, limiter=queue.threads)
-    if request.headers.get("accept", "").startswith("image/png"):
-        if len(answers) != 1:
-            raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(answers)} came")
+            answers = await to_thread.run_sync(predict_all, parts, wanted, limiter=queue.threads)
+    if wants_png:
         return Response(answers[0].mask_png, media_type="image/png")
-    bodies = [answer.body for answer in answers]
+    bodies = [{**answer.body, "prediction_url": kept_at(wanted, answer)} for answer in answers]
     return bodies[0] if len(bodies) == 1 else {"predictions": bodies}
-
-
-def _predict_all(parts: Parts, form: Form, language: Language) -> list[Answer]:
-    fields = read_predict_form(form.fields)
-    options = fields.options(language)
-    pairs = scans_and_masks(form.uploads, parts.settings.max_predict_files)
-    with parts.database.reading() as session:
-        models = [model_service.get(session, one).id for one in fields.model_ids()]
-        models = models or [model_service.find(session, None, fields.job_id).id]
-    return [parts.predictions.predict(models, scan, options, mask) for scan, mask in pairs]

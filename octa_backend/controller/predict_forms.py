@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import repeat
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +11,7 @@ from octa_backend import errors
 from octa_backend.diagnosis.text import Language
 from octa_backend.inference.clean_options import CleanOptions
 from octa_backend.inference.scale import MeasureOptions
-from octa_backend.service.predict_service import ImageFile, PredictOptions
+from octa_backend.service.predict_service import PredictOptions
 from octa_backend.storage.uploads import Upload
 
 MAX_PIXEL_SIZE_UM = 1000.0
@@ -35,8 +34,8 @@ class PredictForm(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model_id: str | None = None
-    """Which model answers; the newest one where neither this nor `job_id` is given. Several, with commas between them
-    or as several fields of this name, answer together: the mean of their probabilities."""
+    """Which model answers; the default model where neither this nor `job_id` is given. Several, with commas between
+    them or as several fields of this name, answer together: the mean of their probabilities."""
 
     job_id: str | None = None
     """The newest model of this job."""
@@ -83,6 +82,12 @@ class PredictForm(BaseModel):
 
     measure_picture: bool = False
     """Also draw centre lines, branch and end points and the foveal avascular zone onto the scan."""
+
+    keep: bool = True
+    """Keep the prediction in the history; `false` leaves no trace of it."""
+
+    batch: bool = False
+    """Predict in the background, as with a zip or more scans than are answered at once."""
 
     def model_ids(self) -> list[str]:
         """The models that are named.
@@ -133,7 +138,7 @@ FILE_FIELD = {
         {"type": "string", "format": "binary"},
         {"type": "array", "items": {"type": "string", "format": "binary"}},
     ],
-    "description": "one scan, or several under the same name",
+    "description": "one scan, several under the same name, or a zip of scans",
 }
 MASK_FIELD = {
     **FILE_FIELD,
@@ -155,26 +160,29 @@ def read_predict_form(fields: Mapping[str, str]) -> PredictForm:
         raise errors.InvalidRequest(faults) from error
 
 
-def scans_and_masks(uploads: Mapping[str, list[Upload]], most: int) -> list[tuple[ImageFile, ImageFile | None]]:
-    """The scans that came, each with its known mask where masks came too.
+def scans_and_masks(uploads: Mapping[str, list[Upload]], most: int) -> tuple[list[Upload], list[Upload]]:
+    """The scans that came, and the known mask of each where masks came too.
 
     Args:
         uploads: the form's files.
-        most: scans that there may be.
+        most: scans that are answered at once, for the message.
 
     Raises:
-        InvalidRequest: no scan, too many, or a file under another name.
+        InvalidRequest: no scan, or a file under another name.
         InvalidOptions: masks came, but not one for each scan.
     """
-    scans, masks = ([ImageFile(one.path, one.name) for one in uploads.get(name, ())] for name in ("file", "mask"))
+    scans, masks = uploads.get("file", []), uploads.get("mask", [])
     if others := sorted(uploads.keys() - {"file", "mask"}):
         raise errors.InvalidRequest(
             f"files came as the form's field {others[0]!r}; send scans as 'file', masks as 'mask'"
         )
-    if not 1 <= len(scans) <= most:
-        raise errors.InvalidRequest(f"send 1 to {most} scans as the form's field 'file'; {len(scans)} came")
+    if not scans:
+        raise errors.InvalidRequest(
+            f"send 1 to {most} scans as the form's field 'file'; 0 came. More of them, or a zip of scans, become a "
+            "prediction job"
+        )
     if masks and len(masks) != len(scans):
         raise errors.InvalidOptions(
             f"{len(masks)} masks came for {len(scans)} scans; send one mask for each scan, in the order of the scans"
         )
-    return list(zip(scans, masks or repeat(None, len(scans)), strict=True))
+    return scans, masks

@@ -30,6 +30,7 @@ NESTED_ARCHIVES = (
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".lzma", ".7z", ".rar", ".zst", ".lz4"),
     *(".z", ".cab", ".iso", ".jar", ".arj", ".lzh"),
 )
+SCANS_WANTED = "a folder of images and a folder of masks"
 GZIPPED_VOLUMES = (".nii.gz", ".img.gz", ".hdr.gz")
 
 _ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
@@ -69,8 +70,10 @@ class Archive:
         duplicates: path -> how often it is there, for paths that are there more than once.
     """
 
-    def __init__(self, path: Path, *, max_files: int, max_unpacked_bytes: int, max_ratio: float) -> None:
-        """Open and check an archive.
+    def __init__(
+        self, path: Path, *, max_files: int, max_unpacked_bytes: int, max_ratio: float, wanted: str = SCANS_WANTED
+    ) -> None:
+        """Open and check an archive; `wanted` says what belongs into an empty one.
 
         Raises:
             InvalidArchive: not a zip, cut off, or without files.
@@ -85,7 +88,7 @@ class Archive:
             _check_sizes(files, path.stat().st_size, max_files, max_unpacked_bytes, max_ratio)
             kept = [member for member in files if not left_behind(member.name)]
             if not kept:
-                raise InvalidArchive("the archive is empty; put a folder of images and a folder of masks into it")
+                raise InvalidArchive(f"the archive is empty; put {wanted} into it")
         except BaseException:
             self._zip.close()
             raise
@@ -118,6 +121,23 @@ class Archive:
         if len(data) != member.size:
             raise UnreadableScan(f"{name} is damaged in the archive: {len(data)} bytes, {member.size} declared")
         return data
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """Unpack one member piece by piece; never more than its declared size.
+
+        Raises:
+            InvalidArchive: its data is damaged, or its declared size is a lie.
+        """
+        member, unpacked = self.members[name], 0
+        try:
+            with self._zip.open(member.info) as stream:
+                while unpacked <= member.size and (piece := stream.read(min(MIB, member.size + 1 - unpacked))):
+                    unpacked += len(piece)
+                    yield piece
+        except _ZIP_FAULTS as error:
+            raise InvalidArchive(f"{name} is damaged in the archive: {str(error) or type(error).__name__}") from error
+        if unpacked != member.size:
+            raise InvalidArchive(f"{name} is damaged in the archive: {unpacked} bytes, {member.size} declared")
 
 
 def _open(path: Path, max_files: int) -> zipfile.ZipFile:

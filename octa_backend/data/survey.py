@@ -11,6 +11,7 @@ from octa_backend.data.examination import Source
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB, IntakeLimits
 from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.scan_files import read_scan
 from octa_backend.data.scans import Header, fault_of, read_header
 from octa_backend.data.sizes import turn_between
 from octa_backend.data.splits import apply_split_table, read_split_table
@@ -19,8 +20,6 @@ from octa_backend.errors import ScanTooLarge, UnreadableScan
 
 MAX_TABLE_BYTES = 16 * MIB
 _EXPLANATIONS = {"none": "scale", "transpose": "turn", None: "nothing"}
-# No usual format needs more per pixel; with room for what cameras write around the pixels.
-MAX_FILE_BYTES_PER_PIXEL, MAX_FILE_EXTRA_BYTES = 16, 64 * MIB
 
 
 @dataclass(slots=True)
@@ -90,7 +89,7 @@ def opened(source: Source, path: str, max_pixels: int) -> io.BytesIO:
     Raises:
         UnreadableScan: it is damaged, or far larger than an image of `max_pixels` can be.
     """
-    return io.BytesIO(source.read(path, max_pixels * MAX_FILE_BYTES_PER_PIXEL + MAX_FILE_EXTRA_BYTES))
+    return io.BytesIO(read_scan(source, path, max_pixels))
 
 
 def read_labels(source: Source, file: str) -> tuple[Labels, list[Fault]]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
 from octa_backend.errors import InvalidOptions, NoTunedThreshold
+from octa_backend.inference.threshold_wish import Wish
 from octa_backend.training.threshold import USUAL
 
-Wish = float | Literal["tuned", "auto"]
 Source = Literal["fixed", "tuned", "auto"]
 
 

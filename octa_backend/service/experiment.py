@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -14,10 +14,13 @@ from octa_backend.data.folds import assign_folds
 from octa_backend.data.splits import Splits, assign_splits
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
+from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.training import split_findings
 from octa_backend.inference.distribution import features_of
 from octa_backend.inference.distribution import summarise as summarise_features
+from octa_backend.inference.model_card import CARD_FORMAT, NOTICE
 from octa_backend.inference.pictures import png
+from octa_backend.service.model_service import versions
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import TrainingData
@@ -26,7 +29,7 @@ from octa_backend.training.class_balance import class_pixels
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
-from octa_backend.training.evaluation_report import ScanResult
+from octa_backend.training.evaluation_report import CURVES, ScanResult, finite
 from octa_backend.training.grey_levels import measure_greys
 from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan, make_plan
@@ -37,6 +40,8 @@ AUGMENTATION_FILE = "augmentation.png"
 
 MOST_SCANS_KNOWN = 200
 """So many training scans, evenly spread over the dataset, show what all are like; each takes milliseconds."""
+VALIDATED = ("loss", "dice", "iou", "precision", "recall")
+"""What a card says of its model's epoch on the validation scans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +175,25 @@ def make_card(
     source: Source,
     outcome: Outcome,
     tested: Sequence[ScanResult],
+    history: Sequence[Mapping[str, Any]] = (),
+    findings: Iterable[Finding] = (),
     tuned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What is to be known of a model.
+    """What is to be known of a model; its fields are those of `inference.model_card.ModelCard`.
 
     Args:
-        run, source, outcome: its training.
-        tested: the scores on the test split.
+        run: with the plan of its best epoch.
+        source: the dataset.
+        outcome: with the best epoch.
+        tested: scores of the test scans.
+        history: the epochs, with the fields of `events.EpochFinished`.
+        findings: what was noticed of the data and the run.
         tuned: the threshold that was tuned on the validation scans, see `job_report.Scored`.
     """
     manifest, plan = run.data.store.manifest, run.plan
     scans = manifest.scans
     return {
+        "format": CARD_FORMAT,
         "network": plan.config.model,
         "spatial_dims": manifest.spatial_dims,
         "residual": plan.config.residual,
@@ -202,7 +214,29 @@ def make_card(
             **{name: [scans[i].name for i in getattr(run.splits, name)] for name in ("train", "val", "test")},
         },
         "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
+        "validation": validation_of(history, outcome.best.epoch) if outcome.best else None,
         "test": summarise(tested),
         "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
-        "notice": "research use only",
+        "curves": curves_of(history),
+        "findings": [told(finding) for finding in findings],
+        "versions": versions(),
+        "licence": None,
+        "notice": NOTICE,
     }
+
+
+def validation_of(history: Iterable[Mapping[str, Any]], epoch: int) -> dict[str, Any] | None:
+    """Loss and means over validation scans of an epoch; None where nothing is known of it."""
+    report = next((one for one in history if one["epoch"] == epoch), None)
+    return None if report is None else {name: finite(report[f"val_{name}"]) for name in VALIDATED}
+
+
+def curves_of(history: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Epoch by epoch, the numbers that `CURVES` names; what is not finite is None."""
+    return {name: [finite(epoch.get(name)) for epoch in history] for name in ("epoch", *CURVES)}
+
+
+def told(finding: Finding) -> dict[str, Any]:
+    """A finding as a card keeps it: what was noticed, in English."""
+    described = describe(finding, "en")
+    return {name: described[name] for name in ("code", "severity", "epoch", "message")}

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from octa_backend.data.store import DatasetStore
+from octa_backend.inference.model_card import CARD_FORMAT
 from octa_backend.inference.model_folder import CARD_FILE
 from octa_backend.service import model_service
 from octa_backend.service.evaluation_data import EvaluatedZip
@@ -30,6 +31,12 @@ from octa_backend.training.evaluation_report import (
     read_subject,
 )
 from octa_backend.training.threshold import pool
+
+SHARED = (
+    *("network", "channels", "classes", "ignore_index", "labels", "mask_values", "normalisation", "dataset", "plan"),
+    "notice",
+)
+"""Fields in which the cards of all folds agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +129,7 @@ class Conclusion:
         """The first member's card, with what is the ensemble's own."""
         cards = [member.card for member in self.members]
         splits = cards[0]["splits"]
-        needed = ("network", "channels", "classes", "normalisation", "dataset", "plan", "notice")
-        shared = (*needed, *(name for name in ("ignore_index", "labels", "mask_values") if name in cards[0]))
+        findings = {json.dumps(finding): finding for card in cards for finding in card.get("findings", ())}
         members = [
             {
                 "fold": member.fold,
@@ -136,13 +142,17 @@ class Conclusion:
         seen = {*splits["train"], *splits["val"]}
         indices = [index for index, entry in enumerate(self.store.manifest.scans) if entry.name in seen]
         return {
+            "format": CARD_FORMAT,
             "model_id": self.name,
-            **{name: cards[0][name] for name in shared},
+            **{name: cards[0][name] for name in SHARED if name in cards[0]},
             "members": members,
             "splits": {**splits, "train": [self.store.manifest.scans[index].name for index in indices], "val": []},
             "best": None,
             "tuned_threshold": self._tuned(),
             "scan_statistics": scan_statistics(self.store, indices),
+            "findings": list(findings.values()),
+            "versions": model_service.versions(),
+            "licence": None,
         }
 
     def _tuned(self) -> dict[str, Any] | None:

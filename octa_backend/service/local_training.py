@@ -23,6 +23,7 @@ from octa_backend.storage.files import write_aside
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation_report import ScanResult
+from octa_backend.training.events import Event, FindingNoticed, RunTreated
 from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.run import Emit
 from octa_backend.training.trainer import Outcome
@@ -60,7 +61,9 @@ class LocalTraining:
         keep_augmentation_sheet(self.run, self.out)
         last = self.checkpoints.last
         start = read_start(self.out) if last else StartChecks()
-        watched = self._watched(start_kept(recorded(emit, self.out / HISTORY_FILE), self.out), start)
+        noticed: list[Finding] = []
+        noting = noted(recorded(emit, self.out / HISTORY_FILE), noticed)
+        watched = self._watched(start_kept(noting, self.out), start)
         try_start(self.run, self.initial, last=last, earlier=start, should_stop=should_stop, emit=watched)
         outcome = fit_with_board(
             self.run,
@@ -73,17 +76,27 @@ class LocalTraining:
         )
         best = outcome.best
         if best is None:
-            return LocalResult(None, outcome, make_card(self.run, self.source, outcome, ()))
+            return LocalResult(None, outcome, self._card(self.run, outcome, (), noticed))
         tested: Sequence[ScanResult] = ()
         tuned: Mapping[str, Any] | None = None
         if outcome.finished:
             scored = self._report(best, should_stop)
             outcome = replace(outcome, finished=scored is not None)
             tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
-        card = make_card(published(self.run, self.checkpoints), self.source, outcome, tested, tuned)
+        card = self._card(published(self.run, self.checkpoints), outcome, tested, noticed, tuned)
         folder = self.out / _model_name(best)
         model_service.write_model(folder, self.checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)
+
+    def _card(
+        self,
+        run: Experiment,
+        outcome: Outcome,
+        tested: Sequence[ScanResult],
+        noticed: Sequence[Finding],
+        tuned: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        return make_card(run, self.source, outcome, tested, self._history(), (*self.findings, *noticed), tuned)
 
     def score(self, should_stop: Callable[[], bool]) -> tuple[str, Scored | None]:
         """Score and report the best epoch so far, as at the end; the model's name, and None if asked to stop.
@@ -120,6 +133,17 @@ class LocalTraining:
             "dataset_name": self.source.name,
         }
         write_aside(self.out / PLAN_FILE, json.dumps(content).encode())
+
+
+def noted(emit: Emit, findings: list[Finding]) -> Emit:
+    """An `emit` that also keeps what is noticed of the run, from now on."""
+
+    def note(event: Event) -> None:
+        if isinstance(event, FindingNoticed | RunTreated):
+            findings.append(event.finding)
+        emit(event)
+
+    return note
 
 
 def _model_name(best: Best) -> str:

@@ -13,25 +13,32 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from octa_backend.errors import JobNotFound, ModelInUse, ModelNotFound, NoModelYet
+from octa_backend.errors import InvalidRequest, JobNotFound, ModelInUse, ModelNotFound, NoModelYet
 from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE
 from octa_backend.storage.files import folder_written_aside, sync_folder_files
-from octa_backend.storage.tables import Job, Model
+from octa_backend.storage.tables import Job, JobState, Model
 
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
 
 
 def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> None:
-    """Write a model's folder aside and rename it; a folder that is already whole stays. An ensemble has no weights."""
+    """Write a model's folder aside and rename it; a folder that is already whole stays. An ensemble has no weights.
+
+    Where the card does not say with which versions the model was made, it is these.
+    """
     if (folder / CARD_FILE).exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder_written_aside(folder) as aside:
         if weights is not None:
             shutil.copyfile(weights, aside / WEIGHTS_FILE)
-        text = json.dumps({**card, "versions": versions()}, ensure_ascii=False, indent=1)
-        (aside / CARD_FILE).write_text(text, "utf-8")
-        sync_folder_files(aside)
+        write_card(aside, {"versions": versions(), **card})
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write the card of a model into its new folder, as the last of its files, and have the disk keep all of them."""
+    (folder / CARD_FILE).write_text(json.dumps(card, ensure_ascii=False, indent=1), "utf-8")
+    sync_folder_files(folder)
 
 
 def versions() -> dict[str, str | None]:
@@ -63,15 +70,20 @@ def register(session: Session, model_id: str, job: Job, card: dict[str, Any]) ->
 
 
 def find(session: Session, model_id: str | None, job_id: str | None) -> Model:
-    """The model with this id, or of this job, or the default one: the newest.
+    """The model with this id, or of this job, or the default one: the chosen one, else the newest.
 
     Raises:
+        InvalidRequest: both are given.
         ModelNotFound: no model has this id.
         JobNotFound: no job has this id.
         NoModelYet: the job has published none, or there is none at all.
     """
+    if model_id is not None and job_id is not None:
+        raise InvalidRequest(f"model_id={model_id} and job_id={job_id} were both sent; leave one of them out")
     if model_id is not None:
         return get(session, model_id)
+    if job_id is None and (chosen := chosen_default(session)) is not None:
+        return chosen
     newest = select(Model).order_by(Model.created_at.desc(), Model.id).limit(1)
     if job_id is not None:
         newest = newest.where(Model.job_id == job_id)
@@ -84,6 +96,11 @@ def find(session: Session, model_id: str | None, job_id: str | None) -> Model:
             raise JobNotFound(f"no job has the id {job_id!r}")
         raise NoModelYet(f"job {job_id} is {job.state} and has published no model")
     return model
+
+
+def chosen_default(session: Session) -> Model | None:
+    """The model that was chosen as the default, if one was."""
+    return session.scalars(select(Model).where(Model.chosen_at.is_not(None))).one_or_none()
 
 
 def get(session: Session, model_id: str) -> Model:
@@ -104,16 +121,20 @@ def newest(session: Session, count: int) -> list[str]:
 
 
 def forget(session: Session, model_id: str) -> None:
-    """Take a model off the shelf; its job has none any more.
+    """Take a model off the shelf; its job has none any more, and where it was the default, none is chosen.
 
     Raises:
         ModelNotFound: no model has this id.
-        ModelInUse: an ensemble needs it.
+        ModelInUse: an ensemble needs it, or a job that waits or runs begins with its weights.
     """
     model = get(session, model_id)
     for other in session.scalars(select(Model).where(Model.id != model_id)):
-        if any(member["model_id"] == model_id for member in other.card.get("members", ())):
+        if any(member["model_id"] == model_id for member in other.card.get("members") or ()):
             raise ModelInUse(f"model {model_id} is a member of ensemble {other.id}; delete that one first")
+    at_work = select(Job).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
+    for job in session.scalars(at_work):
+        if job.config.get("pretrained") == model_id:
+            raise ModelInUse(f"job {job.id} is {job.state} and begins with the weights of {model_id}; cancel it first")
     session.execute(update(Job).where(Job.model_id == model_id).values(model_id=None, version=Job.version + 1))
     session.delete(model)
     session.flush()

@@ -17,6 +17,8 @@ THREADS = 16
 would else wait behind predictions."""
 LONGEST_RETRY_SECONDS = 60
 FIRST_GUESS_SECONDS = 1.0  # that a request takes, until one was measured
+LONGEST_GIVING_WAY_SECONDS = 2.0
+"""So long a scan of a prediction job waits for requests to end; with more of them all the time, it is next then."""
 MEMORY = 0.9  # share of the mean over earlier requests in the next mean
 
 
@@ -36,6 +38,7 @@ class PredictQueue:
         self._taken = 0
         self._mean_seconds = FIRST_GUESS_SECONDS
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
 
     def require_place(self) -> None:
         """Refuse a request before its scans are received, where there is no place for it.
@@ -62,7 +65,14 @@ class PredictQueue:
         finally:
             with self._lock:
                 self._taken -= 1
+                if self._taken == 0:
+                    self._idle.notify_all()
                 self._mean_seconds = MEMORY * self._mean_seconds + (1 - MEMORY) * (time.monotonic() - start)
+
+    def give_way(self, seconds: float = LONGEST_GIVING_WAY_SECONDS) -> None:
+        """Wait until no request is under way, but no longer than `seconds`: for what is computed in the background."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._taken == 0, seconds)
 
     def _refuse_where_full(self) -> None:
         if self._taken < self._places:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from octa_backend.data.scans import read_image
 from octa_backend.diagnosis.text import Language
@@ -16,8 +16,10 @@ from octa_backend.inference.clean_options import CleanOptions
 from octa_backend.inference.export_record import ExportFormat, find_export, find_failure
 from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card
 from octa_backend.inference.scale import MeasureOptions
+from octa_backend.inference.threshold_wish import Wish
 from octa_backend.service.exporter import Exporter
 from octa_backend.service.loaded_models import Loaded, LoadedModels
+from octa_backend.service.models_in_use import ModelsInUse, for_a_prediction
 from octa_backend.service.predict_queue import PredictQueue
 from octa_backend.settings import EngineName, Settings
 from octa_backend.storage.files import Files
@@ -25,7 +27,8 @@ from octa_backend.storage.files import Files
 if TYPE_CHECKING:  # torch is imported with the first prediction, not with the server
     from octa_backend.inference.ensemble import Together
     from octa_backend.inference.predictor import Predictor
-    from octa_backend.inference.thresholds import Wish
+
+NOTICE = "research use only"
 
 _log = logging.getLogger(__name__)
 
@@ -59,18 +62,25 @@ class PredictOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """An image on disk: where, and what it is called in messages."""
+    """An image: its file or its content, and what it is called in messages."""
 
-    path: Path
+    content: Path | BinaryIO
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One scan's prediction, as the API shows it, and its mask as PNG."""
+    """One scan's prediction, as the API shows it, and its mask as PNG.
+
+    Attributes:
+        body: as the API shows it.
+        mask_png: the mask.
+        kept_pictures: file name -> PNG, of what the history keeps beside the pictures in `body`.
+    """
 
     body: dict[str, Any]
     mask_png: bytes
+    kept_pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class PredictService:
@@ -82,11 +92,13 @@ class PredictService:
     Attributes:
         queue: counts the requests under way.
         exporter: makes exports.
+        in_use: the models that are answering.
     """
 
     def __init__(self, settings: Settings, files: Files) -> None:
         self.queue = PredictQueue(settings.predict_queue)
         self.exporter = Exporter(settings.worker_niceness)
+        self.in_use = ModelsInUse()
         self._settings = settings
         self._files = files
         self._models = LoadedModels(self._load, settings.models_memory_mib)
@@ -108,8 +120,15 @@ class PredictService:
         self.exporter.close()
         self._background.shutdown()
 
+    @for_a_prediction
     def predict(
-        self, model_ids: Sequence[str], scan: ImageFile, options: PredictOptions, known: ImageFile | None = None
+        self,
+        model_ids: Sequence[str],
+        scan: ImageFile,
+        options: PredictOptions,
+        known: ImageFile | None = None,
+        *,
+        for_history: bool = False,
     ) -> Answer:
         """Segment one scan with one model, or with several whose probabilities are averaged.
 
@@ -118,6 +137,7 @@ class PredictService:
             scan: the file.
             options: how.
             known: the mask that the scan should have, with which the predicted one is compared.
+            for_history: also draw what the history keeps.
 
         Raises:
             UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
@@ -128,9 +148,9 @@ class PredictService:
         from octa_backend.service import prediction_answer  # noqa: PLC0415 - imports torch
 
         max_pixels = self._settings.max_scan_pixels
-        image = read_image(scan.path, scan.name, max_pixels)
+        image = read_image(scan.content, scan.name, max_pixels)
         models = self.together(model_ids)
-        return prediction_answer.answer(models, image, scan, options, known, max_pixels)
+        return prediction_answer.answer(models, image, scan, options, known, max_pixels, for_history=for_history)
 
     def together(self, model_ids: Sequence[str]) -> Together:
         """The models in memory, loaded where they are not, as one.

@@ -17,12 +17,10 @@ from octa_backend.inference.decision import Prediction
 from octa_backend.inference.ensemble import Together
 from octa_backend.service import evaluated_answer as comparing
 from octa_backend.service import measured_answer as measuring
-from octa_backend.service.predict_service import Answer, ImageFile, PredictOptions
+from octa_backend.service.predict_service import NOTICE, Answer, ImageFile, PredictOptions
 from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.storage.tables import new_id
-
-NOTICE = "research use only"
 
 
 def answer(
@@ -32,6 +30,8 @@ def answer(
     options: PredictOptions,
     known: ImageFile | None,
     max_pixels: int,
+    *,
+    for_history: bool = False,
 ) -> Answer:
     """Segment a scan, (C, H, W) as decoded, and tell what was asked for; see `PredictService.predict`."""
     height, width = image.shape[1:]
@@ -65,7 +65,7 @@ def answer(
         "engine": models.engine,
         "notice": NOTICE,
     }
-    return Answer(body, mask_png)
+    return Answer(body, mask_png, pictures.kept_pictures(image, found.probability) if for_history else {})
 
 
 def _classes(models: Together, found: Prediction) -> list[dict[str, Any]]:

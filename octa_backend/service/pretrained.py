@@ -31,7 +31,7 @@ def require_on_shelf(session: Session, pretrained: str | None) -> None:
             f"pretrained={pretrained!r}: no model has this id; send the model_id of a finished job. Paths of files are "
             "for octa train alone, because a client must not have the server read its files"
         )
-    members = [member["model_id"] for member in model.card.get("members", ())]
+    members = [member["model_id"] for member in model.card.get("members") or ()]
     if members:
         raise InvalidConfig(
             f"pretrained={pretrained!r} is an ensemble, which has no weights of its own; name one of its members: "

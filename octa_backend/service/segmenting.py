@@ -76,7 +76,7 @@ def read_known_mask(
         UnreadableScan, ScanTooLarge: it is no mask.
         MaskDoesNotFit: it has another size than the scan, or values that are no classes of the models.
     """
-    values = read_mask(known.path, known.name, max_pixels)
+    values = read_mask(known.content, known.name, max_pixels)
     if values.shape != shape:
         raise MaskDoesNotFit(
             f"mask {known.name} is {values.shape[1]}×{values.shape[0]} but scan {scan} is {shape[1]}×{shape[0]}; "

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from octa_backend.data.store import DatasetStore
+from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.run_history import StartChecks
 from octa_backend.service import attempt_service, finding_store, model_service, train_service
 from octa_backend.service.epoch_history import stored_history
@@ -78,14 +81,14 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     source = Source(dataset.id, dataset.name, dataset.sha256)
     tested: Sequence[ScanResult] = ()
     tuned: Mapping[str, Any] | None = None
+    with database.reading() as session:
+        history, findings = stored_history(session, job.id), _findings(session, job.id, dataset)
     if outcome.finished and outcome.best is not None:
-        with database.reading() as session:
-            history = stored_history(session, job.id)
         reporting = Reporting(run, source, model_id(job.id, outcome.best), outcome.best, history, files.job(job.id))
         scored = reporting.make(checkpoints, should_stop)
         outcome = replace(outcome, finished=scored is not None)
         tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
-    card = make_card(run, source, outcome, tested, tuned)
+    card = make_card(run, source, outcome, tested, history, findings, tuned)
     if card["test"]:
         _log.info("Test Dice: %.4f, mean over %d scans", card["test"]["dice"], card["test"]["scans"])
     _finish(order, files, database, outcome, checkpoints, card)
@@ -94,6 +97,12 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
 def model_id(job_id: str, best: Best) -> str:
     """The id under which a job's best checkpoint is published."""
     return f"{job_id}-e{best.epoch}"
+
+
+def _findings(session: Session, job_id: str, dataset: Dataset) -> list[Finding]:
+    """What was noticed of a job's data, and of the job."""
+    told = (row.finding for row in train_service.findings(session, job_id))
+    return [finding_store.from_row(row) for row in (*dataset.findings, *told)]
 
 
 def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink, start: StartChecks) -> Watched:
@@ -148,7 +157,8 @@ def _finish(
     published = None
     if outcome.best is not None:
         published = model_id(order.job_id, outcome.best)
-        model_service.write_model(files.model(published), checkpoints.best_weights(), {"model_id": published, **card})
+        card = {"model_id": published, **card}
+        model_service.write_model(files.model(published), checkpoints.best_weights(), card)
     with database.writing() as session:
         job = attempt_service.end(session, order.attempt_id, "finished" if outcome.finished else "cancelled")
         if job is None:

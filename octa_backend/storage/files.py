@@ -67,11 +67,29 @@ class Files:
         """The job's TensorBoard files, all attempts together."""
         return self.job(job_id) / "tensorboard"
 
+    @property
+    def predictions(self) -> Path:
+        """The folders of the predictions that are kept."""
+        return self.root / "predictions"
+
+    def prediction(self, prediction_id: str) -> Path:
+        """A prediction's folder: its answer and its pictures."""
+        return self.predictions / prediction_id
+
+    @property
+    def prediction_jobs(self) -> Path:
+        """The folders of the prediction jobs."""
+        return self.root / "prediction_jobs"
+
+    def prediction_job(self, prediction_job_id: str) -> Path:
+        """A prediction job's folder: the zip of its scans, until it is over."""
+        return self.prediction_jobs / prediction_job_id
+
     def prepare(self) -> None:
         """Make the folders and clear what an earlier process left half-written."""
-        for name in ("datasets", "jobs", "models", "uploads"):
+        for name in ("datasets", "jobs", "models", "uploads", "predictions", "prediction_jobs"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        for folder in ("datasets", "models"):
+        for folder in ("datasets", "models", "predictions", "prediction_jobs"):
             for leftover in (self.root / folder).glob(f"*{PART_SUFFIX}"):
                 remove(leftover)
         for leftover in self.models.glob(f"*/exports/*{PART_SUFFIX}"):

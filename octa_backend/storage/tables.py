@@ -232,12 +232,45 @@ class JobFinding(Base):
 
 
 class Model(Base):
-    """A published checkpoint. It outlives its job."""
+    """A published checkpoint. It outlives its job; one that was imported has none, and perhaps no dataset.
+
+    `name`, `notes` and `licence` are what people say of it. The default model is the one with `chosen_at`.
+    """
 
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(index=True)
-    file_id: Mapped[str]
+    job_id: Mapped[str | None] = mapped_column(index=True)
+    file_id: Mapped[str | None]
     card: Mapped[dict[str, Any]]
+    name: Mapped[str | None]
+    notes: Mapped[str | None]
+    licence: Mapped[str | None]
+    chosen_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class ComparisonState(StrEnum):
+    """Where a comparison of models is in its life."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Comparison(Base):
+    """Several models on the scans of one dataset; `done` of `total` scans are computed, `table` is there at the end."""
+
+    __tablename__ = "comparisons"
+
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    state: Mapped[ComparisonState] = mapped_column(String, default=ComparisonState.RUNNING, index=True)
+    model_ids: Mapped[list[Any]]
+    file_id: Mapped[str]
+    split: Mapped[str]
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    table: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]

@@ -206,7 +206,7 @@ def make_report(
         class_summaries=tuple(map(_summary_where_held, by_class)),
         worst=tuple(scan.name for scan in worst_first(scans)[:WORST]),
         tuned=tuned,
-        history=tuple({name: _finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
+        history=tuple({name: finite(epoch.get(name)) for name in ("epoch", *CURVES)} for epoch in history),
         training=training,
         region_summaries={name: _summary_where_held(found) for name, found in by_region.items()},
     )
@@ -217,8 +217,8 @@ def _summary_where_held(found: Iterable[ClassMetrics | None]) -> Summary:
     return summarise([one for one in found if one is not None])
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON knows no NaN; an epoch whose validation loss overflowed has a gap in its curve."""
+def finite(value: float | None) -> float | None:
+    """The same number, or None: JSON knows no NaN; an epoch whose validation loss overflowed has a gap in its curve."""
     return value if value is not None and math.isfinite(value) else None
 
 

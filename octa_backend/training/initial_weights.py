@@ -31,7 +31,7 @@ LAYERS_NAMED = 20
 """How many parameters the finding names that were not taken; its evidence holds the full count."""
 
 # What torch.load raises, with weights_only, for a file that is damaged or holds other objects than weights.
-_UNREADABLE = (
+UNREADABLE = (
     pickle.UnpicklingError, struct.error, SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError,
     TypeError, AttributeError, AssertionError,
 )  # fmt: skip
@@ -88,12 +88,12 @@ def read_tensors(initial: InitialWeights) -> dict[str, Tensor]:
     try:
         safe = path.suffix == ".safetensors"
         content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise IncompatibleCheckpoint(
             f"pretrained={initial.source}: {path.name} is not a checkpoint that can be read safely: it is damaged, or "
             "holds other objects than tensors; save it as torch.save(network.state_dict(), path)"
         ) from error
-    tensors = _tensors(content)
+    tensors = named_tensors(content)
     if not tensors:
         raise IncompatibleCheckpoint(
             f"pretrained={initial.source}: {path.name} holds no weights; save them as "
@@ -118,11 +118,12 @@ def _file(initial: InitialWeights) -> Path:
     )
 
 
-def _tensors(content: Any) -> dict[str, Tensor]:
+def named_tensors(content: Any) -> dict[str, Tensor]:
+    """The tensors of a state dict, or of what training scripts keep one in, by name without wrappers."""
     if not isinstance(content, Mapping):
         return {}
     tensors = {WRAPPERS.sub("", str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
-    nested = (_tensors(content[name]) for name in NESTED if name in content)
+    nested = (named_tensors(content[name]) for name in NESTED if name in content)
     return tensors or next((found for found in nested if found), {})
 
 

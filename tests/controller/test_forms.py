@@ -67,7 +67,7 @@ def test_line_breaks_and_half_boundaries_inside_a_file_are_its_own(small):
 @pytest.mark.parametrize(
     ("parts", "detail"),
     [
-        ([], "send one zip as the form's field 'file'; no file came"),
+        ([], "send one file as the form's field 'file'; no file came"),
         ([part("file", b"text")], "no file came"),
         ([part("zip", ZIP, "a.zip")], "no file came"),
         ([part("file", ZIP, "a.zip"), part("file", ZIP, "b.zip")], "2 files came"),

@@ -30,6 +30,9 @@ CONTRACT = {
     "POST /train/jobs/{job_id}/cancel",
     "POST /train/jobs/{job_id}/resume",
     "POST /predict",
+    "GET /predictions",
+    "GET /predictions/{prediction_id}",
+    "GET /predictions/{prediction_id}/{picture}.png",
 }
 
 SCHEMA = create_app(Settings()).openapi()
@@ -71,7 +74,12 @@ def test_every_route_has_a_summary_a_description_and_a_tag(route):
         ("DELETE /train/jobs/{job_id}", {404, 409}),
         ("POST /train/jobs/{job_id}/cancel", {404, 409}),
         ("POST /train/jobs/{job_id}/resume", {404, 409, 422}),
-        ("POST /predict", {400, 404, 409, 413, 422, 503, 507}),
+        ("POST /predict", {202, 400, 404, 409, 413, 422, 503, 507}),
+        ("GET /predictions", {422}),
+        ("DELETE /predictions", {400}),
+        ("DELETE /predictions/{prediction_id}", {404, 409}),
+        ("GET /predictions/jobs/{prediction_job_id}/results.zip", {404, 409}),
+        ("DELETE /predictions/jobs/{prediction_job_id}", {404, 409}),
         ("GET /models/{model_id}/export", {404, 422}),
         ("GET /ready", {503}),
         ("GET /train/jobs/{job_id}/events", {404, 422}),

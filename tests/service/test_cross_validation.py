@@ -10,6 +10,7 @@ import pytest
 
 from octa_backend.data.store import DatasetStore
 from octa_backend.errors import IncompatibleCheckpoint, ModelInUse
+from octa_backend.inference.model_card import ModelCard
 from octa_backend.inference.model_folder import read_card
 from octa_backend.service import attempt_service, evaluation_run, experiment, fold_service, model_service, train_service
 from octa_backend.service.evaluation_data import EvaluatedZip
@@ -147,6 +148,18 @@ def test_the_report_says_of_the_test_split_what_an_evaluation_of_the_ensemble_sa
     assert found.notes == ()
     whole = design_evaluation(model, data, EvaluationOptions(split="all")).run(lambda name: None).report
     assert "trained_on_these_scans" in whole.notes
+
+
+def test_the_ensembles_card_is_of_the_schema_and_knows_what_its_members_know(finished):
+    _, files, database, parent = finished
+    job, folds = rows(database, parent)
+    card = read_card(files.model(job.model_id))
+    read = ModelCard.model_validate(card)
+    assert [member.model_id for member in read.members] == [fold.model_id for fold in folds]
+    assert (read.ignore_index, read.licence, read.test["scans"]) == (None, None, len(TEST))
+    one = read_card(files.model(folds[0].model_id))
+    assert [finding.code for finding in read.findings][: len(one["findings"])] == [f["code"] for f in one["findings"]]
+    assert read.versions == one["versions"]
 
 
 def test_a_member_stays_while_its_ensemble_is_there(finished):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 
 import pytest
 
@@ -54,3 +56,37 @@ def test_who_is_refused_is_told_to_come_back_after_a_requests_usual_time(clock, 
     with queue.place(), pytest.raises(TooManyPredictions) as refused:
         queue.require_place()
     assert refused.value.retry_after_seconds == expected
+
+
+def test_what_runs_in_the_background_gives_way_until_no_request_is_under_way():
+    queue, waiting, went = PredictQueue(2), threading.Event(), threading.Event()
+
+    def background():
+        waiting.set()
+        queue.give_way(20)
+        went.set()
+
+    with queue.place():
+        thread = threading.Thread(target=background)
+        thread.start()
+        assert waiting.wait(20)
+        with queue.place():
+            pass
+        assert not went.wait(0.1)
+    assert went.wait(20)
+    thread.join()
+
+
+def test_what_runs_in_the_background_gives_way_only_for_a_while():
+    queue = PredictQueue(1)
+    with queue.place():
+        start = time.monotonic()
+        queue.give_way(0.05)
+        assert time.monotonic() - start >= 0.04
+
+
+def test_giving_way_takes_no_place():
+    queue = PredictQueue(1)
+    queue.give_way()
+    with queue.place():
+        pass

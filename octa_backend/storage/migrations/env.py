@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from octa_backend.storage.tables import Base
+from octa_backend.storage.prediction_tables import KeptPrediction
 
 context.configure(
-    connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_as_batch=True
+    connection=context.config.attributes["connection"], target_metadata=KeptPrediction.metadata, render_as_batch=True
 )
 with context.begin_transaction():
     context.run_migrations()

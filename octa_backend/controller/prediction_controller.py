@@ -1,0 +1,86 @@
+"""Routes under `/predictions`: what was kept of `POST /predict`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+
+from octa_backend import errors
+from octa_backend.controller.context import Parts, Reading
+from octa_backend.controller.dataset_controller import Cursor, Limit
+from octa_backend.controller.prediction_schemas import DeletedOut, KeptPredictionOut, PredictionFacts, kept_prediction
+from octa_backend.controller.problems import problems
+from octa_backend.controller.schemas import PageOut
+from octa_backend.service import prediction_history
+
+router = APIRouter(prefix="/predictions", tags=["prediction"])
+
+ModelId = Annotated[str | None, Query(description="Only those of this model.")]
+JobId = Annotated[str | None, Query(description="Only those of this prediction job.")]
+WithPictures = Annotated[bool, Query(description="Also send the pictures, in base64.")]
+Before = Annotated[datetime | None, Query(description="Only those made before this time; UTC where it has no zone.")]
+Picture = Literal["mask", "overlay", "probability", "scan", "measurement"]
+
+
+@router.get("", summary="List kept predictions, newest first", responses=problems(errors.InvalidCursor))
+def list_predictions(
+    db: Reading, model_id: ModelId = None, prediction_job_id: JobId = None, limit: Limit = 50, cursor: Cursor = None
+) -> PageOut[PredictionFacts]:
+    """Of all models, or of one; of all jobs and none, or of one job."""
+    page = prediction_history.list_predictions(db, model_id, prediction_job_id, limit, cursor)
+    return PageOut(items=[PredictionFacts.of(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.delete("", summary="Delete many predictions", responses=problems(errors.InvalidRequest))
+def delete_many(parts: Parts, model_id: ModelId = None, before: Before = None) -> DeletedOut:
+    """Those of a model, those made before a time, or those that are both; those of jobs that are not over stay."""
+    if model_id is None and before is None:
+        raise errors.InvalidRequest("say which predictions to delete: model_id=…, before=2026-01-31, or both")
+    if before is not None and before.tzinfo is None:
+        before = before.replace(tzinfo=UTC)
+    with parts.database.writing() as session:
+        ids = prediction_history.remove_many(session, model_id, before)
+    prediction_history.discard(parts.files, ids)
+    return DeletedOut(deleted=len(ids))
+
+
+@router.get(
+    "/{prediction_id}",
+    response_model=KeptPredictionOut,
+    summary="Show a kept prediction",
+    responses=problems(errors.PredictionNotFound),
+)
+def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures = False) -> JSONResponse:
+    """The answer as it was given, with the addresses of its pictures."""
+    row = prediction_history.get(db, prediction_id)
+    body = prediction_history.read_answer(parts.files, row.id, pictures)
+    return JSONResponse(kept_prediction(row, body, prediction_history.picture_names(parts.files, row.id)))
+
+
+@router.get(
+    "/{prediction_id}/{picture}.png",
+    summary="A picture of a kept prediction",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}, **problems(errors.PredictionNotFound)},
+)
+def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts) -> Response:
+    """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview, or what was measured."""
+    row = prediction_history.get(db, prediction_id)
+    path = prediction_history.picture_path(parts.files, row.id, picture)
+    return Response(path.read_bytes(), media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+
+@router.delete(
+    "/{prediction_id}",
+    status_code=204,
+    summary="Delete a kept prediction",
+    responses=problems(errors.PredictionNotFound, errors.IllegalJobState),
+)
+def delete(prediction_id: str, parts: Parts) -> None:
+    """Its row and its pictures; refused while its job is not over."""
+    with parts.database.writing() as session:
+        prediction_history.remove_prediction(session, prediction_id)
+    prediction_history.discard(parts.files, [prediction_id])

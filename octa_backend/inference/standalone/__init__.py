@@ -1,0 +1,1 @@
+"""Files that are handed out with a model; they import nothing of this program."""
