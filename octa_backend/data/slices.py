@@ -35,7 +35,7 @@ def three_slices(
     """
     centre = _centre(mask_DHW)
     drawn = [
-        _drawn(image_CDHW[0].take(at, axis=axis), mask_DHW.take(at, axis=axis), _sides(spacing_mm, axis))
+        _drawn(np.moveaxis(image_CDHW[0], axis, 0)[at], np.moveaxis(mask_DHW, axis, 0)[at], _sides(spacing_mm, axis))
         for axis, at in enumerate(centre)
     ]
     rows = min(TALLEST, max(image.shape[0] for image, _ in drawn))
@@ -80,4 +80,5 @@ def _grey(picture: NDArray[Any], channel_DHW: NDArray[Any]) -> NDArray[np.float3
         return np.zeros(picture.shape, np.float32)
     low, high = np.percentile(inside, NONZERO_PERCENTILES)
     low = min(low, high - 1e-6 * max(1.0, abs(high)))
-    return np.clip((picture.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
+    grey: NDArray[np.float32] = np.clip((picture.astype(np.float32) - low) / (high - low), 0, 1).astype(np.float32)
+    return grey

@@ -138,7 +138,10 @@ def _speckled(share_DHW: NDArray[np.float32], rng: np.random.Generator) -> NDArr
     soft = ndimage.gaussian_filter(share_DHW, 0.6)
     depth = np.linspace(1.0, 0.7, len(soft), dtype=np.float32)[::-1, None, None]
     grain = rng.gamma(SPECKLE_LOOKS, 1 / SPECKLE_LOOKS, soft.shape)
-    return np.rint((TISSUE_GREY + (VESSEL_GREY - TISSUE_GREY) * soft) * depth * grain).astype(np.uint16)
+    drawn: NDArray[np.uint16] = np.rint((TISSUE_GREY + (VESSEL_GREY - TISSUE_GREY) * soft) * depth * grain).astype(
+        np.uint16
+    )
+    return drawn
 
 
 def _unit(vector: Vector) -> Vector:

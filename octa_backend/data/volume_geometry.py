@@ -138,7 +138,7 @@ def to_canonical(
     orientation = orientation_of(affine)
     geometry = VolumeGeometry(tuple(values_XYZ.shape[:3]), as_affine(affine), orientation)
     places = [_AXES[letter] for letter in orientation]
-    turned = np.flip(values_XYZ, [axis for axis, (_, is_reversed) in enumerate(places) if is_reversed])
+    turned = np.flip(values_XYZ, tuple(axis for axis, (_, is_reversed) in enumerate(places) if is_reversed))
     values = turned.transpose(*range(3, turned.ndim), *_order(orientation))
     return values, canonical_affine(affine, values.shape[-3:]), geometry
 
@@ -169,8 +169,10 @@ def restore(values_DHW: NDArray[Any], geometry: VolumeGeometry, fill: float = 0)
         whole_DHW = resized(whole_DHW, geometry.canonical_shape, order=0 if values_DHW.dtype.kind in "biu" else 1)
     if not geometry.orientation:
         return whole_DHW
-    reversed_axes = [axis for axis, letter in enumerate(geometry.orientation) if _AXES[letter][1]]
-    return np.flip(whole_DHW.transpose(np.argsort(_order(geometry.orientation))), reversed_axes)
+    reversed_axes = tuple(axis for axis, letter in enumerate(geometry.orientation) if _AXES[letter][1])
+    order = _order(geometry.orientation)
+    restored: NDArray[Any] = np.flip(whole_DHW.transpose([order.index(axis) for axis in range(3)]), reversed_axes)
+    return restored
 
 
 def resized(values_DHW: NDArray[Any], shape: Sequence[int], order: int) -> NDArray[Any]:

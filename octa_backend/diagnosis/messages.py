@@ -15,9 +15,9 @@ from octa_backend.diagnosis.messages_volumes import VOLUME_MESSAGES
 from octa_backend.diagnosis.text import Language, Text, render
 
 MESSAGES: Mapping[str, Text] = {
+    **VOLUME_MESSAGES,
     **FILE_MESSAGES,
     **DATASET_MESSAGES,
-    **VOLUME_MESSAGES,
     **TRAINING_MESSAGES,
     **DOCTOR_MESSAGES,
 }

@@ -33,7 +33,7 @@ def test_voxels_are_resampled_by_a_repair(api):
         files[path] = nifti(values, affine_of(spacing=(1, 1, 3)))
     dataset = api.upload(zip_bytes(files)).json()
     assert [finding["code"] for finding in dataset["findings"]] == ["spacing_outliers"]
-    answer = api.client.post(f"/datasets/{dataset['file_id']}/repair", json={"remedies": ["resample_spacing"]})
+    answer = api.post(f"/datasets/{dataset['file_id']}/repair", json={"remedies": ["resample_spacing"]})
     assert answer.status_code == 201, answer.text
     assert answer.json()["findings"] == []
     assert answer.json()["repairs"][0]["steps"][0]["scan"] == "case_001"
@@ -56,7 +56,7 @@ def test_voxels_are_resampled_by_a_repair(api):
 def test_a_bad_volume_is_an_error_that_names_it_in_both_languages(api, content, code):
     files = msd_files(2) | {IMAGE: content}
     for language in ("en", "zh"):
-        answer = api.client.post(
+        answer = api.post(
             "/datasets", files={"file": ("v.zip", zip_bytes(files))}, headers={"Accept-Language": language}
         )
         assert answer.status_code == 422, answer.text

@@ -73,3 +73,37 @@ def test_unit_needs_nothing_more():
     unit = np.random.default_rng(0).random((1, 4, 4), np.float32)
     assert normalise(unit, "unit") is unit
     assert measure(unit, "unit") == Levels()
+
+
+def test_zscore_nonzero_looks_at_each_channel_by_itself_without_the_empty_space():
+    rng = np.random.default_rng(0)
+    image = np.zeros((2, 8, 16, 16), np.float32)
+    image[0, 2:6], image[1, 2:6] = rng.normal(10, 1, (4, 16, 16)), rng.normal(1.7e6, 1e5, (4, 16, 16))
+    made = normalise(to_unit(image), "zscore_nonzero")
+    for channel in made:
+        assert channel[2:6].mean() == pytest.approx(0, abs=1e-3)
+        assert channel[2:6].std() == pytest.approx(1, abs=1e-3)
+        assert (channel[:2] == channel.min()).all()
+    np.testing.assert_allclose(normalise(to_unit(image[:1] * 1000), "zscore_nonzero"), made[:1], atol=1e-2)
+
+
+def test_zscore_nonzero_cuts_off_a_few_very_bright_voxels():
+    image = np.tile(np.arange(1, 101, dtype=np.float32), (1, 10, 1))
+    image[0, 0, 0] = 1e6
+    assert normalise(to_unit(image), "zscore_nonzero").max() < 3
+
+
+def test_zscore_nonzero_of_constant_and_two_valued_channels_is_finite():
+    image = np.zeros((2, 4, 4), np.uint8)
+    image[1, 2:] = 200
+    made = normalise(to_unit(image), "zscore_nonzero")
+    assert np.isfinite(made).all()
+    assert not made[0].any()
+
+
+def test_a_part_of_a_scan_is_normalised_as_the_whole_is():
+    image = np.random.default_rng(0).gamma(2, 100, (2, 6, 8, 8)).astype(np.float32)
+    limits = unit_limits(image)
+    levels = measure(to_unit(image), "zscore_nonzero")
+    part = levels.standardise(levels.stretch(to_unit(image[:, 1:3], limits)))
+    np.testing.assert_allclose(part, normalise(to_unit(image), "zscore_nonzero")[:, 1:3], atol=1e-6)

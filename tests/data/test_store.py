@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from octa_backend.data.store import MANIFEST_FILE, DatasetStore, Manifest, StoreWriter
+from octa_backend.data.volume_geometry import stack_geometry
 
 
 def write(folder, *scans, mask_values=(0, 255)):
@@ -117,3 +118,23 @@ def test_scans_with_different_channels_are_refused(tmp_path):
 def test_a_store_without_scans_is_refused(tmp_path):
     with StoreWriter(tmp_path) as writer, pytest.raises(ValueError, match="at least one"):
         writer.finish((0, 1))
+
+
+def test_volumes_are_kept_with_their_place_in_space_and_old_manifests_still_read(tmp_path):
+    geometry = stack_geometry((6, 5, 4)).cropped(((0, 3), (0, 5), (0, 4)))
+    image, mask = np.arange(120, dtype=np.float32).reshape(2, 3, 5, 4), np.zeros((3, 5, 4), np.uint8)
+    with StoreWriter(tmp_path) as writer:
+        writer.add("a", None, None, image, mask, spacing_mm=(5.0, 0.1, 0.1), geometry=geometry)
+        with pytest.raises(ValueError, match="2 axes, the scans before it have 3"):
+            writer.add("b", None, None, image[:, 0], mask[0])
+        writer.finish((0, 1), modalities=("t1", "t2"))
+    store = DatasetStore(tmp_path)
+    assert (store.manifest.spatial_dims, store.manifest.modalities) == (3, ("t1", "t2"))
+    assert store.manifest.scans[0].geometry == geometry
+    assert store.manifest.spacing_mm == (5.0, 0.1, 0.1)
+    np.testing.assert_array_equal(store.image(0), image)
+    old = json.loads(store.manifest.to_json())
+    for scan in old["scans"]:
+        del scan["spacing_mm"], scan["geometry"]
+    del old["modalities"]
+    assert Manifest.from_json(json.dumps(old)).scans[0].geometry is None

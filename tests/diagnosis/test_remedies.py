@@ -89,8 +89,8 @@ def test_all_scans_concerned_have_a_step_not_only_those_that_the_finding_names()
     assert len(plan(scans, "drop_alpha")) == MAX_SCANS + 4
 
 
-def test_safe_remedies_are_all_but_that_which_changes_an_official_split():
-    assert set(SAFE) == {*DATASET_REMEDIES, *CONFIG_REMEDIES} - {"regroup_splits"}
+def test_safe_remedies_are_all_but_those_that_change_an_official_split_or_every_voxel():
+    assert set(SAFE) == {*DATASET_REMEDIES, *CONFIG_REMEDIES} - {"regroup_splits", "resample_spacing"}
     assert SAFE_FOR_ERRORS == ("invert_masks",)
 
 

@@ -126,7 +126,7 @@ def test_normalisation_follows_the_greys_where_it_is_left_open(white, spread, ex
 
 
 def test_normalisation_left_open_without_scans_at_hand_is_refused():
-    with pytest.raises(InvalidConfig, match="give unit, zscore or percentile"):
+    with pytest.raises(InvalidConfig, match="give unit, zscore, percentile or zscore_nonzero"):
         plan(normalisation="auto")
 
 
@@ -141,3 +141,12 @@ def test_greys_are_those_of_the_scans(tmp_path):
 def test_greys_of_many_scans_are_those_of_some_of_them(tmp_path):
     pairs = [(np.full((1, 4, 4), 255 * (i % 3 == 0), np.uint8), np.zeros((4, 4), np.uint8)) for i in range(150)]
     assert measure_greys(write_store(tmp_path, pairs), range(150)).white == 1.0  # every third one is bright
+
+
+def test_volumes_are_normalised_channel_by_channel_unless_it_was_set():
+    left_open = TrainConfig().for_scans(spatial_dims=3)
+    normalisation, why = found(plan(spatial_dims=3, normalisation=left_open.normalisation), "normalisation")
+    assert normalisation == "zscore_nonzero"
+    assert "volumes" in why
+    assert TrainConfig(normalisation="unit").for_scans(spatial_dims=3).normalisation == "unit"
+    assert TrainConfig().for_scans(spatial_dims=2).normalisation == "unit"
