@@ -270,11 +270,20 @@ CASES: list[tuple[str, Send, int, str]] = [
     ("predict by a model and a job", predict(SCAN, model_id="{m1}", job_id="{job}"), 400, "leave one of them out"),
     ("predict by a model without weights", predict(SCAN, model_id="hollow"), 500, "which is not there"),
     ("predict from a threshold of 2", predict(SCAN, threshold="2"), 400, "threshold: Input should be less than 1"),
-    ("predict too many scans", predict(SCAN, SCAN, SCAN), 400, "send 1 to 2 scans"),
+    (
+        "predict too many scans at once and keep none",
+        predict(*[SCAN] * 3, keep="false"),
+        400,
+        "send up to 2 scans",
+    ),
 ]
+CMYK = encoded(Image.fromarray(grey(1)).convert("CMYK"), "JPEG")
 WORK: list[tuple[str, Send]] = [
-    ("predict a CMYK JPEG", predict(encoded(Image.fromarray(grey(1)).convert("CMYK"), "JPEG"), model_id="{m1}")),
-    ("predict a 16-bit PNG", predict(encoded(grey(1).astype(np.uint16) * 9), model_id="{m1}")),
+    (
+        "predict a CMYK JPEG",
+        predict(CMYK, model_id="{m1}", keep="false"),
+    ),
+    ("predict a 16-bit PNG", predict(encoded(grey(1).astype(np.uint16) * 9), model_id="{m1}", keep="false")),
 ]
 
 

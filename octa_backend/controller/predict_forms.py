@@ -156,7 +156,7 @@ def read_predict_form(fields: Mapping[str, str]) -> PredictForm:
     try:
         return PredictForm.model_validate(fields)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
         raise errors.InvalidRequest(faults) from error
 
 

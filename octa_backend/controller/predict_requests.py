@@ -75,7 +75,7 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
         )
     if not is_job and sum(upload.size_bytes for upload in uploads) > settings.max_predict_mib * 2**20:
         raise too_large(settings.max_predict_mib * 2**20)
-    named = fields.model_ids() or [None]
+    named: Sequence[str | None] = fields.model_ids() or [None]
     with parts.database.reading() as session:
         model_ids = [model_service.find(session, model_id, fields.job_id).id for model_id in named]
     return PredictRequest(model_ids, options, uploads, masks, is_job, fields.keep and settings.predictions_kept > 0)

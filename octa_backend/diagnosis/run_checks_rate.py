@@ -42,6 +42,9 @@ LOSS_REBOUNDS = (0.15, 0.6)
 VALIDATION_BREAKS = (10.0, 100.0)
 """Validation loss over its own first or last sane value: statistics of thrown weights do not fit."""
 
+TRIED = 0.9
+"""How far a rate that is far below the range test's tells by itself that steps are too small, whatever their size."""
+
 LEAST_EPOCHS_HIGH = 3
 LEAST_EPOCHS_LOW = 5
 """A slow start is told from a slow run by the end of five epochs; a thrown one shows sooner."""
@@ -56,7 +59,7 @@ def lr_too_low(view: RunView) -> Suspicion | None:
     if by_step is None:
         small = by_rate * (1.0 if view.start.lr_found is not None else 0.8)
     else:
-        small = max(by_step, 0.8 * by_rate) if view.start.lr_found is not None else by_step
+        small = max(by_step, TRIED * by_rate) if view.start.lr_found is not None else by_step
     confidence = 0.92 * small * ramp(view.skill, *UNFINISHED)
     evidence = {"lr": view.lr, "drop_percent": round(max(0.0, 100 * view.drop), 1), "update_ratio": view.update_ratio}
     return Suspicion("lr_too_low", confidence, evidence | _found(view))

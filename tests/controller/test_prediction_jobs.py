@@ -328,10 +328,10 @@ def test_a_scan_without_enough_memory_does_not_stop_the_others(predicting, monke
     url = start(predicting)
     real = predicting.parts.predictions.predict
 
-    def short_of_memory(model, source, name, *given):
-        if name == "right/1.png":
+    def short_of_memory(model_ids, scan, *given, **options):
+        if scan.name == "right/1.png":
             raise RuntimeError("can't allocate memory")
-        return real(model, source, name, *given)
+        return real(model_ids, scan, *given, **options)
 
     monkeypatch.setattr(predicting.parts.predictions, "predict", short_of_memory)
     work(predicting)
@@ -383,9 +383,12 @@ def test_the_next_server_goes_on_where_one_was_killed_and_reports_each_scan_once
         assert (job["state"], job["done"], len(api.traces()["predictions"])) == ("running", 2, 2)
         predicted = []
         real = api.parts.predictions.predict
-        monkeypatch.setattr(
-            api.parts.predictions, "predict", lambda *given: (predicted.append(given[2]), real(*given))[1]
-        )
+
+        def noting(model_ids, scan, *given, **options):
+            predicted.append(scan.name)
+            return real(model_ids, scan, *given, **options)
+
+        monkeypatch.setattr(api.parts.predictions, "predict", noting)
         work(api)
         assert predicted == names[2:]
         job = api.get(url).json()
