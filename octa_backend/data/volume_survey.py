@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ def survey_volumes(source: Source, max_voxels: int) -> VolumeSurvey:
         found.labels, faults = read_labels(source, layout.classes_file)
         found.faults += faults
     if layout.splits_file:
-        found.pairs, faults = apply_splits(source, found.pairs, layout.splits_file)
+        found.pairs, faults = apply_splits(source, _undivided(found.pairs), layout.splits_file)
         found.faults += faults
     if found.pairs and all(pair.split in ("val", "test") for pair in found.pairs):
         found.faults += [Fault("splits_without_train", pair.image, str(pair.split)) for pair in found.pairs]
@@ -90,6 +90,12 @@ def survey_volumes(source: Source, max_voxels: int) -> VolumeSurvey:
     found.faults += _other_channel_counts(found)
     found.modalities = _modalities(found, layout.modalities, names)
     return found
+
+
+def _undivided(pairs: Sequence[Pair]) -> list[Pair]:
+    """Cases whose folders all say "train" (imagesTr, because only those have masks) may be divided by a table."""
+    alone = {pair.split for pair in pairs} == {"train"}
+    return [replace(pair, split=None) for pair in pairs] if alone else list(pairs)
 
 
 def _names(source: Source, file: str) -> tuple[DatasetNames, list[Fault]]:

@@ -108,6 +108,11 @@ def test_stacks_are_taken_in_and_splits_honoured(tmp_path):
     assert (manifest.spatial_dims, manifest.mask_values) == (3, (0, 255))
 
 
+def test_a_table_divides_cases_of_a_folder_for_training(tmp_path):
+    files = msd_files(3) | {"splits.csv": b"stem,split\ncase_000,train\ncase_001,test\n"}
+    assert [scan.split for scan in prepared(tmp_path, files).manifest.scans] == ["train", "test", None]
+
+
 def test_anisotropic_voxels_work(tmp_path):
     files = {}
     for number in range(2):
