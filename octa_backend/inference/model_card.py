@@ -112,12 +112,24 @@ class CardStatistics(_Part):
     features: dict[Word, CardFeature]
 
 
+class CardShape(_Part):
+    """Kernels, strides and channels of each level of a network that is laid out after its scans."""
+
+    kernels: list[list[int]] = Field(min_length=1, max_length=8)
+    strides: list[list[int]] = Field(min_length=1, max_length=8)
+    filters: list[int] = Field(min_length=1, max_length=8)
+
+
 class ModelCard(_Part):
     """Everything that is to be known of a model."""
 
     format: Literal[1] = CARD_FORMAT
     model_id: Word | None = None
     network: Word
+    spatial_dims: Literal[2, 3] = 2
+    residual: bool = True
+    network_shape: CardShape | None = None
+    patch_shape: list[int] = Field(default=[], max_length=3)
     channels: int = Field(ge=1, le=MAX_CHANNELS)
     classes: int = Field(ge=2, le=MAX_CLASSES)
     ignore_index: int | None = Field(default=None, ge=1, le=MAX_CLASSES)

@@ -164,8 +164,10 @@ def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
     return summary
 
 
-def scan_statistics(store: DatasetStore, indices: Sequence[int]) -> dict[str, Any]:
-    """What the training scans of a model are like, for its card; see `distribution.summarise`."""
+def scan_statistics(store: DatasetStore, indices: Sequence[int]) -> dict[str, Any] | None:
+    """What the training scans of a model are like, for its card; see `distribution.summarise`. None of volumes."""
+    if store.manifest.spatial_dims == 3:
+        return None
     chosen = indices[:: -(-len(indices) // MOST_SCANS_KNOWN)]
     return summarise_features(features_of(store.image(index)) for index in chosen)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -14,6 +15,10 @@ from octa_backend.training.loss_options import ClassWeights, Denominator, LossNa
 from octa_backend.training.volume_options import Regions, TargetShape
 
 Auto = Literal["auto"]
+
+OF_VOLUMES: Mapping[str, Any] = {"normalisation": "auto", "lr": 3e-3}
+"""Defaults for volumes. Of 1250 steps of `unet3d` on hippocampi at an lr of 1e-3, 500 had passed before it told the
+classes apart, and the training loss was still as high as that of validation at the end."""
 
 OPEN_AUGMENTATION: tuple[PresetName, ...] = ("standard", "strong")
 """What `augmentation` becomes where it is `auto`."""
@@ -235,10 +240,12 @@ class TrainConfig(BaseModel):
         return resolve(self.augmentation, self.augmentation_overrides)
 
     def for_scans(self, spatial_dims: int) -> TrainConfig:
-        """The same config for pictures (2) or volumes (3), for which `normalisation` is open unless it was set."""
-        if spatial_dims == 2 or "normalisation" in self.model_fields_set:
+        """The same config for pictures (2) or volumes (3), which have defaults of their own for what was not set."""
+        if spatial_dims == 2:
             return self
-        return self.model_copy(update={"normalisation": "auto"})
+        return self.model_copy(
+            update={name: value for name, value in OF_VOLUMES.items() if name not in self.model_fields_set}
+        )
 
     @field_validator("augmentation_overrides")
     @classmethod

@@ -161,8 +161,10 @@ class Plan(BaseModel):
         if self.config.epochs != "auto" or self.config.batch_size == "auto":
             return self
         assert self.fingerprint is not None, "make_plan takes it"
-        scans = self.fingerprint.training_scans
-        return self.decided("epochs", *plan_choices.choose_epochs(self.steps(scans), self.config.warmup_epochs))
+        steps, warmup = self.steps(self.fingerprint.training_scans), self.config.warmup_epochs
+        slow_volumes = self.fingerprint.spatial_dims == 3 and self.device == "cpu"
+        choose = plan_choices.choose_volume_epochs if slow_volumes else plan_choices.choose_epochs
+        return self.decided("epochs", *choose(steps, warmup))
 
     def with_compile(self) -> Plan:
         """Whether the network is compiled, where that is open and the number of epochs is known."""

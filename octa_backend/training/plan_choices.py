@@ -21,6 +21,9 @@ FEWEST_STEPS = USUAL_EPOCHS * FEW_SCANS // BATCH_ON_CPU
 MOST_STEPS = 20 * FEWEST_STEPS
 """More take days on a CPU, and a large dataset shows enough in fewer epochs."""
 
+VOLUME_STEPS = 840
+"""Steps of a training on volumes on a CPU, where each takes a second and more: 40 epochs of 41 volumes, two a step."""
+
 DARK_WHITE = 0.5
 """Where the brightest hundredth of a scan begins below it, a few bright pixels have half of the range to themselves."""
 UNLIKE_MEANS = 0.15
@@ -106,6 +109,12 @@ def choose_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
     if epochs > warmup_epochs:
         return epochs, reason
     return 2 * warmup_epochs, f"twice warmup_epochs={warmup_epochs}, so that half of the run follows the rise"
+
+
+def choose_volume_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
+    """As many as a CPU trains on volumes in reasonable time; see `choose_epochs`."""
+    epochs = max(FEWEST_EPOCHS, 2 * warmup_epochs, min(MOST_EPOCHS, math.ceil(VOLUME_STEPS / steps)))
+    return epochs, f"an epoch has {_steps(steps)}: as many epochs as make {VOLUME_STEPS} steps, as a CPU is slow here"
 
 
 def _enough_epochs(steps: int) -> tuple[int, str]:
