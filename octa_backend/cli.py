@@ -421,16 +421,27 @@ def jobs(
 def synth(
     out: Annotated[Path, typer.Argument(help="The zip to write.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="How many scans.")] = 40,
-    size: Annotated[int, typer.Option(min=32, max=1024, help="Side in pixels.")] = 320,
+    size: Annotated[
+        int | None, typer.Option(min=24, max=1024, help="Side in pixels (320), of volumes in voxels (48).")
+    ] = None,
+    volumes: Annotated[bool, typer.Option("--volumes", help="Volumes with vessel trees, as NIfTI.")] = False,
+    slice_thickness: Annotated[
+        int, typer.Option(min=1, max=32, help="Of volumes: a slice is so many times as thick as a voxel is wide.")
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG to write: image, mask and overlay of the first scans.")
     ] = None,
 ) -> None:
-    """Make a zip of synthetic OCTA scans with exact vessel masks."""
+    """Make a zip of synthetic OCTA scans, or of volumes, with exact vessel masks."""
     from octa_backend.commands import synth as synth_command  # noqa: PLC0415
 
-    synth_command.synth(console, out, count, size, seed, sheet)
+    if volumes:
+        synth_command.synth_volumes(console, out, count, size or 48, seed, slice_thickness, sheet)
+    elif slice_thickness != 1:
+        _fail(OctaError("--slice-thickness is one of volumes; add --volumes"))
+    else:
+        synth_command.synth(console, out, count, max(32, size or 320), seed, sheet)
 
 
 @app.command()

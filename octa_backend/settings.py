@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     max_scan_pixels: int = Field(default=64_000_000, ge=256)
     """Most pixels of one image."""
 
+    max_scan_voxels: int = Field(default=2**28, ge=4096)
+    """Most voxels of one volume, all its channels together; one of 512×512×1024 has as many as the default."""
+
     max_predict_mib: int = Field(default=256, ge=1)
     """Largest request of `POST /predict`, MiB."""
 

@@ -217,7 +217,8 @@ CASES: list[tuple[str, Send, int, str]] = [
     ),
     ("grey mask", train_on(with_masks(many_values(), many_values())), 422, "unique values (2 expected)"),
     ("coloured mask", train_on(with_masks(encoded(colour(1)), encoded(square()))), 422, "masks are coloured"),
-    ("NIfTI volume", files({"images/a.nii.gz": b"x", "masks/a.nii.gz": b"x"}), 422, "volumes are not supported yet"),
+    ("no NIfTI volume", files({"images/a.nii.gz": b"x", "masks/a.nii.gz": b"x"}), 422, "2 volumes cannot be read"),
+    ("MetaImage volume", files({"images/a.mha": b"x", "masks/a.mha": b"x"}), 422, "of a kind that is not read"),
     ("only one scan", files(PAIR), 422, "training needs at least 2"),
     # the configuration
     ("epochs=0", train(epochs="0"), 422, "epochs='0': Input should be greater than or equal to 1"),

@@ -22,6 +22,7 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import examine, opened_source, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
+from octa_backend.data.volume_intake import read_slices
 from octa_backend.diagnosis.dataset import CHECKS, LABEL_CHECK
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.remedies import CONFIG_REMEDIES, DATASET_REMEDIES, config_changes, plan_repair
@@ -37,6 +38,7 @@ from octa_backend.diagnosis.report import (
     train_options,
 )
 from octa_backend.diagnosis.text import Language, Text, render
+from octa_backend.diagnosis.volumes import VOLUME_CHECKS
 from octa_backend.errors import OctaError, RemedyNotApplicable, ScanTooLarge, UnreadableScan
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.repair_service import Choose, automatic, write_repaired_copy
@@ -144,10 +146,10 @@ class _Paper:
 
     def show(self, path: Path, examination: Examination, *, reviewed: bool = False) -> Report:
         """Print the report of a dataset; `reviewed` where its labels were held against a model."""
-        scans = len(examination.statistics)
+        scans = examination.readable
         found = report(
             examination.findings,
-            (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
+            VOLUME_CHECKS if examination.spatial_dims == 3 else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
             self.language,
             scans=scans,
             mask_values=examination.mask_values,
@@ -180,7 +182,7 @@ def _answer(path: Path, examination: Examination, found: Report, language: Langu
     """The report as JSON."""
     return {
         "path": str(path),
-        "scans": len(examination.statistics),
+        "scans": examination.readable,
         "verdict": found.verdict,
         "summary": found.summary,
         "counts": dict(found.counts),
@@ -203,7 +205,8 @@ def _sheet(
         if len(rows) == SHEET_ROWS:
             break
         try:
-            rows[pair.name] = pictures.sheet_row(*read_pair(source, pair, allowed, examination.mask_values))
+            read = read_slices if examination.spatial_dims == 3 else read_pair
+            rows[pair.name] = pictures.sheet_row(*read(source, pair, allowed, examination.mask_values))
         except (UnreadableScan, ScanTooLarge):
             continue  # its finding says so
     if not rows:

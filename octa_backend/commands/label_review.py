@@ -13,8 +13,9 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import TWO_CLASSES, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.diagnosis.messages import ordered
+from octa_backend.errors import ModelDoesNotFit
 from octa_backend.inference.label_review import Labelled, LabelReview
-from octa_backend.service.diagnosis_service import judge_labels
+from octa_backend.service.diagnosis_service import VOLUMES_NOT_REVIEWED, judge_labels
 from octa_backend.service.predict_service import load_predictor
 from octa_backend.settings import Settings
 
@@ -29,8 +30,11 @@ def review_labels(
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelDoesNotFit: it ignores a class, but was trained on masks with other classes.
+        ModelDoesNotFit: the dataset holds volumes; or the model ignores a class, but was trained on masks with other
+            classes.
     """
+    if examination.spatial_dims == 3:
+        raise ModelDoesNotFit(VOLUMES_NOT_REVIEWED)
     predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
     measured = {scan.name for scan in examination.statistics if scan.split != "test"}
     pairs = [pair for pair in examination.pairs if pair.name in measured]

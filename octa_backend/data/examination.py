@@ -10,6 +10,7 @@ from octa_backend.data.archive import Member
 from octa_backend.data.class_table import Labels
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.statistics import ScanStatistics
+from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.diagnosis.findings import Finding, Severity
 
 
@@ -38,11 +39,13 @@ class Examination:
 
     Attributes:
         pairs: the scans by name, as the files' names show them, usable or not.
-        statistics: of every scan whose two files could be decoded, in the order of `pairs`.
+        statistics: of every picture whose two files could be decoded, in the order of `pairs`.
         faults: what was noticed file by file: unreadable files, files without partner, sizes that differ, …
         mask_values: the value of class 0, 1, … in the masks; empty where the masks' values make no sense together.
         findings: all that the checks say, errors first.
         labels: what the values of the masks are called, where the upload says so.
+        volumes: of every volume whose files could be decoded; a dataset has pictures or volumes.
+        spatial_dims: 2 of pictures, 3 of volumes.
     """
 
     pairs: tuple[Pair, ...]
@@ -51,6 +54,13 @@ class Examination:
     mask_values: tuple[int, ...]
     findings: tuple[Finding, ...]
     labels: Labels = field(default_factory=dict)
+    volumes: tuple[VolumeStatistics, ...] = ()
+    spatial_dims: int = 2
+
+    @property
+    def readable(self) -> int:
+        """How many scans could be decoded."""
+        return len(self.statistics) + len(self.volumes)
 
     @property
     def errors(self) -> tuple[Finding, ...]:

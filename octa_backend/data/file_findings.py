@@ -11,15 +11,20 @@ from octa_backend.diagnosis.findings import Finding, Remedy, Severity, finding_a
 from octa_backend.diagnosis.messages import MESSAGES
 from octa_backend.diagnosis.text import render
 
-WARNINGS = ("masks_empty_some", "classes_not_understood", "splits_rows_unknown", "scans_without_split")
-INFOS = ("files_ignored", "masks_passed_over", "channels_mixed")
+WARNINGS = (
+    *("masks_empty_some", "classes_not_understood", "dataset_json_not_understood", "splits_rows_unknown"),
+    "scans_without_split",
+)
+INFOS = ("files_ignored", "masks_passed_over", "channels_mixed", "volumes_unlabelled")
 MENDABLE: Mapping[str, str] = {
     "sizes_differ": "resize_masks",
     **dict.fromkeys(
         (
             *("images_without_mask", "masks_without_image", "pairing_ambiguous", "volumes_not_supported"),
-            *("format_not_supported", "scan_unreadable", "values_not_finite", "scan_too_large", "scan_too_small"),
-            "scan_has_frames",
+            *("volumes_and_pictures_mixed", "format_not_supported", "scan_unreadable", "values_not_finite"),
+            *("scan_too_large", "scan_too_small", "scan_has_frames", "volume_unreadable", "volume_single_slice"),
+            *("volume_fourth_axis", "volume_too_small", "volume_too_large", "volume_mask_fractions"),
+            *("volume_mask_values", "volume_shapes_differ", "volume_affines_differ", "modalities_differ"),
         ),
         "drop_unusable",
     ),

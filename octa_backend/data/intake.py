@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octa_backend.data.acceptance import MIN_SCANS, Prepared, Progress, refuse_no_dataset
 from octa_backend.data.archive import Archive
 from octa_backend.data.examination import Examination, Source
-from octa_backend.data.file_findings import findings_about_files, refusal
+from octa_backend.data.file_findings import findings_about_files
 from octa_backend.data.folder import Folder
 from octa_backend.data.kept_files import KeptFiles
 from octa_backend.data.limits import IntakeLimits, check_room
@@ -24,32 +24,19 @@ from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
 from octa_backend.data.splits import patient_of
 from octa_backend.data.statistics import ScanStatistics
-from octa_backend.data.store import MASK_DTYPE, Manifest, StoreWriter
+from octa_backend.data.store import MASK_DTYPE, StoreWriter
 from octa_backend.data.survey import Survey, opened, survey
 from octa_backend.data.viewing import threads, view_all
+from octa_backend.data.volume_intake import examine_upload, holds_volumes, prepare_volumes
 from octa_backend.diagnosis import dataset as checks
-from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import ordered
-from octa_backend.errors import InvalidDataset
 from octa_backend.storage.files import folder_written_aside
 
-MIN_SCANS = 2
 TWO_CLASSES = (0, 255)
 """What masks mean whose values make no sense together: whatever is not 0 is foreground."""
 
-Progress = Callable[[int, int], None]
-"""Told how many scans are done, and of how many."""
-
 Keep = Callable[[Pair, NDArray[Any], NDArray[Any]], None]
 """Given a scan that could be decoded: its image (C, H, W) and its mask (H, W) of stored values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A dataset that was taken in: what it holds, and what the checks say about it."""
-
-    manifest: Manifest
-    findings: tuple[Finding, ...]
 
 
 def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
@@ -57,7 +44,7 @@ def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
 
     Scans with faults that a remedy can mend are kept as far as they can be read, and the findings say what is wrong:
     a mask of another size is stretched to its image, and in masks without a plain meaning whatever is not 0 is
-    foreground. Files that cannot be read, or have no partner, are left out.
+    foreground. Files that cannot be read, or have no partner, are left out. Volumes: see `prepare_volumes`.
 
     Args:
         path: the zip, or on the command line a folder.
@@ -75,6 +62,8 @@ def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
         raise FileExistsError(f"{target} exists")
     with opened_source(path, limits) as opened, threads() as executor:
         source = KeptFiles(opened)
+        if holds_volumes(source, limits):
+            return prepare_volumes(source, target, limits, executor)
         surveyed = survey(source, limits)
         check_room(target.parent, surveyed.prepared_bytes, limits.max_unpacked_bytes)
         with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
@@ -86,7 +75,7 @@ def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
                 kept.append(pair.name)
 
             examination = _examine(source, surveyed, limits, executor, keep)
-            _refuse_no_dataset(examination, len(kept))
+            refuse_no_dataset(examination, len(kept))
             manifest = writer.finish(examination.mask_values or TWO_CLASSES, surveyed.labels)
     return Prepared(manifest, examination.findings)
 
@@ -95,6 +84,8 @@ def examine(source: Source, limits: IntakeLimits, progress: Progress | None = No
     """Check a zip or a folder without keeping anything; everything that is wrong comes as a finding."""
     with threads() as executor:
         kept = KeptFiles(source)
+        if holds_volumes(kept, limits):
+            return examine_upload(kept, limits, executor, progress)
         surveyed = survey(kept, limits)
         return _examine(kept, surveyed, limits, executor, progress=progress)
 
@@ -136,12 +127,6 @@ def read_pair(
     image = decode_image(opened(source, pair.image, limits.max_scan_pixels), pair.image, limits.max_scan_pixels)
     mask = decode_mask(opened(source, pair.mask, limits.max_scan_pixels), pair.mask, limits.max_scan_pixels)
     return image.values, shown_classes(_stored_mask(mask, image.values.shape[1:]), mask_values)
-
-
-def _refuse_no_dataset(examination: Examination, kept: int) -> None:
-    """Refuse what no remedy makes a dataset of."""
-    if refused := refusal(examination.findings, enough=kept >= MIN_SCANS):
-        raise InvalidDataset(refused, examination.findings)
 
 
 def _examine(

@@ -24,12 +24,14 @@ from octa_backend.data.pairing import (
     Role,
     key,
     pair_up,
+    stem_of,
     without_affixes,
 )
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".gif")
+NIFTI_ENDINGS = (".nii", ".nii.gz")
 VOLUME_ENDINGS = (
-    *(".nii", ".nii.gz", ".img.gz", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".dcm", ".dicom"),
+    *(".img.gz", ".hdr.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".mgz", ".mgh", ".dcm", ".dicom"),
     *(".ima", ".e2e", ".fda", ".fds", ".czi", ".lif"),
 )
 OTHER_IMAGE_ENDINGS = (
@@ -92,8 +94,9 @@ def find_layout(paths: Iterable[str]) -> Layout:
     kinds: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
         kinds[_kind(path)].append(path)
-    faults = [Fault(code, path) for code in ("volumes_not_supported", "format_not_supported") for path in kinds[code]]
-    images, masks, strays = _sort_out(_describe(kinds["image"]))
+    unread = ("volumes_and_pictures_mixed", "volumes_not_supported", "format_not_supported")
+    faults = [Fault(code, path) for code in unread for path in kinds[code]]
+    images, masks, strays = sort_out(describe(kinds["image"]))
     notes = [Fault("files_ignored", path) for path in (*kinds["other"], *(file.path for file in strays))]
     for kind in ("splits", "classes"):
         faults += [Fault(f"{kind}_not_understood", path, "a second table") for path in kinds[kind][1:]]
@@ -110,8 +113,8 @@ def find_layout(paths: Iterable[str]) -> Layout:
 
 
 def _all_in_mask_folders(files: Sequence[NamedFile]) -> bool:
-    """True where a folder around all files, which `_describe` leaves out, is one for masks."""
-    return all((2, Role.MASK) in map(_role, file.path.split("/")[:-1]) for file in files)
+    """True where a folder around all files, which `describe` leaves out, is one for masks."""
+    return all((2, Role.MASK) in map(role_of, file.path.split("/")[:-1]) for file in files)
 
 
 def _kind(path: str) -> str:
@@ -120,6 +123,7 @@ def _kind(path: str) -> str:
     if name in SPLIT_FILES or name == CLASS_TABLE:
         return "classes" if name == CLASS_TABLE else "splits"
     endings = {
+        "volumes_and_pictures_mixed": NIFTI_ENDINGS,
         "volumes_not_supported": VOLUME_ENDINGS,
         "format_not_supported": OTHER_IMAGE_ENDINGS,
         "image": IMAGE_ENDINGS,
@@ -135,7 +139,7 @@ def _words(folder: str) -> list[str]:
     return list(dict.fromkeys(words))
 
 
-def _role(folder: str) -> tuple[int, Role] | None:
+def role_of(folder: str) -> tuple[int, Role] | None:
     """What a folder's name says, and how strongly: "vessel_images" are images, "octa_masks" are masks."""
     words = _words(folder)
     for strength, table in ((2, _STRONG_WORDS), (1, _WEAK_WORDS)):
@@ -151,7 +155,7 @@ def _split(folder: str) -> str | None:
     return SPLIT_WORDS[known[0]] if known else None
 
 
-def _describe(paths: Sequence[str]) -> list[NamedFile]:
+def describe(paths: Sequence[str]) -> list[NamedFile]:
     """Read every path, without the folders that are around all of them."""
     folders = [path.split("/")[:-1] for path in paths]
     wrapped = 0
@@ -161,8 +165,8 @@ def _describe(paths: Sequence[str]) -> list[NamedFile]:
 
 
 def _describe_one(path: str, folders: Sequence[str]) -> NamedFile:
-    stem = path.rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    roles = {at: found for at, folder in enumerate(folders) if (found := _role(folder))}
+    stem = stem_of(path)
+    roles = {at: found for at, folder in enumerate(folders) if (found := role_of(folder))}
     decisive = max(roles, key=lambda at: (roles[at][0], at), default=None)  # the strongest, then the deepest
     splits = [_split(folder) for folder in folders]
     place = [split or folder for folder, split in zip(folders, splits, strict=True)]
@@ -179,7 +183,7 @@ def _describe_one(path: str, folders: Sequence[str]) -> NamedFile:
     )
 
 
-def _sort_out(files: Sequence[NamedFile]) -> tuple[list[NamedFile], list[NamedFile], list[NamedFile]]:
+def sort_out(files: Sequence[NamedFile]) -> tuple[list[NamedFile], list[NamedFile], list[NamedFile]]:
     """Images, masks, and strays: files outside of the image and mask folders, where there are such folders."""
     folders_tell = {Role.IMAGE, Role.MASK} <= {file.role for file in files}
     images, masks, strays = [], [], []

@@ -20,12 +20,14 @@ class IntakeLimits:
         max_unpacked_bytes: of the archive's members together, and of the prepared arrays together.
         max_ratio: unpacked by packed bytes, for members above 1 MiB.
         max_scan_pixels: of one image.
+        max_scan_voxels: of one volume, all its channels.
     """
 
     max_files: int
     max_unpacked_bytes: int
     max_ratio: float
     max_scan_pixels: int
+    max_scan_voxels: int = 2**28
 
 
 def mebibytes(size: int) -> str:

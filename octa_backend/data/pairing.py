@@ -29,12 +29,21 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One scan: its name in the dataset, the paths of its two files, and its official split, if any."""
+    """One scan: its name in the dataset, the paths of its two files, and its official split, if any.
+
+    Further images are the other modalities of a volume, in the order of their channels.
+    """
 
     name: str
     image: str
     mask: str
     split: str | None
+    further_images: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """All images, channel by channel."""
+        return self.image, *self.further_images
 
 
 FIRST, NORMAL, LAST = 0, 1, 2
@@ -86,6 +95,12 @@ def _affix(front: str, end: str, whole: str) -> re.Pattern[str]:
 MASK_AFFIX = _affix(_MASK_WORD, _MASK_END, _MASK_END)
 IMAGE_AFFIX = re.compile(_affix(_IMAGE_WORD, _IMAGE_END, _IMAGE_WORD).pattern + r"|_0000$", re.IGNORECASE)
 _LEADING_NUMBER = re.compile(r"^\D*(\d+)")
+
+
+def stem_of(path: str) -> str:
+    """The name of a file without folders and without its ending: "a/b.nii.gz" -> "b"."""
+    name = path.rsplit("/", 1)[-1]
+    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else name.rsplit(".", 1)[0]
 
 
 def key(stem: str) -> str:

@@ -20,7 +20,8 @@ from octa_backend.data.pairing import Pair
 from octa_backend.data.repaired_names import SPLIT_TABLE, arrange, meant_splits, name_of, split_table
 from octa_backend.data.repaired_scan import ScanAtWork
 from octa_backend.data.survey import read_labels
-from octa_backend.diagnosis.remedies import DATASET_REMEDIES, Step
+from octa_backend.diagnosis.remedies import DATASET_REMEDIES
+from octa_backend.diagnosis.steps import Step
 from octa_backend.errors import InvalidDataset
 from octa_backend.storage.files import part_name, remove
 
@@ -29,7 +30,7 @@ MOST_DEFLATED = 20
 to many times its size is refused."""
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)  # the clock must not reach the bytes
-_COMPRESSED_FORMATS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
+_COMPRESSED_FORMATS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x1f\x8b")
 _DROPS = ("drop_unusable", "drop_duplicates")
 _REGROUP = "regroup_splits"
 
@@ -76,7 +77,7 @@ def write_repaired(
     meant = meant_splits({pair.name: pair.split for pair in kept})
     paths = arrange(meant)
     written = []
-    with _zip_written_aside(target) as archive:
+    with zip_written_aside(target) as archive:
         for pair in sorted(kept, key=lambda pair: pair.name):
             scan = ScanAtWork(source, pair, max_pixels)
             for place, step in planned.get(pair.name, ()):
@@ -84,9 +85,9 @@ def write_repaired(
                     done[place] = _with(step, **facts)
             written.append(_add_scan(archive, scan, pair.name, paths[pair.name], meant[pair.name]))
         if table := split_table(written):
-            _add(archive, SPLIT_TABLE, table)
+            add_file(archive, SPLIT_TABLE, table)
         if labels := _labels(source, done.values()):
-            _add(archive, CLASS_TABLE, class_table(labels))
+            add_file(archive, CLASS_TABLE, class_table(labels))
     return tuple(done[place] for place in sorted(done))
 
 
@@ -157,7 +158,7 @@ def _labels(source: Source, done: Iterable[Step]) -> Labels:
 
 
 @contextmanager
-def _zip_written_aside(target: Path) -> Iterator[zipfile.ZipFile]:
+def zip_written_aside(target: Path) -> Iterator[zipfile.ZipFile]:
     """Give a temporary zip that becomes `target` when the block ends well, and vanishes when it does not."""
     aside = part_name(target)
     try:
@@ -175,12 +176,13 @@ def _add_scan(archive: zipfile.ZipFile, scan: ScanAtWork, name: str, path: str, 
     """Write the two files of a scan; the scan as it will be read back."""
     image, mask = scan.image(), scan.mask()
     written = Pair(name_of(name, path), f"images/{path}{image.ending}", f"masks/{path}{mask.ending}", split)
-    _add(archive, written.image, image.content)
-    _add(archive, written.mask, mask.content)
+    add_file(archive, written.image, image.content)
+    add_file(archive, written.mask, mask.content)
     return written
 
 
-def _add(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
+def add_file(archive: zipfile.ZipFile, path: str, content: bytes) -> None:
+    """Write one file, packed where that is worth it; equal files give equal bytes."""
     entry = zipfile.ZipInfo(path, date_time=_EARLIEST)
     entry.create_system, entry.external_attr = 3, 0o644 << 16
     entry.compress_type = zipfile.ZIP_DEFLATED if _is_worth_deflating(content) else zipfile.ZIP_STORED

@@ -16,7 +16,7 @@ from octa_backend.data.examination import Source
 from octa_backend.data.pairing import Pair
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask, read_header
 from octa_backend.data.survey import opened
-from octa_backend.diagnosis.remedies import Step
+from octa_backend.diagnosis.steps import Step
 from octa_backend.errors import UnreadableScan
 
 HIGHEST_PNG_VALUE = np.iinfo(np.uint16).max

@@ -27,7 +27,7 @@ MAX_FRAMES_COUNTED = 100
 Image.MAX_IMAGE_PIXELS = None
 
 # What Pillow's decoders raise for files that are damaged or forged.
-_DECODER_FAULTS = (
+DECODER_FAULTS = (
     OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RuntimeError,
     MemoryError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )  # fmt: skip
@@ -216,7 +216,7 @@ def _opened(source: BinaryIO | Path, name: str) -> Iterator[Image.Image]:
             yield image
     except UnidentifiedImageError as error:
         raise UnreadableScan(f"{name} is not a PNG, JPEG, TIFF, BMP or GIF image, whatever its name says") from error
-    except _DECODER_FAULTS as error:
+    except DECODER_FAULTS as error:
         raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error
 
 

@@ -206,9 +206,9 @@ def _lines(data: bytes) -> list[tuple[int, list[str]]]:
 
 
 def _table_key(name: str) -> str:
-    """A scan as a table may call it: any folder separator, with or without an image's ending, any case."""
+    """A scan as a table may call it: any folder separator, with or without a scan's ending, any case."""
     plain = name.strip().replace("\\", "/").removeprefix("./").casefold()
-    ending = next((ending for ending in IMAGE_ENDINGS if plain.endswith(ending)), "")
+    ending = next((ending for ending in (*IMAGE_ENDINGS, ".nii.gz", ".nii") if plain.endswith(ending)), "")
     return plain.removesuffix(ending)
 
 

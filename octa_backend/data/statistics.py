@@ -5,12 +5,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.mask_values import Colours
 from octa_backend.data.masks import MaskValues
+
+
+class Digested(Protocol):
+    """Whatever has equal digests for equal contents."""
+
+    @property
+    def digest(self) -> str:
+        """Of the decoded values and their shape."""
+
+
+class KnownScan(Protocol):
+    """What pictures and volumes have in common: names, and what tells equal ones."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the dataset."""
+
+    @property
+    def patient(self) -> str | None:
+        """The patient that the name shows, or None."""
+
+    @property
+    def split(self) -> str | None:
+        """ "train", "val", "test", or None where the dataset has no official split."""
+
+    @property
+    def of_image(self) -> Digested:
+        """Numbers of the image."""
+
+    @property
+    def of_mask(self) -> Digested:
+        """Numbers of the mask."""
 
 
 @dataclass(frozen=True, slots=True)

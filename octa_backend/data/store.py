@@ -5,7 +5,8 @@ starting at a multiple of 64 bytes; `manifest.json` says what lies where. Masks 
 files had; the class numbers are looked up on reading, because only the last mask shows which values the dataset has.
 """
 
-# Shapes: C channels, H x W pixels, K classes. image_CHW: as decoded (uint8, uint16 or float32); mask_HW: stored values.
+# Shapes: C channels, *spatial: H x W pixels or D x H x W voxels, K classes.
+# image_C: as decoded (uint8, uint16 or float32); mask: stored values.
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from octa_backend.data.class_table import ClassLabel, Labels, in_order
 from octa_backend.data.masks import class_of_value
+from octa_backend.data.volume_geometry import VolumeGeometry
 
 IMAGES_FILE = "images.bin"
 MASKS_FILE = "masks.bin"
@@ -40,10 +42,12 @@ class ScanEntry:
         name: stem of the image's file, unique in the dataset; with its split folder in front where stems repeat.
         patient: the patient the name shows, or None.
         split: "train", "val" or "test" where the dataset has an official split, else None.
-        shape: (H, W) in pixels.
+        shape: (H, W) in pixels, or (D, H, W) in voxels.
         dtype: "uint8", "uint16" or "float32".
-        image_offset: byte in `images.bin` where its (C, H, W) array starts.
-        mask_offset: byte in `masks.bin` where its (H, W) array starts.
+        image_offset: byte in `images.bin` where its (C, *spatial) array starts.
+        mask_offset: byte in `masks.bin` where its (*spatial) array starts.
+        spacing_mm: sides of a voxel, (D, H, W); empty for pictures.
+        geometry: how a volume came from its file; None for pictures.
     """
 
     name: str
@@ -53,6 +57,21 @@ class ScanEntry:
     dtype: str
     image_offset: int
     mask_offset: int
+    spacing_mm: tuple[float, ...] = ()
+    geometry: VolumeGeometry | None = None
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> ScanEntry:
+        """Read what `dataclasses.asdict` made."""
+        geometry = facts.get("geometry")
+        return cls(
+            **{
+                **facts,
+                "shape": tuple(facts["shape"]),
+                "spacing_mm": tuple(facts.get("spacing_mm", ())),
+                "geometry": None if geometry is None else VolumeGeometry.from_json(geometry),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +79,14 @@ class Manifest:
     """What a prepared dataset holds.
 
     Attributes:
-        spatial_dims: 2.
-        channels: of every image, 1 or 3.
+        spatial_dims: 2 for pictures, 3 for volumes.
+        channels: of every image: 1 or 3, of volumes the number of modalities.
         classes: 2 for foreground and background, else the number of classes including background.
         mask_values: the value that class i has in the mask files. With two classes every value but 0 is foreground.
         foreground_fraction: share of pixels that are not background, mean over scans, 0..1.
         scans: in the order of their names.
         labels: name and colour of class 0, 1, …; empty where the upload says nothing about them.
+        modalities: what the channels of volumes are called; empty where the upload does not say.
     """
 
     spatial_dims: int
@@ -76,6 +96,12 @@ class Manifest:
     foreground_fraction: float
     scans: tuple[ScanEntry, ...]
     labels: tuple[ClassLabel, ...] = ()
+    modalities: tuple[str, ...] = ()
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """The usual sides of a voxel, (D, H, W): the median over scans of each; empty for pictures."""
+        return tuple(float(np.median(sides)) for sides in zip(*(scan.spacing_mm for scan in self.scans), strict=True))
 
     def to_json(self) -> str:
         """The manifest as the text of `manifest.json`."""
@@ -91,9 +117,10 @@ class Manifest:
         facts: dict[str, Any] = json.loads(text)
         if (found := facts.pop("format", None)) != FORMAT:
             raise ValueError(f"the manifest has format {found}, this version reads format {FORMAT}")
-        entries = tuple(ScanEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in facts.pop("scans"))
+        entries = tuple(ScanEntry.from_json(entry) for entry in facts.pop("scans"))
         labels = tuple(ClassLabel(**label) for label in facts.pop("labels", ()))
-        return cls(**{**facts, "mask_values": tuple(facts["mask_values"]), "scans": entries, "labels": labels})
+        plain = {name: tuple(facts.pop(name, ())) for name in ("mask_values", "modalities")}
+        return cls(**{**facts, **plain, "scans": entries, "labels": labels})
 
 
 class StoreWriter:
@@ -104,6 +131,7 @@ class StoreWriter:
         self._entries: list[ScanEntry] = []
         self._foreground: list[float] = []
         self._channels = 0
+        self._spatial_dims = 2
         self._images: BinaryIO = (folder / IMAGES_FILE).open("xb")
         self._masks: BinaryIO = (folder / MASKS_FILE).open("xb")
 
@@ -114,7 +142,15 @@ class StoreWriter:
         self.close()
 
     def add(
-        self, name: str, patient: str | None, split: str | None, image_CHW: NDArray[Any], mask_HW: NDArray[Any]
+        self,
+        name: str,
+        patient: str | None,
+        split: str | None,
+        image_C: NDArray[Any],
+        mask: NDArray[Any],
+        *,
+        spacing_mm: tuple[float, ...] = (),
+        geometry: VolumeGeometry | None = None,
     ) -> ScanEntry:
         """Append one scan.
 
@@ -122,33 +158,41 @@ class StoreWriter:
             name: unique in the dataset.
             patient: the patient, or None.
             split: "train", "val", "test" or None.
-            image_CHW: uint8, uint16 or float32, as many channels as the scans before it.
-            mask_HW: whole numbers in 0..65535; 0 is background.
+            image_C: (C, *spatial), uint8, uint16 or float32, as many channels and axes as the scans before it.
+            mask: (*spatial), whole numbers in 0..65535; 0 is background.
+            spacing_mm: of a volume.
+            geometry: of a volume.
 
         Raises:
             ValueError: a dtype, a shape or a mask value that this store cannot hold.
         """
-        self._check(name, image_CHW, mask_HW)
+        self._check(name, image_C, mask)
         entry = ScanEntry(
             name=name,
             patient=patient,
             split=split,
-            shape=tuple(mask_HW.shape),
-            dtype=image_CHW.dtype.name,
-            image_offset=_append(self._images, image_CHW, image_CHW.dtype.newbyteorder("<")),
-            mask_offset=_append(self._masks, mask_HW, MASK_DTYPE),
+            shape=tuple(mask.shape),
+            dtype=image_C.dtype.name,
+            image_offset=_append(self._images, image_C, image_C.dtype.newbyteorder("<")),
+            mask_offset=_append(self._masks, mask, MASK_DTYPE),
+            spacing_mm=spacing_mm,
+            geometry=geometry,
         )
-        self._channels = image_CHW.shape[0]
+        self._spatial_dims = mask.ndim
+        self._channels = image_C.shape[0]
         self._entries.append(entry)
-        self._foreground.append(np.count_nonzero(mask_HW) / mask_HW.size)
+        self._foreground.append(np.count_nonzero(mask) / mask.size)
         return entry
 
-    def finish(self, mask_values: Sequence[int], labels: Labels | None = None) -> Manifest:
+    def finish(
+        self, mask_values: Sequence[int], labels: Labels | None = None, modalities: Sequence[str] = ()
+    ) -> Manifest:
         """Write `manifest.json` and close the files.
 
         Args:
             mask_values: the value of class 0, 1, … in the masks that were added.
             labels: what values are called, where that is known; other values may be among them.
+            modalities: what the channels are called, where that is known.
 
         Raises:
             ValueError: no scan was added.
@@ -156,13 +200,14 @@ class StoreWriter:
         if not self._entries:
             raise ValueError("a prepared dataset needs at least one scan")
         manifest = Manifest(
-            spatial_dims=2,
+            spatial_dims=self._spatial_dims,
             channels=self._channels,
             classes=len(mask_values),
             mask_values=tuple(mask_values),
             foreground_fraction=float(np.mean(self._foreground)),
             scans=tuple(self._entries),
             labels=in_order(labels or {}, mask_values),
+            modalities=tuple(modalities),
         )
         self.close()
         (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
@@ -173,14 +218,19 @@ class StoreWriter:
         self._images.close()
         self._masks.close()
 
-    def _check(self, name: str, image_CHW: NDArray[Any], mask_HW: NDArray[Any]) -> None:
-        if image_CHW.dtype.name not in IMAGE_DTYPES:
-            raise ValueError(f"{name}: dtype {image_CHW.dtype} is none of {', '.join(IMAGE_DTYPES)}")
-        if image_CHW.ndim != 3 or image_CHW.shape[1:] != mask_HW.shape:
-            raise ValueError(f"{name}: image {image_CHW.shape} and mask {mask_HW.shape} are not (C, H, W) and (H, W)")
-        if self._entries and image_CHW.shape[0] != self._channels:
-            raise ValueError(f"{name}: {image_CHW.shape[0]} channels, the scans before it have {self._channels}")
-        if mask_HW.size == 0 or mask_HW.min() < 0 or mask_HW.max() > np.iinfo(MASK_DTYPE).max:
+    def _check(self, name: str, image_C: NDArray[Any], mask: NDArray[Any]) -> None:
+        if image_C.dtype.name not in IMAGE_DTYPES:
+            raise ValueError(f"{name}: dtype {image_C.dtype} is none of {', '.join(IMAGE_DTYPES)}")
+        if mask.ndim not in (2, 3) or image_C.shape[1:] != mask.shape:
+            raise ValueError(
+                f"{name}: image {image_C.shape} and mask {mask.shape} are not (C, H, W) and (H, W), "
+                "nor (C, D, H, W) and (D, H, W)"
+            )
+        if self._entries and mask.ndim != self._spatial_dims:
+            raise ValueError(f"{name}: {mask.ndim} axes, the scans before it have {self._spatial_dims}")
+        if self._entries and image_C.shape[0] != self._channels:
+            raise ValueError(f"{name}: {image_C.shape[0]} channels, the scans before it have {self._channels}")
+        if mask.size == 0 or mask.min() < 0 or mask.max() > np.iinfo(MASK_DTYPE).max:
             raise ValueError(f"{name}: mask values lie outside 0..{np.iinfo(MASK_DTYPE).max}")
 
 
@@ -201,13 +251,13 @@ class DatasetStore:
         return len(self.manifest.scans)
 
     def image(self, index: int) -> NDArray[Any]:
-        """The image of scan `index`, (C, H, W), as decoded: a read-only view of the file."""
+        """The image of scan `index`, (C, *spatial), as decoded: a read-only view of the file."""
         entry = self.manifest.scans[index]
         dtype = np.dtype(entry.dtype).newbyteorder("<")
         return _view(self._images, entry.image_offset, dtype, (self.manifest.channels, *entry.shape))
 
     def mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask of scan `index`, uint8 (H, W), class numbers 0..K-1: a new array."""
+        """The mask of scan `index`, uint8 (*spatial), class numbers 0..K-1: a new array."""
         entry = self.manifest.scans[index]
         return np.take(self._class_of_value, _view(self._masks, entry.mask_offset, MASK_DTYPE, entry.shape))
 

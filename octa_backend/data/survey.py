@@ -66,7 +66,8 @@ def survey(source: Source, limits: IntakeLimits) -> Survey:
     found = Survey(list(layout.pairs), faults=[*layout.faults, *layout.notes])
     found.faults += [Fault("duplicate_names", name, f"{n} times") for name, n in source.duplicates.items()]
     if layout.splits_file:
-        _apply_splits(source, found, layout.splits_file)
+        found.pairs, faults = apply_splits(source, found.pairs, layout.splits_file)
+        found.faults += faults
     if layout.classes_file:
         found.labels, faults = read_labels(source, layout.classes_file)
         found.faults += faults
@@ -105,15 +106,13 @@ def reason(error: UnreadableScan | ScanTooLarge, path: str) -> str:
     return error.message.removeprefix("mask ").removeprefix(path).strip().removeprefix("is ")
 
 
-def _apply_splits(source: Source, found: Survey, file: str) -> None:
+def apply_splits(source: Source, pairs: list[Pair], file: str) -> tuple[list[Pair], list[Fault]]:
+    """The pairs with the splits of an upload's table, and what does not fit in it."""
     try:
         rows, faults = read_split_table(source.read(file, MAX_TABLE_BYTES), file)
     except UnreadableScan as error:
-        found.faults.append(Fault("splits_not_understood", file, reason(error, file)))
-        return
-    if not faults:
-        found.pairs, faults = apply_split_table(found.pairs, rows, file)
-    found.faults += faults
+        return pairs, [Fault("splits_not_understood", file, reason(error, file))]
+    return (pairs, faults) if faults else apply_split_table(pairs, rows, file)
 
 
 def _read_one_header(source: Source, path: str, max_pixels: int) -> Header | Fault:

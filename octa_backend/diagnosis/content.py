@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from octa_backend.data.masks import VOID_VALUE
-from octa_backend.data.statistics import ScanStatistics
+from octa_backend.data.statistics import KnownScan, ScanStatistics
 from octa_backend.diagnosis.exposure import examine_exposure
 from octa_backend.diagnosis.findings import MAX_SCANS, Finding, Remedy, Severity, finding_about_files
 from octa_backend.diagnosis.placement import examine_placement
 
 Scans = Sequence[ScanStatistics]
+Known = Sequence[KnownScan]
 
 SCARCE_FOREGROUND, TOO_SCARCE_FOREGROUND = 0.02, 0.005
 """Mean foreground for a warning and an error: with 0.5 % an all-background prediction has a cross-entropy so low that
@@ -105,7 +106,7 @@ def _classes(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
     for scan in _plain(scans):
         for value in {mask_values[1] if binary else value for value, _ in scan.of_mask.counts if value != 0}:
             scans_of.setdefault(value, []).append(scan)
-    return [*_void(_plain(scans), mask_values), *_missing_in_split(scans, scans_of), *_rare(scans, scans_of)]
+    return [*_void(_plain(scans), mask_values), *missing_in_split(scans, scans_of), *rare_classes(scans, scans_of)]
 
 
 def _void(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
@@ -124,7 +125,8 @@ def _void(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
     return [Finding("void_class", Severity.WARNING, evidence, tuple(there[:MAX_SCANS]), remedy=remedy)]
 
 
-def _missing_in_split(scans: Scans, scans_of: Mapping[int, Scans]) -> list[Finding]:
+def missing_in_split(scans: Known, scans_of: Mapping[int, Known]) -> list[Finding]:
+    """Classes that a split has no scan of; `scans_of` has the scans of each value."""
     splits = {scan.split or "train" for scan in scans if any(other.split for other in scans)}
     missing = {
         f"{value}": ", ".join(sorted(splits - {scan.split or "train" for scan in there}))
@@ -138,7 +140,7 @@ def _missing_in_split(scans: Scans, scans_of: Mapping[int, Scans]) -> list[Findi
     return [Finding("class_missing_in_split", Severity.WARNING, evidence)]
 
 
-def _rare(scans: Scans, scans_of: Mapping[int, Scans]) -> list[Finding]:
+def rare_classes(scans: Known, scans_of: Mapping[int, Known]) -> list[Finding]:
     """Classes in very few scans of many: in a set of a handful of scans all are in few."""
     rare = {
         value: [scan.name for scan in there]

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from octa_backend.data.statistics import ScanStatistics
+from octa_backend.diagnosis.checks import Check
 from octa_backend.diagnosis.content import examine_content
 from octa_backend.diagnosis.encoding import examine_encoding
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.leakage import examine_leakage
 from octa_backend.diagnosis.text import Text
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that is checked.
-
-    Attributes:
-        section: "files", "encoding", "content" or "leakage".
-        codes: of the findings that it can give.
-        passed: what is so where it gives none of them.
-    """
-
-    section: str
-    codes: tuple[str, ...]
-    passed: Text
-
 
 CHECKS = (
     Check(
@@ -41,7 +26,10 @@ CHECKS = (
     ),
     Check(
         "files",
-        ("volumes_not_supported", "format_not_supported", "files_ignored", "masks_passed_over", "duplicate_names"),
+        (
+            *("volumes_not_supported", "volumes_and_pictures_mixed", "format_not_supported", "files_ignored"),
+            *("masks_passed_over", "duplicate_names"),
+        ),
         Text("no files are left over", "没有多余的文件"),
     ),
     Check("files", ("sizes_differ",), Text("masks have the size of their images", "掩码与图像尺寸一致")),

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from octa_backend.data.similarity import Likeness, flipped, look_alikes
-from octa_backend.data.statistics import ScanStatistics
+from octa_backend.data.statistics import KnownScan, ScanStatistics
 from octa_backend.diagnosis.exposure import is_blank
 from octa_backend.diagnosis.findings import MAX_SCANS, Finding, Remedy, Severity, finding_about_files
 
 Scans = Sequence[ScanStatistics]
+Known = Sequence[KnownScan]
 
 DIFFERENT_MASKS = 0.27
 """Two masks of one image are clearly different if, cell by cell of 16 x 16, so much of their foreground does not
@@ -33,7 +34,7 @@ class Copies:
         exact: whether all have the same pixels.
     """
 
-    scans: tuple[ScanStatistics, ...]
+    scans: tuple[KnownScan, ...]
     exact: bool
 
     @property
@@ -42,7 +43,7 @@ class Copies:
         return {split_of(scan) for scan in self.scans}
 
 
-def split_of(scan: ScanStatistics) -> str:
+def split_of(scan: KnownScan) -> str:
     """The split that a scan is used in: scans that an official split leaves out train."""
     return scan.split or "train"
 
@@ -50,13 +51,15 @@ def split_of(scan: ScanStatistics) -> str:
 def examine_leakage(scans: Scans) -> list[Finding]:
     """All findings about leakage."""
     pairs = same_images(scans)
-    groups = group(scans, pairs)
+    return [*copies_found(group(scans, pairs)), *_two_masks(scans, pairs), *patients_found(scans)]
+
+
+def copies_found(groups: Sequence[Copies]) -> list[Finding]:
+    """Findings about scans that are there several times."""
     return [
         *_across(groups, "duplicates_across_splits", {"train", "val"}),
         *_across(groups, "test_overlap", set(KEPT_FIRST)),
         *_within(groups),
-        *_two_masks(scans, pairs),
-        *_patients(scans),
     ]
 
 
@@ -88,7 +91,7 @@ def same_images(scans: Scans) -> list[Likeness]:
     return pairs
 
 
-def group(scans: Scans, pairs: Iterable[Likeness]) -> list[Copies]:
+def group(scans: Known, pairs: Iterable[Likeness]) -> list[Copies]:
     """Join pairs that share a scan."""
     leader = list(range(len(scans)))
 
@@ -101,13 +104,13 @@ def group(scans: Scans, pairs: Iterable[Likeness]) -> list[Copies]:
     for pair in pairs:
         first, second = sorted((lead(pair.first), lead(pair.second)))
         leader[second] = first
-    members: dict[int, list[ScanStatistics]] = defaultdict(list)
+    members: dict[int, list[KnownScan]] = defaultdict(list)
     for index, scan in enumerate(scans):
         members[lead(index)].append(scan)
     return [_as_copies(those) for those in members.values() if len(those) > 1]
 
 
-def _as_copies(scans: Scans) -> Copies:
+def _as_copies(scans: Known) -> Copies:
     kept_first = sorted(scans, key=lambda scan: (KEPT_FIRST.index(split_of(scan)), scan.name))
     return Copies(tuple(kept_first), exact=len({scan.of_image.digest for scan in scans}) == 1)
 
@@ -133,7 +136,7 @@ def _within(groups: Sequence[Copies]) -> list[Finding]:
     details: dict[str, str] = {}
     repeated = exact = 0
     for those in groups:
-        first_in: dict[str, ScanStatistics] = {}
+        first_in: dict[str, KnownScan] = {}
         again = [scan for scan in those.scans if first_in.setdefault(split_of(scan), scan) is not scan]
         details |= {scan.name: f"as {first_in[split_of(scan)].name}" for scan in again}
         repeated, exact = repeated + bool(again), exact + (those.exact and bool(again))
@@ -168,16 +171,17 @@ def _difference(first: ScanStatistics, second: ScanStatistics, flip: str) -> flo
 # --- patients -----------------------------------------------------------------------------------------------------
 
 
-def torn_patients(scans: Scans) -> Mapping[str, list[ScanStatistics]]:
+def torn_patients(scans: Known) -> Mapping[str, list[KnownScan]]:
     """Patient -> all scans, of the patients that are in more than one split."""
-    of_patient: dict[str, list[ScanStatistics]] = defaultdict(list)
+    of_patient: dict[str, list[KnownScan]] = defaultdict(list)
     for scan in scans:
         if scan.patient is not None:
             of_patient[scan.patient].append(scan)
     return {patient: those for patient, those in of_patient.items() if len({split_of(scan) for scan in those}) > 1}
 
 
-def _patients(scans: Scans) -> list[Finding]:
+def patients_found(scans: Known) -> list[Finding]:
+    """Patients in more than one split."""
     torn = torn_patients(scans)
     if not torn:
         return []

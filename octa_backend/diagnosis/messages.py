@@ -11,9 +11,16 @@ from octa_backend.diagnosis.messages_dataset import REMEDY_TITLES as DATASET_REM
 from octa_backend.diagnosis.messages_doctor import DOCTOR_MESSAGES, DOCTOR_REMEDY_TITLES
 from octa_backend.diagnosis.messages_files import FILE_MESSAGES
 from octa_backend.diagnosis.messages_training import TRAINING_MESSAGES
+from octa_backend.diagnosis.messages_volumes import VOLUME_MESSAGES
 from octa_backend.diagnosis.text import Language, Text, render
 
-MESSAGES: Mapping[str, Text] = {**FILE_MESSAGES, **DATASET_MESSAGES, **TRAINING_MESSAGES, **DOCTOR_MESSAGES}
+MESSAGES: Mapping[str, Text] = {
+    **FILE_MESSAGES,
+    **DATASET_MESSAGES,
+    **VOLUME_MESSAGES,
+    **TRAINING_MESSAGES,
+    **DOCTOR_MESSAGES,
+}
 REMEDY_TITLES: Mapping[str, Text] = {**DATASET_REMEDY_TITLES, **DOCTOR_REMEDY_TITLES}
 
 _GRAVEST_FIRST = list(Severity)

@@ -157,6 +157,7 @@ REMEDY_TITLES: Mapping[str, Text] = {
     "binarize_masks": Text("cut the values at one threshold", "用统一阈值将掩码二值化"),
     "invert_masks": Text("exchange foreground and background", "交换前景与背景"),
     "resize_masks": Text("bring masks to the size of their images", "将掩码调整为图像的尺寸"),
+    "resample_spacing": Text("bring voxels to one size", "将体素统一为同一大小"),
     "drop_alpha": Text("save images without transparency", "去除图像的透明通道"),
     "regroup_splits": Text("put each patient into one split", "将每位患者归入同一个划分"),
     "pos_weight": Text("weigh foreground pixels {pos_weight} times", "将前景像素的权重设为 {pos_weight} 倍"),

@@ -37,9 +37,14 @@ FILE_MESSAGES: Mapping[str, Text] = {
         "压缩包中有 {count} 个重复的文件名，例如 {example}；每个文件请只打包一次",
     ),
     "volumes_not_supported": Text(
-        "{count} files are volumes, for example {example}; volumes are not supported yet: "
-        "send 2-D images as PNG or TIFF",
-        "{count} 个文件是三维体数据，例如 {example}；目前尚不支持体数据，请上传 PNG 或 TIFF 格式的二维图像",
+        "{count} files are volumes of a kind that is not read, for example {example}; save them as NIfTI (.nii.gz)",
+        "{count} 个文件的体数据格式无法读取，例如 {example}；请另存为 NIfTI（.nii.gz）",
+    ),
+    "volumes_and_pictures_mixed": Text(
+        "{count} files are pictures among volumes, or volumes among pictures, for example {example}; a dataset holds "
+        "one kind: upload the others as a dataset of their own",
+        "{count} 个文件是体数据中的二维图像，或二维图像中的体数据，例如 {example}；"
+        "一个数据集只能是其中一种：请将另一种单独上传",
     ),
     "format_not_supported": Text(
         "{count} files are of a kind that is not read, for example {example}; save them as PNG or TIFF",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from octa_backend.data.statistics import ScanStatistics
+from octa_backend.data.statistics import KnownScan
 from octa_backend.diagnosis.leakage import KEPT_FIRST, split_of, torn_patients
 
 TOLERANCE = 0.1
 """A split may grow by this share of its scans before a patient goes elsewhere."""
 
 
-def regrouped(scans: Sequence[ScanStatistics]) -> dict[str, str]:
+def regrouped(scans: Sequence[KnownScan]) -> dict[str, str]:
     """Give all scans of each torn patient to one of the splits that they are in.
 
     Splits keep about their sizes. While there is room, a patient who is in the test goes there whole, others go where

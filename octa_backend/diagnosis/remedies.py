@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from octa_backend.data.examination import Examination
@@ -17,7 +16,9 @@ from octa_backend.diagnosis.exposure import blank
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.leakage import copies, split_of
 from octa_backend.diagnosis.regrouping import regrouped
+from octa_backend.diagnosis.steps import Step
 from octa_backend.diagnosis.thresholds import thresholds
+from octa_backend.diagnosis.volume_remedies import plan_volume_repair
 
 DATASET_REMEDIES = (
     "drop_unusable",
@@ -27,43 +28,24 @@ DATASET_REMEDIES = (
     "invert_masks",
     "resize_masks",
     "drop_alpha",
+    "resample_spacing",
     "regroup_splits",
 )
 """Remedies that make a new dataset, in the order in which they are applied."""
 
+OF_VOLUMES = ("resample_spacing",)
+"""Those that change nothing in pictures."""
+
 CONFIG_REMEDIES = ("pos_weight", "model", "loss", "ignore_index")
 """Remedies that change a `TrainConfig`."""
 
-SAFE = (*(code for code in DATASET_REMEDIES if code != "regroup_splits"), *CONFIG_REMEDIES)
-"""Remedies that may be applied unasked. `regroup_splits` changes an official split, so it is none of them."""
+UNSAFE = ("resample_spacing", "regroup_splits")
+SAFE = (*(code for code in DATASET_REMEDIES if code not in UNSAFE), *CONFIG_REMEDIES)
+"""Remedies that may be applied unasked. `regroup_splits` changes an official split and `resample_spacing` every voxel,
+so they are none of them."""
 
 SAFE_FOR_ERRORS = ("invert_masks",)
 """Safe ones that are safe only where their finding is an error: then it is sure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One change of one scan.
-
-    Attributes:
-        remedy: a code of `DATASET_REMEDIES`.
-        scan: the scan's name; for a file without partner its path.
-        details: JSON-serialisable facts that say exactly what is done:
-            drop_unusable: {"reason": finding code}
-            drop_duplicates: {"same_as": scan name}
-            map_colours: {"colours": {"#rrggbb": mask value, …}}: every pixel takes the value of the nearest colour
-            binarize_masks: {"threshold": t}: values above t (in the mask's own values) become 255, others 0
-            invert_masks: {}: 0 becomes 255, everything else 0
-            resize_masks: {"size": "W×H", "turn": "none" | "transpose" | "rotate_90" | "rotate_270"}: turned, then
-                brought to the image's size by nearest neighbour; "transpose" stands for whichever of the last three
-                fits the image best
-            drop_alpha: {}: the image is saved without its alpha channel
-            regroup_splits: {"split": "train" | "val" | "test", "before": …}
-    """
-
-    remedy: str
-    scan: str
-    details: Mapping[str, Any]
 
 
 def is_safe(finding: Finding) -> bool:
@@ -91,10 +73,12 @@ def plan_repair(examination: Examination, codes: Collection[str]) -> tuple[Step,
     unknown = sorted(set(codes) - set(DATASET_REMEDIES))
     if unknown:
         raise ValueError(f"{', '.join(unknown)} is no remedy of a dataset; there are {', '.join(DATASET_REMEDIES)}")
+    if examination.spatial_dims == 3:
+        return plan_volume_repair(examination, [code for code in DATASET_REMEDIES if code in codes])
     steps: list[Step] = []
     scans: Sequence[ScanStatistics] = examination.statistics
     for code in DATASET_REMEDIES:
-        if code not in codes:
+        if code not in codes or code in OF_VOLUMES:
             continue
         planned = _drop_unusable(examination) if code == "drop_unusable" else _PLANS[code](scans, examination)
         steps += planned

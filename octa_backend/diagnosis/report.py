@@ -15,7 +15,7 @@ from octa_backend.diagnosis.remedies import DATASET_REMEDIES, is_safe
 from octa_backend.diagnosis.text import Language, Text, render
 
 if TYPE_CHECKING:
-    from octa_backend.diagnosis.dataset import Check
+    from octa_backend.diagnosis.checks import Check
 
 SHOWN_SCANS = 5
 """How many scans a line of the report names; the finding itself names more."""

@@ -68,6 +68,7 @@ def limits(settings: Settings) -> IntakeLimits:
         max_unpacked_bytes=settings.max_unpacked_mib * 2**20,
         max_ratio=settings.max_compression_ratio,
         max_scan_pixels=settings.max_scan_pixels,
+        max_scan_voxels=settings.max_scan_voxels,
     )
 
 

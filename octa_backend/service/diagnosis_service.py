@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from octa_backend.data.slices import three_slices
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.labels import label_findings
 from octa_backend.diagnosis.messages import ordered
+from octa_backend.errors import ModelDoesNotFit
 from octa_backend.service.dataset_service import findings_of
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset
@@ -17,6 +22,9 @@ from octa_backend.storage.tables import Dataset
 if TYPE_CHECKING:  # torch is imported with the first picture, not with the server
     from octa_backend.inference.label_review import Labelled, LabelReview
     from octa_backend.inference.predictor import Predictor
+
+
+VOLUMES_NOT_REVIEWED = "masks are reviewed with models of pictures only; this dataset holds volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +36,22 @@ class LabelDiagnosis:
 
 
 def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
-    """PNG with image, mask and overlay of up to `rows` scans, those that the findings name first."""
+    """PNG with image, mask and overlay of up to `rows` scans, those that the findings name first.
+
+    Of a volume three slices are shown, see `slices.three_slices`.
+    """
     from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
 
     store = DatasetStore(files.dataset(dataset.id))
     order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
-    pairs = [pictures.sheet_row(store.image(index), store.mask(index)) for index in order]
+    pairs = [pictures.sheet_row(*_as_picture(store, index)) for index in order]
     return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes, store.manifest.labels))
+
+
+def _as_picture(store: DatasetStore, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """A scan and its mask, (C, H, W) and (H, W)."""
+    image, mask = store.image(index), store.mask(index)
+    return (image, mask) if mask.ndim == 2 else three_slices(image, mask, store.manifest.scans[index].spacing_mm)
 
 
 def worst_first(names: Sequence[str], findings: Sequence[Finding]) -> list[int]:
@@ -50,8 +67,10 @@ def review_labels(files: Files, dataset: Dataset, predictor: Predictor) -> Label
     """Compare a dataset's masks with a model's confident predictions; the official test split is left alone.
 
     Raises:
-        ModelDoesNotFit: see `judge_labels`.
+        ModelDoesNotFit: the dataset holds volumes; or see `judge_labels`.
     """
+    if dataset.spatial_dims == 3:
+        raise ModelDoesNotFit(VOLUMES_NOT_REVIEWED)
     store = DatasetStore(files.dataset(dataset.id))
     entries = enumerate(store.manifest.scans)
     scans = ((scan.name, store.image(at), store.mask(at)) for at, scan in entries if scan.split != "test")

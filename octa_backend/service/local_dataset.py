@@ -143,6 +143,8 @@ def _opened(
     settings: Settings,
 ) -> LocalDataset:
     initial = from_machine(settings, config.pretrained)
+    spatial_dims = DatasetStore(out / DATASET_FOLDER).manifest.spatial_dims
+    config = config.for_scans(spatial_dims)
     opened = LocalDataset(source, findings, config, changes, out, settings.device, initial)
     if config.folds:
         check_folds(opened.store.manifest.scans, config.folds)

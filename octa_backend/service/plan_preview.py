@@ -92,7 +92,9 @@ def preview(data: Path, config: TrainConfig, settings: Settings, options: StartO
 def _planned(
     dataset: Path, config: TrainConfig, changes: dict[str, Any], settings: Settings, findings: Sequence[Finding]
 ) -> Preview:
-    run = sketch(DatasetStore(dataset), config, settings.device, None)
+    store = DatasetStore(dataset)
+    config = config.for_scans(store.manifest.spatial_dims)
+    run = sketch(store, config, settings.device, None)
     plan = settled(run.plan, run.data)
     steps = plan.steps(len(run.data.train))
     return Preview(

@@ -13,14 +13,15 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import examine, opened_archive
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.repair import write_repaired
+from octa_backend.data.volume_repair import write_repaired_volumes
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.remedies import (
     CONFIG_REMEDIES,
     DATASET_REMEDIES,
-    Step,
     is_safe,
     plan_repair,
 )
+from octa_backend.diagnosis.steps import Step
 from octa_backend.errors import RemedyNotApplicable
 from octa_backend.service import dataset_service
 from octa_backend.service.dataset_service import SOURCE_FILE, Origin, checked, keep, limits
@@ -96,7 +97,7 @@ def write_repaired_copy(
     done: list[Step] = []
     steps = plan_repair(examination, choose(examination))
     if steps:
-        done += write_repaired(source, examination.pairs, steps, target, allowed.max_scan_pixels)
+        done += _write(source, examination, steps, target, allowed)
     for _ in range(MAX_ROUNDS - 1 if done else 0):
         aside = part_name(target)
         with opened_archive(target, allowed) as archive:
@@ -104,9 +105,17 @@ def write_repaired_copy(
             steps = plan_repair(examination, choose(examination))
             if not steps:
                 break
-            done += write_repaired(archive, examination.pairs, steps, aside, allowed.max_scan_pixels)
+            done += _write(archive, examination, steps, aside, allowed)
         aside.replace(target)
     return tuple(done)
+
+
+def _write(
+    source: Source, examination: Examination, steps: Sequence[Step], target: Path, allowed: IntakeLimits
+) -> tuple[Step, ...]:
+    if examination.spatial_dims == 3:
+        return write_repaired_volumes(source, steps, target, allowed)
+    return write_repaired(source, examination.pairs, steps, target, allowed.max_scan_pixels)
 
 
 def automatic(examination: Examination) -> list[str]:

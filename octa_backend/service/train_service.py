@@ -26,6 +26,7 @@ def start(session: Session, file_id: str, config: TrainConfig, parent_job_id: st
         DatasetNotFound: no dataset has this id.
     """
     dataset = dataset_service.get(session, file_id)
+    config = config.for_scans(dataset.spatial_dims)
     job = Job(file_id=dataset.id, config=config.model_dump(mode="json"), parent_job_id=parent_job_id)
     session.add(job)
     session.flush()

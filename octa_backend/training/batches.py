@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octa_backend.data.normalise import Levels, Normalisation, measure, normalise, to_unit, unit_limits
+from octa_backend.data.normalise import Levels, Normalisation, Number, measure, normalise, to_unit, unit_limits
 from octa_backend.data.store import DatasetStore
 from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE
 from octa_backend.training.foreground import patch_start
 from octa_backend.training.ignored import network_classes, without_ignored
-from octa_backend.training.intensity import per_scan
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
 
@@ -111,8 +110,15 @@ def _standardised(image_BC: Tensor, levels: Sequence[Levels]) -> Tensor:
     """Brightness is augmented in 0..1, so only now each patch is standardised, with the numbers of its whole scan."""
     if all((found.mean, found.deviation) == (0.0, 1.0) for found in levels):
         return image_BC
-    mean, deviation = (torch.tensor([getattr(found, name) for found in levels]) for name in ("mean", "deviation"))
-    return (image_BC - per_scan(mean, image_BC)) / per_scan(deviation, image_BC)
+    mean = _per_channel([found.mean for found in levels], image_BC)
+    deviation = _per_channel([found.deviation for found in levels], image_BC)
+    return (image_BC - mean) / deviation
+
+
+def _per_channel(numbers: Sequence[Number], image_BC: Tensor) -> Tensor:
+    """Numbers of each scan, or of each of its channels, as wide as the scans, on their device."""
+    values = torch.tensor(numbers, dtype=torch.float32).reshape(len(numbers), -1)
+    return values.to(image_BC.device).view(*values.shape, *[1] * (image_BC.ndim - 2))
 
 
 def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -150,8 +150,12 @@ class TrainConfig(BaseModel):
     plateau_patience: int = Field(default=5, ge=1, le=1000)
     """Epochs without a better validation Dice until `plateau` lowers the learning rate, 1 to 1000."""
 
-    normalisation: Literal["auto", Normalisation] = "unit"
-    """Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1; `auto` measures."""
+    normalisation: Literal["auto", Normalisation] = Field(
+        default="unit",
+        description="Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1, "
+        "`zscore_nonzero` each channel by itself without the empty space around (volumes, unless another is set); "
+        "`auto` measures.",
+    )
 
     augmentation: Literal["auto", PresetName] = "standard"
     """How much scans are changed at random: `none`, `light`, `standard`, `strong`; `auto`: `strong` below 50 scans."""
@@ -215,6 +219,12 @@ class TrainConfig(BaseModel):
         """The preset with its overrides: every probability and range."""
         assert self.augmentation != "auto", "the plan resolves it"
         return resolve(self.augmentation, self.augmentation_overrides)
+
+    def for_scans(self, spatial_dims: int) -> TrainConfig:
+        """The same config for pictures (2) or volumes (3), for which `normalisation` is open unless it was set."""
+        if spatial_dims == 2 or "normalisation" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"normalisation": "auto"})
 
     @field_validator("augmentation_overrides")
     @classmethod

@@ -197,7 +197,7 @@ def make_plan(
     draft.settle("optimizer", lambda: plan_choices.choose_optimizer(config))
     draft.settle("scheduler", lambda: plan_choices.choose_scheduler(draft.config.optimizer))
     draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
-    draft.settle("normalisation", lambda: plan_choices.choose_normalisation(measure_greys))
+    draft.settle("normalisation", lambda: plan_choices.choose_normalisation(facts, measure_greys))
     draft.take(resolve_loss(config, manifest, count_pixels, draft.note))
     name_idle_options(draft.config, draft.note)
     if config.precision == "fp16" and not hardware.on_gpu:

@@ -67,15 +67,21 @@ def choose_augmentation(facts: Fingerprint) -> tuple[PresetName, str]:
     return "standard", f"{facts.training_scans} training scans bring variety of their own"
 
 
-def choose_normalisation(measure_greys: MeasureGreys | None) -> tuple[Normalisation, str]:
-    """`unit`, unless the greys of the scans lie badly in 0..1.
+def choose_normalisation(facts: Fingerprint, measure_greys: MeasureGreys | None) -> tuple[Normalisation, str]:
+    """`unit`, unless the scans are volumes, or their greys lie badly in 0..1.
 
     Raises:
         InvalidConfig: the scans are not at hand.
     """
+    if facts.spatial_dims == 3:
+        return "zscore_nonzero", (
+            "volumes have intensities without a common scale, and much empty space around what they show: each channel "
+            "of each volume is cut off at its 0.5 and 99.5 percentiles and standardised by what lies above its least "
+            "value"
+        )
     if measure_greys is None:
         raise InvalidConfig(
-            "normalisation=auto needs the scans, which are not at hand; give unit, zscore or percentile"
+            "normalisation=auto needs the scans, which are not at hand; give unit, zscore, percentile or zscore_nonzero"
         )
     greys = measure_greys()
     if greys.white < DARK_WHITE:

@@ -383,7 +383,8 @@ def test_the_sizes_that_are_told_are_those_of_the_example(tmp_path):
         ({"masks/4.png": encoded(grey())}, "masks_without_image", "masks/4.png", ""),
         ({"images/2.jpg": encoded(grey(), "JPEG")}, "pairing_ambiguous", "images/2.jpg", "masks/2.png"),
         ({"masks/2.bmp": encoded(square(), "BMP")}, "pairing_ambiguous", "images/2.png", "masks/2.bmp, masks/2.png"),
-        ({"images/4.nii.gz": b"x"}, "volumes_not_supported", "images/4.nii.gz", ""),
+        ({"images/4.nii.gz": b"x"}, "volumes_and_pictures_mixed", "images/4.nii.gz", ""),
+        ({"images/4.mha": b"x"}, "volumes_not_supported", "images/4.mha", ""),
         ({"images/4.webp": b"x"}, "format_not_supported", "images/4.webp", ""),
         ({"splits.csv": b"stem,split\n1,exam\n"}, "splits_not_understood", "splits.csv, line 2", "1: 'exam'"),
         ({"splits.csv": b"stem,split\n1,test\n2,val\n3,test"}, "splits_without_train", "images/1.png", "test"),
@@ -461,7 +462,7 @@ def test_faults_of_every_kind_and_file_are_told_at_once(tmp_path):
     }
     findings = errors_in(tmp_path, files)
     assert {code: finding.evidence["count"] for code, finding in findings.items()} == {
-        "volumes_not_supported": 1,
+        "volumes_and_pictures_mixed": 1,
         "images_without_mask": 2,
         "masks_without_image": 1,
         "scan_unreadable": 2,
@@ -699,8 +700,3 @@ def test_nuclei_are_rgba_of_many_sizes(tmp_path):
     assert manifest.foreground_fraction == pytest.approx(0.146, abs=0.0005)
     assert set(codes(prepared)) == {"alpha_constant", "sizes_vary"}
     assert codes(prepared)["alpha_constant"].evidence["count"] == 67
-
-
-def test_volumes_are_said_to_be_not_supported_yet(tmp_path):
-    with pytest.raises(InvalidDataset, match=r"120 files are volumes.*not supported yet"):
-        prepare(real("hippocampus60.zip"), tmp_path / "out", GENEROUS)

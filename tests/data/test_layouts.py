@@ -197,11 +197,19 @@ def test_other_files_are_noted_and_do_not_harm():
     assert notes(*paths) == {("files_ignored", path) for path in paths[2:]}
 
 
-@pytest.mark.parametrize("ending", ["nii", "nii.gz", "mha", "dcm", "NII.GZ"])
-def test_volumes_are_named_as_not_supported_yet(ending):
-    assert faults(f"imagesTr/1.{ending}", f"labelsTr/1.{ending}") == {
-        ("volumes_not_supported", f"imagesTr/1.{ending}"),
-        ("volumes_not_supported", f"labelsTr/1.{ending}"),
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("nii", "volumes_and_pictures_mixed"),
+        ("NII.GZ", "volumes_and_pictures_mixed"),
+        ("mha", "volumes_not_supported"),
+        ("dcm", "volumes_not_supported"),
+    ],
+)
+def test_volumes_among_pictures_are_faults(ending, code):
+    assert faults("images/0.png", "masks/0.png", f"images/1.{ending}", f"masks/1.{ending}") == {
+        (code, f"images/1.{ending}"),
+        (code, f"masks/1.{ending}"),
     }
 
 
