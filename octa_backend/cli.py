@@ -196,7 +196,7 @@ def _threshold(text: str) -> float | str:
 @app.command()
 def predict(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A model's folder, or the id of a model in the data folder.")],
-    images: Annotated[list[Path], typer.Argument(help="Scans.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(help="Scans; of volumes also folders and zips.", exists=True)],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks and overlays.")] = Path("octa_predictions"),
     with_model: Annotated[
@@ -242,7 +242,8 @@ def predict(  # noqa: PLR0913 - one parameter per option
 ) -> None:
     """Segment scans: writes NAME_mask.png and NAME_overlay.png for each, and what was measured of all.
 
-    With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv.
+    With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv. Of volumes:
+    NAME.nii.gz for each case, and volumes.csv with the ml of each class.
     """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
     from octa_backend.inference.clean_options import CleanOptions  # noqa: PLC0415

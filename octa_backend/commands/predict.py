@@ -16,6 +16,7 @@ from rich.progress import track
 from octa_backend.commands.evaluation_table import EvaluationTable
 from octa_backend.commands.measurement_table import MeasurementTable
 from octa_backend.commands.model_argument import find_model
+from octa_backend.commands.predict_volumes import predict_volumes
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scans import read_image
 from octa_backend.errors import InvalidOptions
@@ -26,6 +27,7 @@ from octa_backend.inference.measurements import measure
 from octa_backend.service import evaluated_answer
 from octa_backend.service.predict_service import ImageFile, PredictOptions, load_predictor
 from octa_backend.service.scan_warnings import scan_warnings
+from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.settings import Settings
 
@@ -62,15 +64,23 @@ def predict(
         NoTunedThreshold: a model has none.
         MaskDoesNotFit: a mask has another size than its scan, or other classes than the models.
         UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
+        ScanDoesNotFit: it is a picture and the models are of volumes, or the other way round.
     """
-    if masks and len(masks) != len(images):
-        raise InvalidOptions(f"{len(masks)} masks for {len(images)} scans; give a --mask for each scan, in their order")
     folders = {model: find_model(settings, model) for model in models}
     if len({folder.resolve() for folder in folders.values()}) < len(models):
         raise InvalidOptions(f"a model is named twice: {', '.join(models)}; name each one once")
     opened = {name: load_predictor(folder, settings.device, settings.engine) for name, folder in folders.items()}
+    together = Together(opened)
+    if together.spatial_dims == 3:
+        predict_volumes(console, settings, together, images, masks, out, options)
+        return
+    refuse_volumes([ImageFile(path, path.name) for path in images], models[0])
+    if folder := next((path for path in images if path.is_dir()), None):
+        raise InvalidOptions(f"{folder} is a folder; name the scans in it, or a model of volumes")
+    if masks and len(masks) != len(images):
+        raise InvalidOptions(f"{len(masks)} masks for {len(images)} scans; give a --mask for each scan, in their order")
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(console, Together(opened), options, settings.max_scan_pixels, MeasurementTable(options.language))
+    run = _Run(console, together, options, settings.max_scan_pixels, MeasurementTable(options.language))
     pairs = list(zip(images, masks or repeat(None, len(images)), strict=True))
     for path, mask in track(pairs, "predicting", console=console):
         for kind, picture in run.predict(path, mask).items():

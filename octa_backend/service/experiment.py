@@ -183,6 +183,9 @@ def make_card(
     scans = manifest.scans
     return {
         "network": plan.config.model,
+        "spatial_dims": manifest.spatial_dims,
+        "patch_shape": list(plan.patch_shape),
+        "modalities": list(manifest.modalities),
         "channels": plan.channels,
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,
@@ -190,7 +193,7 @@ def make_card(
         "mask_values": list(manifest.mask_values),
         "normalisation": plan.config.normalisation,
         "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train) if manifest.spatial_dims == 2 else None,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {
