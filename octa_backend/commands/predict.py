@@ -27,8 +27,8 @@ from octa_backend.inference.measurements import measure
 from octa_backend.service import evaluated_answer
 from octa_backend.service.predict_service import ImageFile, PredictOptions, load_predictor
 from octa_backend.service.scan_warnings import scan_warnings
-from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
+from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.settings import Settings
 
 MEASUREMENTS_FILE, EVALUATION_FILE = "measurements.csv", "evaluation.csv"

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from octa_backend.data.intake import open_source
+from octa_backend.data.intake import opened_source
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_case import Case, Channels, Opened, find_cases, volumes_among
 from octa_backend.errors import InvalidArchive, InvalidOptions
@@ -111,7 +111,7 @@ def _predict(
     segmented = segment_case(models, one.case, one.opened, options, most)
     evaluation = compared(models, segmented, known, most) if known else None
     write_aside(out / f"{name}.nii.gz", mask_file(models, segmented))
-    if (probability := probability_file(models, segmented)) is not None:
+    if (probability := probability_file(segmented)) is not None:
         write_aside(out / f"{name}_probability.nii.gz", probability)
     found = classes_found(models, segmented)
     tables.volumes += [
@@ -136,7 +136,7 @@ def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack:
     for case in find_cases(plain, channels):
         yield FoundCase(case, Path)
     for path in several:
-        source = stack.enter_context(open_source(path, limits(settings)))
+        source = stack.enter_context(opened_source(path, limits(settings)))
         cases = find_cases(volumes_among(source.members), channels)
         if not cases:
             raise InvalidArchive(f"{path} holds no volume; its names should end in .nii.gz, .nii or .tif")

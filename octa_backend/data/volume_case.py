@@ -11,10 +11,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from octa_backend.data.layouts import Role, role_of
-from octa_backend.data.pairing import MASK_AFFIX, stem_of
-from octa_backend.data.volume_files import STACK_ENDINGS, Source, Volume, VolumeHeader, check_header, is_nifti
-from octa_backend.data.volume_files import read_volume, read_volume_header
+from octa_backend.data.layouts import role_of
+from octa_backend.data.pairing import MASK_AFFIX, Role, stem_of
+from octa_backend.data.volume_files import (
+    STACK_ENDINGS,
+    Source,
+    Volume,
+    VolumeHeader,
+    check_header,
+    is_nifti,
+    read_volume,
+    read_volume_header,
+)
 from octa_backend.data.volume_geometry import Box
 from octa_backend.data.volume_layouts import MODALITIES, Channel, channel_of
 from octa_backend.data.volume_measuring import content_box
@@ -28,7 +36,7 @@ Opened = Callable[[str], Source]
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """What a model was trained on: how many channels, and what they are called; no names where only numbers are known."""
+    """The channels that a model was trained on, and what they are called: nothing where only numbers are known."""
 
     count: int
     names: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ def with_other_shapes(scans: Sequence[Tensor]) -> list[Tensor]:
     """The scans, and of the first one two overlapping parts of odd sides as one batch: a graph must take any shape."""
     first = scans[0]
     sides = [max(1, side * 3 // 4) | 1 for side in first.shape[2:]]
-    at_start, at_end = (tuple(slices) for slices in zip(*((slice(side), slice(-side, None)) for side in sides)))
+    at_start, at_end = tuple(slice(side) for side in sides), tuple(slice(-side, None) for side in sides)
     return [*scans, torch.cat((first[:, :, *at_start], first[:, :, *at_end]))]
 
 

@@ -57,7 +57,7 @@ def plane_overlays(
     for axis, (plane, at) in enumerate(zip(PLANES, centre_of(mask_DHW), strict=True)):
         sides = sides_across(spacing_mm, axis)
         pairs = (
-            upright(channel.take(at, axis=axis), mask_DHW.take(at, axis=axis), sides),
+            upright(channel.take(at, axis=axis), np.take(mask_DHW, at, axis=axis), sides),
             upright(channel.max(axis=axis), mask_DHW.max(axis=axis), sides),
         )
         pictures = [

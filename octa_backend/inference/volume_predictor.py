@@ -158,7 +158,7 @@ def _mean_slabs(models: Sequence[VolumePredictor], image: NDArray[np.generic], *
             total[:, first : first + slab_KDHW.shape[1]] += slab_KDHW / len(models)
             first += slab_KDHW.shape[1]
     assert total is not None
-    yield from total.split(SLAB, dim=1)
+    yield from torch.split(total, SLAB, dim=1)
 
 
 def open_volume_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> VolumePredictor:

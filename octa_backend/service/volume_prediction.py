@@ -131,7 +131,7 @@ def _answer(models: Together, segmented: Any, compared: dict[str, Any] | None) -
     from octa_backend.service import volume_segmenting as segmenting  # noqa: PLC0415
 
     mask_nii_gz = segmenting.mask_file(models, segmented)
-    probability = segmenting.probability_file(models, segmented)
+    probability = segmenting.probability_file(segmented)
     header, found = segmented.image.header, segmented.found
     overlays = plane_overlays(
         segmented.image.values, segmented.mask, segmented.image.volume.spacing_mm, models.classes, models.colours

@@ -159,7 +159,7 @@ def mask_file(models: Together, segmented: SegmentedVolume) -> bytes:
     return _file(label_values(models)[restore(segmented.mask, geometry)], segmented)
 
 
-def probability_file(models: Together, segmented: SegmentedVolume) -> bytes | None:
+def probability_file(segmented: SegmentedVolume) -> bytes | None:
     """The probability of each class of the network as .nii.gz (X, Y, Z, K), in 8 bits with a slope; None where there
     is none. What was not looked at is background."""
     shares = segmented.found.probability
