@@ -14,7 +14,7 @@ from octa_backend.errors import MaskDoesNotFit
 from octa_backend.inference.ensemble import Together
 from octa_backend.inference.mask_evaluation import classes_of_mask
 from octa_backend.service.predict_service import ImageFile
-from octa_backend.service.volume_segmenting import SegmentedVolume
+from octa_backend.service.volume_segmenting import SegmentedVolume, millilitres
 from octa_backend.training.ignored import IGNORED, dataset_class, network_classes
 from octa_backend.training.metrics import mean_of_classes, score_classes
 
@@ -48,7 +48,7 @@ def compared(models: Together, segmented: SegmentedVolume, known: ImageFile, max
                 "class": number,
                 "name": names.get(number, f"class {number}"),
                 **(asdict(score) if score is not None else dict.fromkeys(("dice", "iou", "precision", "recall"))),
-                "volume_error_ml": None if segmented.voxel_ml is None else more * segmented.voxel_ml,
+                "volume_error_ml": None if segmented.voxel_ml is None else millilitres(more, segmented.voxel_ml),
             }
         )
     return {"mask": known.name, "mean": asdict(mean_of_classes(scores)), "classes": classes}

@@ -141,10 +141,15 @@ def classes_found(models: Together, segmented: SegmentedVolume) -> list[dict[str
             "name": names[index],
             "colour": models.colours[index - 1],
             "voxels": int(voxels[index]),
-            "ml": None if voxel_ml is None else int(voxels[index]) * voxel_ml,
+            "ml": None if voxel_ml is None else millilitres(int(voxels[index]), voxel_ml),
         }
         for index in range(1, models.classes)
     ]
+
+
+def millilitres(voxels: int, voxel_ml: float) -> float:
+    """The volume of so many voxels, to nine digits: what headers hold, without the dust of binary fractions."""
+    return float(f"{voxels * voxel_ml:.9g}")
 
 
 def label_values(models: Together) -> NDArray[np.integer]:
