@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from octa_backend.data.examination import Source
 from octa_backend.data.intake import opened_source
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_case import Case, Channels, Opened, find_cases, volumes_among
@@ -136,7 +137,7 @@ def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack:
     for case in find_cases(plain, channels):
         yield FoundCase(case, Path)
     for path in several:
-        source = stack.enter_context(opened_source(path, limits(settings)))
+        source: Source = stack.enter_context(opened_source(path, limits(settings)))
         cases = find_cases(volumes_among(source.members), channels)
         if not cases:
             raise InvalidArchive(f"{path} holds no volume; its names should end in .nii.gz, .nii or .tif")
