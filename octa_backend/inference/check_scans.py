@@ -22,9 +22,9 @@ from octa_backend.data.synthetic_volumes import make_volume
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import spatial_dims
 
-LONGEST_SIDE = {2: 768, 3: 96}
-"""Of a scan that is looked at, by its axes; what is beyond is left out, so that a check of huge scans ends soon."""
-SYNTHETIC_SIZE = {2: 256, 3: 48}
+LONGEST_SIDE, LONGEST_VOLUME_SIDE = 768, 96
+"""Of a scan that is looked at, pixels or voxels; what is beyond is left out, so that a check of huge scans ends soon."""
+SYNTHETIC_SIZE, SYNTHETIC_VOLUME_SIZE = 256, 48
 SYNTHETIC_SEED = 20240
 """Not one that the tests or benchmarks draw with, so that no model has been trained on these scans."""
 
@@ -61,10 +61,10 @@ def _own(card: Mapping[str, Any], dataset: Path, split: str) -> list[NDArray[Any
 
 
 def _drawn(index: int, card: Mapping[str, Any]) -> NDArray[Any]:
-    axes, rng = spatial_dims(card), np.random.default_rng([SYNTHETIC_SEED, index])
-    if axes == 2:
-        return make_scan(SYNTHETIC_SIZE[axes], rng).image[None]
-    return np.stack([make_volume(SYNTHETIC_SIZE[axes], rng).image] * card["channels"])
+    rng = np.random.default_rng([SYNTHETIC_SEED, index])
+    if spatial_dims(card) == 2:
+        return make_scan(SYNTHETIC_SIZE, rng).image[None]
+    return np.stack([make_volume(SYNTHETIC_VOLUME_SIZE, rng).image] * card["channels"])
 
 
 def _prepared(image_C: NDArray[Any], card: Mapping[str, Any]) -> Tensor:
@@ -72,5 +72,5 @@ def _prepared(image_C: NDArray[Any], card: Mapping[str, Any]) -> Tensor:
     if spatial_dims(card) == 2:
         unit_C = match_channels(unit_C, card["channels"])
     normalised = normalise(unit_C, card.get("normalisation", "unit"))
-    part = [slice(LONGEST_SIDE[spatial_dims(card)])] * spatial_dims(card)
+    part = [slice(LONGEST_SIDE)] * 2 if spatial_dims(card) == 2 else [slice(LONGEST_VOLUME_SIDE)] * 3
     return torch.from_numpy(np.ascontiguousarray(normalised[None, :, *part]))
