@@ -23,7 +23,7 @@ from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import spatial_dims
 
 LONGEST_SIDE, LONGEST_VOLUME_SIDE = 768, 96
-"""Of a scan that is looked at, pixels or voxels; what is beyond is left out, so that a check of huge scans ends soon."""
+"""Of a scan that is looked at, pixels or voxels; the rest is left out, so that a check of huge scans ends soon."""
 SYNTHETIC_SIZE, SYNTHETIC_VOLUME_SIZE = 256, 48
 SYNTHETIC_SEED = 20240
 """Not one that the tests or benchmarks draw with, so that no model has been trained on these scans."""
