@@ -244,6 +244,7 @@ def predict(  # noqa: PLR0913 - one parameter per option
 
     With known masks also NAME_difference.png (green right, red missed, blue invented) and evaluation.csv.
     Those of folders and zips keep the folders they lie in; one that cannot be read does not stop the others.
+    Of volumes: NAME.nii.gz for each case, and volumes.csv with the ml of each class.
     """
     from octa_backend.commands import predict as predict_command  # noqa: PLC0415 - imports torch
     from octa_backend.inference.clean_options import CleanOptions  # noqa: PLC0415

@@ -163,6 +163,10 @@ class NoTunedThreshold(OctaError):
     """The model has no tuned threshold."""
 
 
+class ScanDoesNotFit(OctaError):
+    """The scan is not of the kind that the model was trained on."""
+
+
 class MaskDoesNotFit(OctaError):
     """The mask does not fit the scan or the model."""
 

@@ -17,6 +17,7 @@ from rich.progress import track
 from octa_backend.commands.evaluation_table import EvaluationTable
 from octa_backend.commands.model_argument import find_model
 from octa_backend.commands.predict_scans import GivenScan, given_scans
+from octa_backend.commands.predict_volumes import predict_volumes
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.scan_files import picture_names
 from octa_backend.data.scans import read_image
@@ -38,6 +39,7 @@ from octa_backend.service.predict_service import ImageFile, PredictOptions, load
 from octa_backend.service.prediction_results import ERROR_COLUMNS
 from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
+from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.settings import Settings
 
 MEASUREMENTS_FILE, EVALUATION_FILE, ERRORS_FILE = "measurements.csv", "evaluation.csv", "errors.csv"
@@ -76,8 +78,13 @@ def predict(
         MaskDoesNotFit: a mask has another size than its scan, or other classes than the models.
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: a folder or a zip does not fit, or holds no image.
         UnreadableScan, ScanTooLarge: a file that was named is no image, or has too many pixels; or all are.
+        ScanDoesNotFit: it is a picture and the models are of volumes, or the other way round.
     """
     together = _opened(settings, models)
+    if together.spatial_dims == 3:
+        predict_volumes(console, settings, together, images, masks, out, options)
+        return
+    refuse_volumes([ImageFile(path, path.name) for path in images], models[0])
     with ExitStack() as stack:
         scans = given_scans(images, settings, stack)
         if masks and len(masks) != len(scans):

@@ -17,16 +17,18 @@ from octa_backend.controller.predict_forms import LISTS, PROPERTIES
 from octa_backend.controller.predict_requests import kept_at, most_bytes, predict_all, read_request, start_job
 from octa_backend.controller.prediction_schemas import StartedPredictionJob
 from octa_backend.controller.problems import problems
+from octa_backend.controller.volume_predictions import predict_cases, volume_response
+from octa_backend.controller.volume_schemas import VolumePredictionOut, VolumePredictionsOut
 
 router = APIRouter(tags=["prediction"])
 
 
 @router.post(
     "/predict",
-    response_model=PredictionOut | PredictionsOut,
+    response_model=PredictionOut | PredictionsOut | VolumePredictionOut | VolumePredictionsOut,
     summary="Segment one or more scans",
     responses={
-        200: {"content": {"image/png": {}}},
+        200: {"content": {"image/png": {}, "application/gzip": {}, "application/octet-stream": {}}},
         202: {"model": StartedPredictionJob, "description": "The scans are predicted in the background."},
         **problems(
             errors.InvalidRequest,
@@ -34,6 +36,7 @@ router = APIRouter(tags=["prediction"])
             errors.ScanTooLarge,
             errors.InvalidScale,
             errors.InvalidOptions,
+            errors.ScanDoesNotFit,
             errors.MaskDoesNotFit,
             errors.ModelsDiffer,
             errors.NoTunedThreshold,
@@ -54,11 +57,17 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
     """Mask, overlay, confidence, measurements, warnings; with `Accept: image/png` and one scan, its mask alone.
 
     A zip, or more scans than are answered at once, or `batch=true` makes a prediction job: 202, and where to poll it.
+    Of a model of volumes: the files of one or more cases, or a zip of one; with `Accept: application/gzip`, the mask.
     """
     queue = parts.predictions.queue
     queue.require_place()
     async with received_form(request, parts.files, most_bytes(parts.settings), LISTS) as form:
         wanted = await run_in_threadpool(read_request, parts, form, language)
+        if wanted.is_volumetric:
+            given = (wanted.model_ids, wanted.uploads, wanted.masks, wanted.options)
+            with queue.place():
+                cases = await to_thread.run_sync(predict_cases, parts, *given, limiter=queue.threads)
+            return volume_response(request, cases)
         if wanted.is_job:
             return await run_in_threadpool(start_job, parts, wanted)
         wants_png = request.headers.get("accept", "").startswith("image/png")

@@ -12,8 +12,9 @@ from octa_backend import errors
 from octa_backend.controller.context import Context
 from octa_backend.controller.dataset_controller import FORM_OVERHEAD_BYTES
 from octa_backend.controller.forms import Form, too_large
-from octa_backend.controller.predict_forms import read_predict_form, scans_and_masks
+from octa_backend.controller.predict_forms import PredictForm, read_predict_form, scans_and_masks
 from octa_backend.controller.prediction_schemas import StartedPredictionJob, prediction_url
+from octa_backend.controller.volume_predictions import are_volumetric
 from octa_backend.data.scan_files import is_zip
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import model_service, prediction_history, prediction_job_service
@@ -34,6 +35,7 @@ class PredictRequest:
         masks: the known mask of each scan, or none.
         is_job: predict in the background.
         is_kept: keep the predictions in the history.
+        is_volumetric: the models are of volumes; several of the scans may be one case.
     """
 
     model_ids: Sequence[str]
@@ -42,6 +44,7 @@ class PredictRequest:
     masks: Sequence[Upload]
     is_job: bool
     is_kept: bool
+    is_volumetric: bool = False
 
 
 def most_bytes(settings: Settings) -> int:
@@ -57,9 +60,16 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
         InvalidOptions: masks came, but not one for each scan.
         UploadTooLarge: it is to be answered at once and is larger than that allows.
         ModelNotFound, JobNotFound, NoModelYet: there is no such model.
+        ScanDoesNotFit: a volume came for models of pictures.
     """
     fields, settings = read_predict_form(form.fields), parts.settings
     options = fields.options(language)
+    named: Sequence[str | None] = fields.model_ids() or [None]
+    with parts.database.reading() as session:
+        models = [model_service.find(session, model_id, fields.job_id) for model_id in named]
+    model_ids = [model.id for model in models]
+    if are_volumetric(models, form):
+        return _cases(fields, options, model_ids, form, settings)
     uploads, masks = scans_and_masks(form.uploads, settings.max_predict_files)
     has_zip = any(is_zip(upload.path, upload.name) for upload in uploads)
     is_job = fields.batch or has_zip or len(uploads) > settings.max_predict_files
@@ -75,10 +85,21 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
         )
     if not is_job and sum(upload.size_bytes for upload in uploads) > settings.max_predict_mib * 2**20:
         raise too_large(settings.max_predict_mib * 2**20)
-    named: Sequence[str | None] = fields.model_ids() or [None]
-    with parts.database.reading() as session:
-        model_ids = [model_service.find(session, model_id, fields.job_id).id for model_id in named]
     return PredictRequest(model_ids, options, uploads, masks, is_job, fields.keep and settings.predictions_kept > 0)
+
+
+def _cases(
+    fields: PredictForm, options: PredictOptions, model_ids: Sequence[str], form: Form, settings: Settings
+) -> PredictRequest:
+    """What models of volumes are asked: at once, and without a trace in the history."""
+    uploads = form.uploads.get("file", [])
+    if fields.batch:
+        raise errors.InvalidRequest("prediction jobs are of pictures; leave batch=true out and send volumes by case")
+    if not 1 <= len(uploads) <= settings.max_predict_files:
+        raise errors.InvalidRequest(
+            f"send 1 to {settings.max_predict_files} files as the form's field 'file'; {len(uploads)} came"
+        )
+    return PredictRequest(model_ids, options, uploads, form.uploads.get("mask", []), False, False, is_volumetric=True)
 
 
 def predict_all(parts: Context, wanted: PredictRequest) -> list[Answer]:

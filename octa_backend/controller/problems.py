@@ -52,6 +52,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.ModelsDiffer: 422,
     errors.InvalidOptions: 422,
     errors.NoTunedThreshold: 409,
+    errors.ScanDoesNotFit: 422,
     errors.MaskDoesNotFit: 422,
     errors.ModelInUse: 409,
     errors.PredictionNotFound: 404,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ PADDING_BYTES = 1024
 
 MOST_OFFSET_BYTES = 64 * 2**20
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
+_UNITS = {1000.0: "meter", 1.0: "mm", 0.001: "micron"}
+_SLOPE_OFFSET = 112  # byte of `scl_slope` in a NIfTI-1 header; `scl_inter` follows
 _REFUSED_KINDS = {"c": "complex numbers", "V": "colours"}
 _GZIP_FAULTS = (OSError, EOFError, zlib.error)
 _HEADER_FAULTS = (HeaderDataError, ValueError, TypeError, KeyError, ArithmeticError)
@@ -45,6 +48,7 @@ class NiftiFacts:
         spacing_mm: (x, y, z).
         orientation: "RAS", "LPS", …
         dtype: of the stored numbers.
+        unit_mm: the affine's unit of length, mm.
         scale: (slope, intercept) that make the values of the stored numbers; None where these are the values.
         data_offset: byte where the voxels begin.
     """
@@ -54,6 +58,7 @@ class NiftiFacts:
     spacing_mm: tuple[float, ...]
     orientation: str
     dtype: np.dtype[Any]
+    unit_mm: float
     scale: tuple[float, float] | None
     data_offset: int
 
@@ -97,18 +102,25 @@ def read_values(file: BinaryIO, name: str) -> tuple[NDArray[Any], NiftiFacts]:
     return _scaled(stored.reshape(facts.shape, order="F"), facts.scale), facts
 
 
-def nifti_gz(values_XYZ: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
-    """A volume as the bytes of a .nii.gz, in millimetres; equal volumes give equal bytes.
+def nifti_gz(
+    values_XYZ: NDArray[Any], affine: NDArray[np.float64], unit_mm: float = 1.0, slope: float | None = None
+) -> bytes:
+    """A volume as the bytes of a .nii.gz; equal volumes give equal bytes.
 
     Args:
         values_XYZ: (X, Y, Z) or (X, Y, Z, C), of a dtype that NIfTI knows.
         affine: 4 x 4.
+        unit_mm: the affine's unit of length: 1000, 1 or 0.001 mm.
+        slope: by which readers multiply the values; None: they are as they are.
     """
     image = nib.nifti1.Nifti1Image(values_XYZ, affine)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units(_UNITS[unit_mm])
+    content = bytearray(image.to_bytes())
+    if slope is not None:
+        struct.pack_into("=ff", content, _SLOPE_OFFSET, slope, 0.0)
     plain = io.BytesIO()
     with gzip.GzipFile(fileobj=plain, mode="wb", compresslevel=6, mtime=0, filename="") as stream:
-        stream.write(image.to_bytes())
+        stream.write(content)
     return plain.getvalue()
 
 
@@ -183,7 +195,7 @@ def _checked(header: Header) -> NiftiFacts:
     unit = _MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     spacing = tuple(float(f"{side * unit:.6g}") for side in sides)  # headers hold float32
-    return NiftiFacts(shape, affine, spacing, orientation, dtype, _scale(header), int(offset))
+    return NiftiFacts(shape, affine, spacing, orientation, dtype, unit, _scale(header), int(offset))
 
 
 def _scale(header: Header) -> tuple[float, float] | None:

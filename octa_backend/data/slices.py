@@ -33,17 +33,19 @@ def three_slices(
     Returns:
         image (1, R, S) in 0..1 and mask (R, S).
     """
-    centre = _centre(mask_DHW)
+    centre = centre_of(mask_DHW)
     drawn = [
-        _drawn(np.moveaxis(image_CDHW[0], axis, 0)[at], np.moveaxis(mask_DHW, axis, 0)[at], _sides(spacing_mm, axis))
+        upright(
+            np.moveaxis(image_CDHW[0], axis, 0)[at], np.moveaxis(mask_DHW, axis, 0)[at], sides_across(spacing_mm, axis)
+        )
         for axis, at in enumerate(centre)
     ]
     rows = min(TALLEST, max(image.shape[0] for image, _ in drawn))
     images, masks = zip(*(_of_height(image, mask, rows) for image, mask in drawn), strict=True)
-    return _grey(np.concatenate(images, axis=1), image_CDHW[0])[np.newaxis], np.concatenate(masks, axis=1)
+    return grey(np.concatenate(images, axis=1), image_CDHW[0])[np.newaxis], np.concatenate(masks, axis=1)
 
 
-def _centre(mask_DHW: NDArray[np.uint8]) -> list[int]:
+def centre_of(mask_DHW: NDArray[np.uint8]) -> list[int]:
     """For each axis the plane in the middle of the foreground; of the volume where there is none."""
     there = mask_DHW != 0
     centre = []
@@ -53,12 +55,13 @@ def _centre(mask_DHW: NDArray[np.uint8]) -> list[int]:
     return centre
 
 
-def _sides(spacing_mm: Sequence[float], axis: int) -> tuple[float, float]:
+def sides_across(spacing_mm: Sequence[float], axis: int) -> tuple[float, float]:
+    """Height and width of a voxel in the plane across an axis."""
     rows, columns = (side for other, side in enumerate(spacing_mm) if other != axis)
     return rows, columns
 
 
-def _drawn(
+def upright(
     image: NDArray[Any], mask: NDArray[np.uint8], sides_mm: tuple[float, float]
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """A slice with square pixels, indices rising upwards."""
@@ -73,7 +76,7 @@ def _of_height(image: NDArray[Any], mask: NDArray[np.uint8], rows: int) -> tuple
     return resized(image, shape, order=0), resized(mask, shape, order=0)
 
 
-def _grey(picture: NDArray[Any], channel_DHW: NDArray[Any]) -> NDArray[np.float32]:
+def grey(picture: NDArray[Any], channel_DHW: NDArray[Any]) -> NDArray[np.float32]:
     """0..1 between two percentiles of what lies above the volume's least value."""
     inside = channel_DHW[channel_DHW > channel_DHW.min()]
     if not inside.size:

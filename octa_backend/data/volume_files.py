@@ -48,6 +48,7 @@ class VolumeHeader:
         orientation: where the file's axes point: "RAS", "LPS", …; "" where the file does not know.
         dtype: name of the stored numbers' kind.
         format: "NIfTI" or "TIFF".
+        unit_mm: the affine's unit of length, mm.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +58,7 @@ class VolumeHeader:
     orientation: str
     dtype: str
     format: str
+    unit_mm: float = 1.0
 
     @property
     def voxels(self) -> int:
@@ -201,6 +203,7 @@ def _header_of(facts: NiftiFacts, name: str) -> VolumeHeader:
         orientation=facts.orientation,
         dtype="float32" if facts.scale is not None else facts.dtype.name,
         format="NIfTI",
+        unit_mm=facts.unit_mm,
     )
 
 

@@ -167,6 +167,12 @@ def _names_of(mask: NamedFile) -> set[str]:
     return {key(mask.stem), without_affixes(mask.stem, MASK_AFFIX)}
 
 
+def channel_of(stem: str) -> tuple[str, Channel] | None:
+    """Which case a file's name without its ending is of, and which channel; None where it names no channel."""
+    told = _CHANNEL.match(stem)
+    return None if told is None else (told["case"], _channel(told["what"]))
+
+
 def _channel(what: str) -> Channel:
     if what.isdecimal():
         return int(what), what

@@ -79,10 +79,10 @@ def read_case(
         for path in pair.images
     ]
     mask = read_volume_mask(opened(source, pair.mask, max_voxels), pair.mask, max_voxels)
-    return _stacked([volume.values for volume in volumes]), mask.values, volumes[0]
+    return stacked([volume.values for volume in volumes]), mask.values, volumes[0]
 
 
-def _stacked(images: list[NDArray[Any]]) -> NDArray[Any]:
+def stacked(images: list[NDArray[Any]]) -> NDArray[Any]:
     """Modalities as channels, of the widest dtype among them."""
     if len(images) == 1:
         return images[0]

@@ -1,6 +1,6 @@
 """Whether an engine gives the masks that torch gives.
 
-Shapes: B scans, C channels, H x W pixels.
+Shapes: B scans, C channels, H x W pixels, of volumes D x H x W voxels.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def mask_agreement(engine: Logits, reference: Logits, scans: Sequence[Tensor]) -
 def with_other_shapes(scans: Sequence[Tensor]) -> list[Tensor]:
     """The scans, and of the first one two overlapping parts of odd sides as one batch: a graph must take any shape."""
     first = scans[0]
-    height, width = (max(1, side * 3 // 4) | 1 for side in first.shape[2:])
-    parts = (first[:, :, :height, :width], first[:, :, -height:, -width:])
-    return [*scans, torch.cat(parts)]
+    sides = [max(1, side * 3 // 4) | 1 for side in first.shape[2:]]
+    at_start, at_end = tuple(slice(side) for side in sides), tuple(slice(-side, None) for side in sides)
+    return [*scans, torch.cat((first[:, :, *at_start], first[:, :, *at_end]))]
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ Shapes: B scans, C channels, H x W pixels, K output channels.
 
 from __future__ import annotations
 
+import math
 import threading
 
 import torch
@@ -53,8 +54,7 @@ class BatchingEngine:
         """Take a ticket, and those of its size that fit beside it, off the list; a failed batch leaves none there."""
         with self._list:
             others = [one for one in self._waiting if one is not ticket and one.x_BCHW.shape == ticket.x_BCHW.shape]
-            height, width = ticket.x_BCHW.shape[2:]
-            room = BATCH_PIXELS // (len(ticket.x_BCHW) * height * width)
+            room = BATCH_PIXELS // (len(ticket.x_BCHW) * math.prod(ticket.x_BCHW.shape[2:]))
             batch = [ticket, *others][: power_of_two(min(room, 1 + len(others)))]
             self._waiting = [one for one in self._waiting if one not in batch]
         return batch

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from octa_backend.inference.padding import pad_sides
 from octa_backend.models.base import crop
+from octa_backend.training.precision import memory_format
 
 GRAPHS = 16
 """Most graphs that are kept."""
@@ -35,11 +36,12 @@ class CudaEngine:
     of two.
     """
 
-    def __init__(self, network: nn.Module, device: str, precision: str) -> None:
+    def __init__(self, network: nn.Module, device: str, precision: str, spatial_dims: int = 2) -> None:
         self.name = f"cuda {precision}"
         self._device, self._half = device, precision == "bf16"
         self._multiple: int = getattr(network, "multiple", 1)
-        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._layout = memory_format(True, spatial_dims)
+        self._network = network.to(device).to(memory_format=self._layout)
         # One after the other, each answer copied before the next replay: graphs may share the memory between layers.
         self._pool = torch.cuda.graph_pool_handle()
         self._captured: OrderedDict[tuple[int, ...], _Captured] = OrderedDict()
@@ -62,7 +64,7 @@ class CudaEngine:
         return captured
 
     def _capture(self, shape: tuple[int, ...]) -> _Captured:
-        x_BCHW = torch.zeros(shape, device=self._device).contiguous(memory_format=torch.channels_last)
+        x_BCHW = torch.zeros(shape, device=self._device).contiguous(memory_format=self._layout)
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from octa_backend.inference.export_record import ExportFormat, ExportRecord, find_export
+from octa_backend.inference.model_folder import spatial_dims
 from octa_backend.inference.torch_engine import TorchEngine, load_network
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import probe
@@ -82,5 +83,5 @@ def _torch_engine(folder: Path, card: Mapping[str, Any], device: torch.device) -
     if hardware.on_gpu:
         from octa_backend.inference.cuda_engine import CudaEngine  # noqa: PLC0415 - only where there is a GPU
 
-        return CudaEngine(network, hardware.device, precision)
-    return TorchEngine(network, hardware.device, precision)
+        return CudaEngine(network, hardware.device, precision, spatial_dims(card))
+    return TorchEngine(network, hardware.device, precision, spatial_dims(card))

@@ -24,7 +24,7 @@ class Together:
 
     Attributes:
         models: likewise.
-        ignore_index, classes, labels, colours, mask_values: the first model's, see `Predictor`.
+        spatial_dims, ignore_index, classes, labels, colours, mask_values: the first model's, see `Predictor`.
         engine: what they compute with, for people.
 
     Raises:
@@ -36,6 +36,7 @@ class Together:
         first = next(iter(self.models.values()))
         self.ignore_index, self.classes, self.labels = first.ignore_index, first.classes, first.labels
         self.colours, self.mask_values = first.colours, first.mask_values
+        self.spatial_dims = first.spatial_dims
         self.engine = ", ".join(dict.fromkeys(model.engine for model in self.models.values()))
         if not all(_agree(first, model) for model in self.models.values()):
             told = "; ".join(f"{name}: {_described(model)}" for name, model in self.models.items())
@@ -50,7 +51,10 @@ class Together:
 def _agree(one: Predictor, other: Predictor) -> bool:
     """Whether both tell the same classes apart, by their names where both have some."""
     same_names = not (one.labels and other.labels) or _names(one) == _names(other)
-    return (one.classes, one.ignore_index) == (other.classes, other.ignore_index) and same_names
+    same_numbers = all(
+        getattr(one, number) == getattr(other, number) for number in ("classes", "ignore_index", "spatial_dims")
+    )
+    return same_numbers and same_names
 
 
 def _names(model: Predictor) -> list[str]:
@@ -60,4 +64,5 @@ def _names(model: Predictor) -> list[str]:
 def _described(model: Predictor) -> str:
     listed = f" ({', '.join(_names(model))})" if model.labels else ""
     but_one = f", of which class {model.ignore_index} is ignored" if model.ignore_index is not None else ""
-    return f"{model.classes} classes{listed}{but_one}"
+    kind = " of volumes" if model.spatial_dims == 3 else ""
+    return f"{model.classes} classes{kind}{listed}{but_one}"

@@ -14,8 +14,9 @@ from octa_backend.models.base import PaddedNetwork, resize
 
 SMALLEST_CELLS = 2
 """Sides of the deepest level at least: `torch.export` takes a size of 1 for a constant."""
-EXAMPLE_CELLS = (4, 6)
-"""The deepest level's sides for the scans that are traced; unequal, so that height and width are told apart."""
+EXAMPLE_CELLS = (3, 4, 6)
+"""The deepest level's sides for the scans that are traced; unequal, so that the axes are told apart."""
+AXES = ("slices", "rows", "columns")
 
 
 class TracedAttention(nn.Module):
@@ -74,22 +75,20 @@ def multiple_of(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-def trace(network: nn.Module, channels: int) -> ExportedProgram:
+def trace(network: nn.Module, channels: int, spatial_dims: int = 2) -> ExportedProgram:
     """The graph of a network in evaluation mode, for any number of scans and any sides that are multiples of its own.
 
     Args:
         network: in evaluation mode, on the CPU; it is taken over.
         channels: of the scans.
+        spatial_dims: 2 for pictures, 3 for volumes.
 
     Raises:
         torch._dynamo.exc.UserError: its graph depends on the number or the size of the scans.
     """
     multiple = multiple_of(network)
-    height, width = (cells * multiple for cells in EXAMPLE_CELLS)
-    shapes = {
-        0: Dim("batch", min=1),
-        2: multiple * Dim("rows", min=SMALLEST_CELLS),
-        3: multiple * Dim("columns", min=SMALLEST_CELLS),
-    }
-    example = torch.zeros(2, channels, height, width)
+    axes = AXES[-spatial_dims:]
+    sides = [multiple * Dim(axis, min=SMALLEST_CELLS) for axis in axes]
+    shapes = {0: Dim("batch", min=1), **dict(enumerate(sides, start=2))}
+    example = torch.zeros(2, channels, *(cells * multiple for cells in EXAMPLE_CELLS[-spatial_dims:]))
     return torch.export.export(GraphNetwork(network).eval(), (example,), dynamic_shapes=(shapes,))

@@ -130,6 +130,7 @@ class ModelCard(_Part):
     residual: bool = True
     network_shape: CardShape | None = None
     patch_shape: list[int] = Field(default=[], max_length=3)
+    modalities: list[Line] = Field(default=[], max_length=MAX_CHANNELS)
     channels: int = Field(ge=1, le=MAX_CHANNELS)
     classes: int = Field(ge=2, le=MAX_CLASSES)
     ignore_index: int | None = Field(default=None, ge=1, le=MAX_CLASSES)

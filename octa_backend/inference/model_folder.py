@@ -22,6 +22,11 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def spatial_dims(card: Mapping[str, Any]) -> int:
+    """2 of a model of pictures, 3 of one of volumes."""
+    return int(card.get("spatial_dims", 2))
+
+
 def member_folders(folder: Path, card: Mapping[str, Any]) -> list[Path]:
     """The folders with weights: the model's own, or those of an ensemble's members, which lie beside it.
 

@@ -21,7 +21,7 @@ from octa_backend.inference.batching import BatchingEngine
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.decision import Prediction, decide
 from octa_backend.inference.engines import Engine, open_engine
-from octa_backend.inference.model_folder import member_folders, read_card
+from octa_backend.inference.model_folder import member_folders, read_card, spatial_dims
 from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.symmetries import IDENTITY, SYMMETRIES, Symmetry
@@ -40,6 +40,7 @@ class Predictor:
         engines: one for each of the model's networks.
 
     Attributes:
+        spatial_dims: 2; of models of volumes 3.
         channels: of the scans it was trained on.
         ignore_index: class of its dataset that was ignored, or None.
         classes: of its dataset, with background, also with one that was ignored and is never answered.
@@ -52,6 +53,7 @@ class Predictor:
 
     def __init__(self, folder: Path, engines: Sequence[Engine]) -> None:
         card = read_card(folder)
+        self.spatial_dims = spatial_dims(card)
         self.channels: int = card["channels"]
         self.ignore_index: int | None = card.get("ignore_index")
         self.classes: int = card["classes"] + (self.ignore_index is not None)

@@ -6,7 +6,7 @@ Shapes: B scans, C channels, K output channels, *spatial: H x W pixels or D x H 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -95,3 +95,45 @@ def _gaussian(size: Sequence[int]) -> Tensor:
         axis = torch.exp(-((torch.arange(side) - (side - 1) / 2) ** 2) / (2 * (SIGMA * side) ** 2))
         weight = weight[..., None] * axis
     return weight.clamp_min(SMALLEST_WEIGHT)
+
+
+def logit_slabs(
+    network: Callable[[Tensor], Tensor], x_1C: Tensor, tile: Sequence[int], overlap: float = OVERLAP
+) -> Iterator[Tensor]:
+    """The logits of `predict_logits` for one volume, slab by slab along D, so that only the tiles' depth is in memory.
+
+    Args:
+        network, overlap: as there.
+        x_1C: float32, (1, C, D, H, W), normalised.
+        tile: the longest sides that are computed at once.
+
+    Yields:
+        float32 logits, (1, K, d, H, W); the slabs are complete, and d adds up to D.
+    """
+    spatial = tuple(x_1C.shape[2:])
+    size = _tile_size(spatial, tile)
+    if size == spatial:
+        yield network(x_1C).float()
+        return
+    weight = _gaussian(size).to(x_1C.device)
+    depths, *across = (tile_starts(length, side, overlap) for length, side in zip(spatial, size, strict=True))
+    total: Tensor | None = None
+    weights = x_1C.new_zeros(size[0], *spatial[1:])
+    for start, after in zip(depths, [*depths[1:], spatial[0]], strict=True):
+        for row, column in itertools.product(*across):
+            window = (slice(row, row + size[1]), slice(column, column + size[2]))
+            logits = network(x_1C[:, :, start : start + size[0], *window]).float()
+            if total is None:
+                total = logits.new_zeros(*logits.shape[:2], *weights.shape)
+            total[..., *window] += logits * weight
+            weights[:, *window] += weight
+        assert total is not None
+        yield total[:, :, : after - start] / weights[: after - start]
+        total, weights = (_moved_on(one, after - start) for one in (total, weights))
+
+
+def _moved_on(values: Tensor, planes: int) -> Tensor:
+    """(…, d, H, W) without its first planes, and as many empty ones behind."""
+    moved = torch.zeros_like(values)
+    moved[..., : values.shape[-3] - planes, :, :] = values[..., planes:, :, :]
+    return moved

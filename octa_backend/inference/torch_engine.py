@@ -1,6 +1,6 @@
 """Plain torch: the engine that every other one is compared with, and that answers where no other one can.
 
-Shapes: B scans, C channels, H x W pixels, K output channels.
+Shapes: B scans, C channels, H x W pixels (of volumes D x H x W voxels), K output channels.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from octa_backend.inference.model_folder import WEIGHTS_FILE
+from octa_backend.inference.model_folder import WEIGHTS_FILE, spatial_dims
 from octa_backend.models import registry
 from octa_backend.models.network_shape import NetworkShape
 from octa_backend.training.checkpoint import load_weights
-from octa_backend.training.precision import autocast
+from octa_backend.training.precision import autocast, memory_format
 
 
 def load_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
@@ -30,7 +30,7 @@ def load_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
         card["network"],
         card["channels"],
         registry.out_channels(card["classes"]),
-        card.get("spatial_dims", 2),
+        spatial_dims(card),
         residual=card.get("residual", True),
         shape=NetworkShape.read(card.get("network_shape")),
     )
@@ -41,10 +41,10 @@ def load_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
 class TorchEngine:
     """A network as it was trained, in `fp32` or `bf16`, on any device and for any size."""
 
-    def __init__(self, network: nn.Module, device: str = "cpu", precision: str = "fp32") -> None:
+    def __init__(self, network: nn.Module, device: str = "cpu", precision: str = "fp32", spatial_dims: int = 2) -> None:
         self.name = f"torch {precision}"
         self._device, self._precision = device, precision
-        self._layout = torch.channels_last if precision == "bf16" else torch.contiguous_format
+        self._layout = memory_format(precision == "bf16", spatial_dims)
         self._network = network.to(device).to(memory_format=self._layout)
 
     @torch.inference_mode()

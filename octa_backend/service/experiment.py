@@ -201,6 +201,7 @@ def make_card(
         "residual": plan.config.residual,
         "network_shape": asdict(plan.network_shape) if plan.network_shape is not None else None,
         "patch_shape": list(plan.patch_shape),
+        "modalities": list(manifest.modalities),
         "channels": plan.channels,
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,
@@ -208,7 +209,7 @@ def make_card(
         "mask_values": list(manifest.mask_values),
         "normalisation": plan.config.normalisation,
         "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train) if manifest.spatial_dims == 2 else None,
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {

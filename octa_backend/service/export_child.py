@@ -26,7 +26,7 @@ from octa_backend.inference.export_record import (
     library_versions,
 )
 from octa_backend.inference.graph import SMALLEST_CELLS, multiple_of, trace
-from octa_backend.inference.model_folder import nearby_dataset, read_card
+from octa_backend.inference.model_folder import nearby_dataset, read_card, spatial_dims
 from octa_backend.inference.quantisation import CALIBRATION_SCANS, require_nncf
 from octa_backend.inference.torch_engine import TorchEngine, load_network
 from octa_backend.service.process import lower_priority
@@ -66,7 +66,7 @@ def _traced(model: Path, card: Mapping[str, Any]) -> TracedModel:
     multiple = multiple_of(network)
     dataset = nearby_dataset(model, card)
     return TracedModel(
-        trace(network, card["channels"]),
+        trace(network, card["channels"], spatial_dims(card)),
         multiple,
         SMALLEST_CELLS * multiple,
         lambda: check_scans(card, dataset, "train", CALIBRATION_SCANS).scans,
@@ -97,7 +97,7 @@ def _checked(record: ExportRecord, model: Path, card: Mapping[str, Any]) -> Expo
         ExportFailed: it is too small in all of them.
     """
     found = check_scans(card, nearby_dataset(model, card), "val", CHECK_SCANS)
-    reference = TorchEngine(load_network(model, card))
+    reference = TorchEngine(load_network(model, card), spatial_dims=spatial_dims(card))
     scans = with_other_shapes(found.scans)
     names = checked_arithmetic(record.format)
     agreement = {name: mask_agreement(load_graph(record, name), reference, scans) for name in names}

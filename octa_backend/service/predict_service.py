@@ -14,7 +14,7 @@ from octa_backend.diagnosis.text import Language
 from octa_backend.errors import OctaError
 from octa_backend.inference.clean_options import CleanOptions
 from octa_backend.inference.export_record import ExportFormat, find_export, find_failure
-from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card
+from octa_backend.inference.model_folder import WEIGHTS_FILE, member_folders, read_card, spatial_dims
 from octa_backend.inference.scale import MeasureOptions
 from octa_backend.inference.threshold_wish import Wish
 from octa_backend.service.exporter import Exporter
@@ -217,5 +217,7 @@ def _weights_mib(members: Sequence[Path]) -> float:
 def load_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:
     """Load a published model with the quickest engine that was exported for it; see `open_predictor`."""
     from octa_backend.inference.predictor import open_predictor  # noqa: PLC0415 - imports torch
+    from octa_backend.inference.volume_predictor import open_volume_predictor  # noqa: PLC0415
 
-    return open_predictor(folder, wanted_device, wanted_engine)
+    open_model = open_volume_predictor if spatial_dims(read_card(folder)) == 3 else open_predictor
+    return open_model(folder, wanted_device, wanted_engine)

@@ -1,0 +1,158 @@
+"""`octa predict` with a model of volumes: masks of cases on disk, and how many ml each class has."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from octa_backend.data.intake import opened_source
+from octa_backend.data.survey import opened
+from octa_backend.data.volume_case import Case, Channels, Opened, find_cases, volumes_among
+from octa_backend.errors import InvalidArchive, InvalidOptions
+from octa_backend.inference.ensemble import Together
+from octa_backend.service.dataset_service import limits
+from octa_backend.service.predict_service import ImageFile, PredictOptions
+from octa_backend.service.volume_evaluation import compared
+from octa_backend.service.volume_segmenting import (
+    classes_found,
+    mask_file,
+    probability_file,
+    refuse_options_of_pictures,
+    segment_case,
+    volume_predictors,
+)
+from octa_backend.settings import Settings
+from octa_backend.storage.files import write_aside
+
+VOLUMES_FILE, EVALUATION_FILE = "volumes.csv", "evaluation.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCase:
+    """A case, and how its files are opened."""
+
+    case: Case
+    opened: Opened
+
+
+@dataclass(slots=True)
+class Tables:
+    """The rows of both tables so far."""
+
+    volumes: list[Mapping[str, Any]] = field(default_factory=list)
+    evaluations: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def predict_volumes(
+    console: Console,
+    settings: Settings,
+    models: Together,
+    paths: Sequence[Path],
+    masks: Sequence[Path],
+    out: Path,
+    options: PredictOptions,
+) -> None:
+    """Segment each case and write its mask as NAME.nii.gz; write the classes' volumes of all into one table.
+
+    Args:
+        console: is told of each case.
+        settings: how large a volume may be.
+        models: of volumes.
+        paths: files, of which several may be one case, and folders and zips of cases.
+        masks: the known mask of each case in the order of their names, or none.
+        out: gets the masks and the tables.
+        options: how.
+
+    Raises:
+        InvalidOptions: masks are given, but not one for each case; or two cases have one name.
+        Others as `volume_segmenting.segment_case`, and of folders and zips.
+    """
+    refuse_options_of_pictures(options)
+    channels = next(iter(volume_predictors(models).values())).modalities
+    tables = Tables()
+    with ExitStack() as stack:
+        cases = list(_cases(paths, channels, settings, stack))
+        _check_names([one.case.name for one in cases])
+        if masks and len(masks) != len(cases):
+            raise InvalidOptions(
+                f"{len(masks)} masks for {len(cases)} cases; give a --mask for each case, in the order of their names"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        for at, one in enumerate(track(cases, "predicting", console=console)):
+            known = ImageFile(masks[at], masks[at].name) if masks else None
+            console.print(_predict(models, one, known, out, options, settings, tables), markup=False)
+    _write(out / VOLUMES_FILE, tables.volumes)
+    console.print(f"masks and {VOLUMES_FILE} are in {out}", markup=False)
+    if masks:
+        _write(out / EVALUATION_FILE, tables.evaluations)
+        console.print(f"evaluations are in {out / EVALUATION_FILE}", markup=False)
+
+
+def _predict(
+    models: Together,
+    one: FoundCase,
+    known: ImageFile | None,
+    out: Path,
+    options: PredictOptions,
+    settings: Settings,
+    tables: Tables,
+) -> str:
+    """Write one case's files, note its rows; what is said of it."""
+    name, most = one.case.name, settings.max_scan_voxels
+    segmented = segment_case(models, one.case, one.opened, options, most)
+    evaluation = compared(models, segmented, known, most) if known else None
+    write_aside(out / f"{name}.nii.gz", mask_file(models, segmented))
+    if (probability := probability_file(segmented)) is not None:
+        write_aside(out / f"{name}_probability.nii.gz", probability)
+    found = classes_found(models, segmented)
+    tables.volumes += [
+        {"case": name, **{column: row[column] for column in ("class", "value", "name", "voxels", "ml")}}
+        for row in found
+    ]
+    line = f"{name}: {segmented.found.seconds:.2f} s, " + ", ".join(_told(row) for row in found)
+    if evaluation is None or known is None:
+        return line
+    tables.evaluations += [{"case": name, "mask": known.name, **row} for row in evaluation["classes"]]
+    return f"{line}; Dice {evaluation['mean']['dice']:.4f} with {known.name}"
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} {row['voxels']} voxels" if row["ml"] is None else f"{row['name']} {row['ml']:.3f} ml"
+
+
+def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack: ExitStack) -> Iterator[FoundCase]:
+    """The cases of plain files, then of each folder and zip."""
+    several = [path for path in paths if path.is_dir() or path.suffix.lower() == ".zip"]
+    plain = [path.as_posix() for path in paths if path not in several]
+    for case in find_cases(plain, channels):
+        yield FoundCase(case, Path)
+    for path in several:
+        source: Archive | Folder = opened_source(path, limits(settings))
+        stack.enter_context(source)
+        cases = find_cases(volumes_among(source.members), channels)
+        if not cases:
+            raise InvalidArchive(f"{path} holds no volume; its names should end in .nii.gz, .nii or .tif")
+        for case in cases:
+            yield FoundCase(case, partial(opened, source, max_pixels=settings.max_scan_voxels))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(name.casefold() for name in names).items() if times > 1]
+    if twice:
+        raise InvalidOptions(f"several cases are called {twice[0]}; predict them into different folders")
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
