@@ -14,6 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from octa_backend.data.archive import Archive
+from octa_backend.data.folder import Folder
 from octa_backend.data.intake import opened_source
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_case import Case, Channels, Opened, find_cases, volumes_among
