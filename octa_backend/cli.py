@@ -500,13 +500,16 @@ def synth(
 ) -> None:
     """Make a zip of synthetic OCTA scans, or of volumes, with exact vessel masks."""
     from octa_backend.commands import synth as synth_command  # noqa: PLC0415
+    from octa_backend.data.synthetic import SMALLEST_SIZE  # noqa: PLC0415
 
     if volumes:
         synth_command.synth_volumes(console, out, count, size or 48, seed, slice_thickness, sheet)
     elif slice_thickness != 1:
         _fail(OctaError("--slice-thickness is one of volumes; add --volumes"))
+    elif size is not None and size < SMALLEST_SIZE:
+        raise typer.BadParameter(f"--size {size}: a scan needs at least {SMALLEST_SIZE} pixels a side")
     else:
-        synth_command.synth(console, out, count, max(32, size or 320), seed, sheet)
+        synth_command.synth(console, out, count, size or 320, seed, sheet)
 
 
 @app.command()

@@ -260,7 +260,7 @@ CASES: list[tuple[str, Send, int, str]] = [
     ("predict, threshold=2", predict(threshold="2"), 400, "threshold: Input should be less than 1"),
     ("predict, threshold=nan", predict(threshold="nan"), 400, "threshold"),
     ("predict without a file", predict(None), 400, "send 1 to 64 scans as the form's field 'file'; 0 came"),
-    ("predict, other file field", predict(name="image"), 400, "0 came"),
+    ("predict, other file field", predict(name="image"), 400, "send scans as 'file'"),
     ("predict, unknown field", predict(treshold="0.5"), 400, "treshold: Extra inputs are not permitted"),
     # the disk
     ("disk full at the start", disk_full, 507, "1 MiB are free on the server's disk; delete old jobs or datasets"),

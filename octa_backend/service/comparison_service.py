@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import ComparisonNotFound, InvalidRequest, NoTableYet, OctaError
@@ -74,10 +75,13 @@ class Comparisons:
         return comparison
 
     def close(self) -> None:
-        """Stop at the next scan; what is not done is marked as failed."""
+        """Stop at the next scan; what is not done is marked as failed, at the latest by the next server."""
         self._closing = True
         self._thread.shutdown()
-        self.open()
+        try:
+            self.open()
+        except SQLAlchemyError as error:
+            _log.warning("comparisons could not be marked as broken off: %s", error)
 
     def _run(self, comparison: Comparison, dataset: Dataset, held: ExitStack) -> None:
         with held:

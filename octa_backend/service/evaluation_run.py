@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from octa_backend.data.normalise import to_unit
 from octa_backend.errors import OctaError
 from octa_backend.inference.comparison_picture import comparison
+from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP, RIGHT
 from octa_backend.inference.pictures import png
 from octa_backend.service.evaluation_data import Division, EvaluatedZip, divide
 from octa_backend.service.evaluation_model import EvaluatedModel, decide
 from octa_backend.service.model_service import versions
-from octa_backend.training.evaluation_html import HIT, INVENTED, MISSED, MIXED_UP, Picture
+from octa_backend.training.evaluation_html import Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
 from octa_backend.training.ignored import IGNORED, ignored_class, network_classes
 from octa_backend.training.run_facts import RunFacts
@@ -151,7 +152,7 @@ class EvaluationRun:
             return
         store = self.data.store
         target = self._target(index).clip(min=0)
-        picture = comparison(to_unit(store.image(index)), predicted, target, (HIT, INVENTED, MISSED, MIXED_UP))
+        picture = comparison(to_unit(store.image(index)), predicted, target, (RIGHT, INVENTED, MISSED, MIXED_UP))
         kept.append((dice, Picture(result.name, png(picture))))
         kept.sort(key=lambda one: one[0])
         del kept[WORST:]

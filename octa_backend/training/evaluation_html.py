@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP, RIGHT
 from octa_backend.training.evaluation_curves import Line, chart
 from octa_backend.training.evaluation_report import EvaluationReport, MetricSummary, ScanResult, Subject, Summary
 from octa_backend.training.evaluation_words import (
@@ -28,7 +29,6 @@ from octa_backend.training.threshold import THRESHOLDS
 
 BLUE, ORANGE = "#2a6fdb", "#e07b00"
 
-HIT, INVENTED, MISSED, MIXED_UP = "#34c759", "#ff3b30", "#0a84ff", "#ffcc00"
 """Colours of the comparison: right, false positive, false negative, wrong class."""
 
 
@@ -108,7 +108,7 @@ def picture_section(report: EvaluationReport, pictures: Sequence[Picture]) -> st
 
 def _pictures(report: EvaluationReport, pictures: Sequence[Picture]) -> str:
     scores = {scan.name: scan.metrics.overall.dice for scan in report.scans}
-    colours = {"hit": HIT, "invented": INVENTED, "missed": MISSED}
+    colours = {"hit": RIGHT, "invented": INVENTED, "missed": MISSED}
     if report.subject.classes > 2:
         colours["mixed_up"] = MIXED_UP
     keys = "".join(

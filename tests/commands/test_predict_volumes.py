@@ -105,7 +105,7 @@ def test_pictures_and_volumes_do_not_meet(folder):
     (folder / "flat" / "card.json").write_text('{"network": "tiny_unet", "channels": 1, "classes": 2}')
     save_weights(registry.build("tiny_unet", 1, 1), folder / "flat" / "weights.safetensors")
     refused(octa("flat", "a.nii.gz"), "a.nii.gz is a volume, but model flat was trained on pictures")
-    refused(octa("flat", "one"), "one is a folder")
+    refused(octa("flat", "one"), "but no image")
     refused(octa("made", "a.nii.gz", "--with-model", "flat"), "2 classes of volumes")
 
 

@@ -136,7 +136,7 @@ def test_card_says_how_scans_are_normalised(store, normalisation):
 def test_a_card_holds_what_a_prediction_needs_of_the_dataset_and_of_its_training_scans_alone(store):
     run = design(store, TrainConfig(), "cpu", make_plan(TrainConfig(), store.manifest, HARDWARE))
     tuned = {"threshold": 0.4, "dice": 0.8, "usual_dice": 0.7, "scans": 1}
-    card = make_card(run, Source("f", "n", "s"), Outcome(True, Best(1, 0.5)), [], tuned)
+    card = make_card(run, Source("f", "n", "s"), Outcome(True, Best(1, 0.5)), [], tuned=tuned)
     assert card["mask_values"] == list(store.manifest.mask_values)
     assert card["tuned_threshold"] == tuned
     assert card["scan_statistics"] == summarise_features(features_of(store.image(index)) for index in run.splits.train)

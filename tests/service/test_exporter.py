@@ -157,7 +157,7 @@ def test_an_exporter_that_is_closed_starts_nothing(model):
 
 def test_a_graph_with_other_masks_than_torch_is_not_kept(model, monkeypatch):
     twin = write_model(model.with_name("m5"))
-    monkeypatch.setattr(export_child, "trace", lambda network, channels: None)
+    monkeypatch.setattr(export_child, "trace", lambda *_: None)
     monkeypatch.setattr(export_child, "write_graph", lambda traced, wanted, folder: None)
     monkeypatch.setattr(export_child, "load_graph", lambda record, arithmetic: torch.randn_like)
     with pytest.raises(ExportFailed, match=r"of 1 validation scans have torch's class; 99\.9% are needed"):

@@ -185,7 +185,7 @@ def test_curves_and_scores_stand_in_the_card_in_words():
         "Epoch 3, the best on the validation scans: Dice 0.8000.",
         "| Dice, 0 to 1 | 0.8 | 0.75 | 0.05 |",
         "| loss | – | – | – |",
-        "| epoch | training loss | validation Dice |",
+        "| epoch | training loss | Dice |",
         "| 1 | 0.25 | – |",
         "| warning | few_validation_scans | only \\<1\\> scan |",
     ):

@@ -228,7 +228,7 @@ def test_resumed_run_does_not_run_out_of_memory_again(tmp_path, data):
 
 
 def test_run_for_which_no_scan_is_small_enough_ends_with_what_to_change(tmp_path, data):
-    with pytest.raises(InvalidConfig, match="choose a smaller patch_size or a smaller model"):
+    with pytest.raises(InvalidConfig, match="choose a smaller patch_size"):
         train(tmp_path, data, model="insatiable")
 
 

@@ -74,6 +74,8 @@ def test_what_is_not_auto_stays():
             "optimizer": "adam",
             "scheduler": "onecycle",
             "compile": "off",
+            "activation_checkpointing": "off",
+            "target_shape": None,
         }
     )
 

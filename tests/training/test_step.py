@@ -131,7 +131,7 @@ def test_when_not_even_one_scan_fits_the_run_ends_with_what_to_change():
     stepper, _ = a_stepper(Insatiable(), batch_size=2)
     with pytest.raises(InvalidConfig, match="does not hold one patch of 32x32") as caught:
         stepper.step(*a_batch(2), lr=0.1)
-    assert "smaller patch_size or a smaller model" in caught.value.message
+    assert "choose a smaller patch_size (of volumes target_shape) or a smaller model" in caught.value.message
 
 
 # --- numbers that are no numbers ------------------------------------------------------------------------------------

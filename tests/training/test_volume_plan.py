@@ -54,7 +54,7 @@ def test_sides_are_rounded_up_to_what_the_network_halves():
 def test_the_plan_records_the_layout_and_reads_it_back():
     made = plan((40, 64, 64), spacing=(3.0, 1.0, 1.0))
     assert made.network_shape.kernels[0] == (1, 3, 3)
-    assert made.network_shape.filters[0] == 8
+    assert made.network_shape.filters[0] == 16
     assert "levels" in why(made, "network_shape")
     assert Plan.model_validate(made.model_dump(mode="json")) == made
     assert plan((40, 64, 64), hardware=GPU).network_shape.filters[0] == 32
