@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -177,6 +178,7 @@ class PredictService:
         from octa_backend.training.memory import used_mib  # noqa: PLC0415
         from octa_backend.training.precision import pick_device  # noqa: PLC0415
 
+        importlib.import_module("octa_backend.service.prediction_answer")  # a second that no request should wait for
         folder, device = self._files.model(model_id), pick_device(self._settings.device)
         before = used_mib(device)
         predictor = load_predictor(folder, self._settings.device, self._settings.engine)

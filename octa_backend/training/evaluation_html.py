@@ -29,8 +29,6 @@ from octa_backend.training.threshold import THRESHOLDS
 
 BLUE, ORANGE = "#2a6fdb", "#e07b00"
 
-"""Colours of the comparison: right, false positive, false negative, wrong class."""
-
 
 @dataclass(frozen=True, slots=True)
 class Picture:
