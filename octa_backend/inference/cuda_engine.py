@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from octa_backend.inference.graph import multiple_of
 from octa_backend.inference.padding import pad_sides
 from octa_backend.models.base import crop
 from octa_backend.training.precision import memory_format
@@ -39,7 +40,7 @@ class CudaEngine:
     def __init__(self, network: nn.Module, device: str, precision: str, spatial_dims: int = 2) -> None:
         self.name = f"cuda {precision}"
         self._device, self._half = device, precision == "bf16"
-        self._multiple: int = getattr(network, "multiple", 1)
+        self._multiple = multiple_of(network)
         self._layout = memory_format(True, spatial_dims)
         self._network = network.to(device).to(memory_format=self._layout)
         # One after the other, each answer copied before the next replay: graphs may share the memory between layers.

@@ -5,6 +5,9 @@ Shapes: B scans, C channels, H x W pixels, K output channels, N tokens of D chan
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -70,8 +73,9 @@ def replace_attention(network: nn.Module) -> None:
 
 
 def multiple_of(network: nn.Module) -> int:
-    """What the sides of a network's padded input are multiples of, pixels."""
-    return int(getattr(network, "multiple", 1))
+    """What all sides of a network's padded input are multiples of, pixels; one number where its axes differ."""
+    found: int | Sequence[int] = getattr(network, "multiple", 1)
+    return found if isinstance(found, int) else math.lcm(*found)
 
 
 @torch.no_grad()

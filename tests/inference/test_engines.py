@@ -14,8 +14,10 @@ from octa_backend.inference.export_record import (
     find_failure,
     note_failure,
 )
-from octa_backend.inference.graph import TracedAttention, replace_attention
+from octa_backend.inference.graph import TracedAttention, multiple_of, replace_attention
 from octa_backend.inference.padding import pad_sides
+from octa_backend.models import registry
+from octa_backend.models.network_shape import NetworkShape
 from octa_backend.training import precision
 from octa_backend.training.checkpoint import save_weights
 from tests.exports import a_record, keep
@@ -122,3 +124,10 @@ def test_the_arithmetic_of_torch_is_measured_once_the_engine_needs_it(model, mon
     monkeypatch.setattr("octa_backend.inference.engines.probe", lambda device: fast)
     engine = open_engine(model, json.loads((model / "card.json").read_text()), torch.device("cpu"), "torch")
     assert engine.name == "torch bf16"
+
+
+def test_a_network_with_one_multiple_for_each_axis_is_traced_with_what_all_of_them_divide():
+    shape = NetworkShape(((1, 3, 3), (3, 3, 3), (3, 3, 3)), ((1, 1, 1), (1, 2, 2), (2, 2, 2)), (4, 8, 16))
+    network = registry.build("unet3d", 1, 2, 3, shape=shape)
+    assert (tuple(network.multiple), multiple_of(network)) == ((2, 4, 4), 4)
+    assert multiple_of(registry.build("tiny_unet", 1, 1)) == registry.build("tiny_unet", 1, 1).multiple
