@@ -209,7 +209,7 @@ def make_card(
         "mask_values": list(manifest.mask_values),
         "normalisation": plan.config.normalisation,
         "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train) if manifest.spatial_dims == 2 else None,
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {
