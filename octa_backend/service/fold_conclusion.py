@@ -33,8 +33,8 @@ from octa_backend.training.evaluation_report import (
 from octa_backend.training.threshold import pool
 
 SHARED = (
-    *("network", "channels", "classes", "ignore_index", "labels", "mask_values", "normalisation", "dataset", "plan"),
-    "notice",
+    *("network", "spatial_dims", "residual", "network_shape", "patch_shape", "modalities", "channels", "classes"),
+    *("ignore_index", "labels", "mask_values", "normalisation", "dataset", "plan", "notice"),
 )
 """Fields in which the cards of all folds agree."""
 
