@@ -21,8 +21,8 @@ FEWEST_STEPS = USUAL_EPOCHS * FEW_SCANS // BATCH_ON_CPU
 MOST_STEPS = 20 * FEWEST_STEPS
 """More take days on a CPU, and a large dataset shows enough in fewer epochs."""
 
-VOLUME_STEPS = 840
-"""Steps of a training on volumes on a CPU, where each takes a second and more: 40 epochs of 41 volumes, two a step."""
+VOLUME_STEPS = 1250
+"""Steps of a training on volumes on a CPU, where each takes a second and more: 60 epochs of 41 volumes, two a step."""
 
 DARK_WHITE = 0.5
 """Where the brightest hundredth of a scan begins below it, a few bright pixels have half of the range to themselves."""

@@ -53,8 +53,8 @@ FEWEST_SWEPT = 50
 """A range test in fewer steps leaps over the rates that it looks for."""
 
 STEPS_FOR_BOTH = 100
-"""With time for so many steps the range test comes first, in half of it: without it nobody knows whether the rate is why
-one batch was not learnt. With less, knowing one batch by heart tells more, and takes fewer steps where it works."""
+"""With time for so many steps the range test comes first, in half of it: without it nobody knows whether the rate is to
+blame for a batch that was not learnt. With less, one batch tells more, and takes fewer steps where it is learnt."""
 
 WITHOUT_EXPECTATION = ("cldice",)
 """Losses whose value for logits of 0 says nothing: a flat map has no skeleton, one that is nearly flat has."""
