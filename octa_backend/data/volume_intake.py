@@ -17,7 +17,7 @@ from octa_backend.data.layouts import IMAGE_ENDINGS
 from octa_backend.data.limits import IntakeLimits, check_room
 from octa_backend.data.masks import classes_of, listed, shown_classes
 from octa_backend.data.pairing import Fault, Pair
-from octa_backend.data.scans import read_header
+from octa_backend.data.scan_header import read_header
 from octa_backend.data.slices import three_slices
 from octa_backend.data.store import MASK_DTYPE, StoreWriter
 from octa_backend.data.survey import opened

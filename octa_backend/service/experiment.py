@@ -12,7 +12,7 @@ import numpy as np
 
 from octa_backend.data.folds import assign_folds
 from octa_backend.data.splits import Splits, assign_splits
-from octa_backend.data.store import DatasetStore
+from octa_backend.data.store import DatasetStore, Manifest
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.training import split_findings
@@ -193,9 +193,32 @@ def make_card(
         tuned: the threshold that was tuned on the validation scans, see `job_report.Scored`.
     """
     manifest, plan = run.data.store.manifest, run.plan
-    scans = manifest.scans
     return {
         "format": CARD_FORMAT,
+        **_network_facts(plan, manifest),
+        "tuned_threshold": dict(tuned) if tuned else None,
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
+        "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
+        "plan": plan.model_dump(mode="json"),
+        "splits": {
+            "grouped_by_patient": run.splits.grouped_by_patient,
+            **{name: [manifest.scans[i].name for i in getattr(run.splits, name)] for name in ("train", "val", "test")},
+        },
+        "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
+        "validation": validation_of(history, outcome.best.epoch) if outcome.best else None,
+        "test": summarise(tested),
+        "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
+        "curves": curves_of(history),
+        "findings": [told(finding) for finding in findings],
+        "versions": versions(),
+        "licence": None,
+        "notice": NOTICE,
+    }
+
+
+def _network_facts(plan: Plan, manifest: Manifest) -> dict[str, Any]:
+    """What a card says of the network, and of the scans that it expects."""
+    return {
         "network": plan.config.model,
         "spatial_dims": manifest.spatial_dims,
         "residual": plan.config.residual,
@@ -208,23 +231,6 @@ def make_card(
         "labels": [asdict(label) for label in manifest.labels],
         "mask_values": list(manifest.mask_values),
         "normalisation": plan.config.normalisation,
-        "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
-        "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
-        "plan": plan.model_dump(mode="json"),
-        "splits": {
-            "grouped_by_patient": run.splits.grouped_by_patient,
-            **{name: [scans[i].name for i in getattr(run.splits, name)] for name in ("train", "val", "test")},
-        },
-        "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
-        "validation": validation_of(history, outcome.best.epoch) if outcome.best else None,
-        "test": summarise(tested),
-        "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
-        "curves": curves_of(history),
-        "findings": [told(finding) for finding in findings],
-        "versions": versions(),
-        "licence": None,
-        "notice": NOTICE,
     }
 
 

@@ -16,7 +16,8 @@ from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.training.complete import settled
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.plan import MEMORY_SHARE, Plan
+from octa_backend.training.memory_plan import MEMORY_SHARE
+from octa_backend.training.plan import Plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.step_time import step_seconds
 

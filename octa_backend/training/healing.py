@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.training.plan import Plan, Reason
+from octa_backend.training.plan import Plan
+from octa_backend.training.plan_draft import Reason
 from octa_backend.training.treatment import ANEW, DIVERGED, FURTHER, HALVED, WENT_BACK, Treatment
 
 MOST_SETBACKS = 3
