@@ -172,6 +172,7 @@ class EvaluationRun:
             precision=plan.config.precision,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(),
+            ignore_index=plan.config.ignore_index,
         )
 
     def _notes(self, tuned: TunedThreshold | None) -> list[str]:

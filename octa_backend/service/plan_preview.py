@@ -71,7 +71,7 @@ class Preview:
 
 
 def preview(data: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> Preview:
-    """Check scans and plan a training on them in a temporary folder.
+    """Check scans and plan a training on them in a temporary folder; of a cross-validation, that of the first fold.
 
     Args:
         data: the zip or the folder.
@@ -95,7 +95,7 @@ def _planned(
 ) -> Preview:
     store = DatasetStore(dataset)
     config = config.for_scans(store.manifest.spatial_dims)
-    run = sketch(store, config, settings.device, None)
+    run = sketch(store, config, settings.device, None, fold=1 if config.folds else None)
     plan = settled(run.plan, run.data)
     steps = plan.steps(len(run.data.train))
     return Preview(
