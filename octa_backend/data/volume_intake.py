@@ -74,7 +74,9 @@ def prepare_volumes(source: Source, target: Path, limits: IntakeLimits, executor
 
         examination = _examine(source, surveyed, limits, executor, keep)
         refuse_no_dataset(examination, len(kept))
-        manifest = writer.finish(examination.mask_values, surveyed.labels, surveyed.modalities)
+        manifest = writer.finish(
+            examination.mask_values, surveyed.labels, surveyed.modalities, surveyed.common_spacing_mm
+        )
     return Prepared(manifest, examination.findings)
 
 
