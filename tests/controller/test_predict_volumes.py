@@ -165,6 +165,19 @@ def test_a_case_of_other_voxels_is_resampled_for_the_model_and_its_mask_comes_ba
     assert (likeliest == values).mean() > 0.99
 
 
+def test_thin_slices_and_narrow_pixels_come_back_as_they_were(server):
+    affine, shape = affine_of("LPS", (0.1, 0.1, 5.0), (40, 40, 4)), (40, 40, 4)
+    numbers = classes(shape=(40, 40, 6))[:, :, 1:5]
+    for model, seen in (("one", None), ("spaced", [1, 1, 1])):
+        body = predict(server, {"a.nii.gz": volume(numbers, affine)}, model_id=model).json()
+        mask = opened(body["mask_nii_gz"])
+        assert mask.shape == shape
+        np.testing.assert_array_equal(mask.affine, opened(volume(numbers, affine)).affine)
+        assert body["network_spacing_mm"] == [seen]
+        if seen is None:
+            np.testing.assert_array_equal(np.asarray(mask.dataobj), np.take(VALUES, numbers))
+
+
 def test_a_case_of_the_models_voxels_is_left_alone(server):
     numbers = classes()
     plain, spaced = (predict(server, {"a.nii.gz": volume(numbers)}, model_id=name).json() for name in ("one", "spaced"))
@@ -332,6 +345,7 @@ def test_a_known_mask_is_compared(server):
     }
     for words, mask in wrong.items():
         refused(predict(server, files, masks={"m.nii.gz": mask}), 422, "m.nii.gz", words)
+    refused(predict(server, files, masks={"m.nii.gz": nifti(values, affine)[:-50]}), 422, "m.nii.gz", "cut off")
     two = {"m.nii.gz": nifti(values, affine), "n.nii.gz": nifti(values, affine)}
     refused(predict(server, files, masks=two), 422, "2 masks came for 1 cases")
 
@@ -359,7 +373,13 @@ def test_bad_files_are_told(server, subtests):
     whole = volume(classes())
     hole = np.zeros(SHAPE, np.float32)
     hole[5, 5, 5] = np.nan
+    plain = nifti(classes(), zipped=False)
+    header_alone = {"of voxels, it holds 0": plain[:352], "its header alone has 348": plain[:200], "is empty": b""}
+    for words, content in header_alone.items():
+        with subtests.test(words):
+            refused(predict(server, {"bad.nii": content}), 422, "bad.nii", words)
     bad = {
+        "of voxels, it holds": gzip.compress(plain[:352]),
         "cut off": whole[: len(whole) // 2],
         "a fourth axis of 2": nifti(np.zeros((*SHAPE, 2), np.float32)),
         "not finite": nifti(hole),
