@@ -60,6 +60,11 @@ class ScanEntry:
     spacing_mm: tuple[float, ...] = ()
     geometry: VolumeGeometry | None = None
 
+    @property
+    def known_spacing_mm(self) -> tuple[float, ...]:
+        """Sides of a voxel, (D, H, W); empty for pictures, and where a volume's file knows of none."""
+        return self.spacing_mm if self.geometry is not None and self.geometry.orientation else ()
+
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ScanEntry:
         """Read what `dataclasses.asdict` made."""

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.data.volume_case import Channels
-from octa_backend.errors import ScanDoesNotFit
+from octa_backend.errors import ModelDoesNotFit, ScanDoesNotFit
 from octa_backend.inference.decision import decide
 from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.predictor import Predictor
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import logit_slabs
-from octa_backend.inference.volume_views import SLAB, View, interpolated
+from octa_backend.inference.volume_views import SLAB, View, interpolated, whole_view
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import pick_device
 
@@ -52,6 +52,24 @@ class VolumePredictor(Predictor):
         self.modalities = Channels(self.channels, tuple(card.get("modalities", ())))
         self.common_spacing_mm: tuple[float, ...] = tuple(card.get("common_spacing_mm", ()))
         self._tile: tuple[int, ...] = tuple(card["patch_shape"])
+
+    def foreground(self, image: NDArray[np.generic], spacing_mm: Sequence[float] = ()) -> NDArray[np.float32]:
+        """As `Predictor.foreground`: slab by slab, through the voxels that the model was trained on.
+
+        Raises:
+            ModelDoesNotFit: the volume has other channels; or the model wants voxels of one size and these are of none.
+        """
+        if image.shape[0] != self.channels:
+            raise ModelDoesNotFit(
+                f"the volume has {image.shape[0]} channels, but the model was trained on {self.channels}: "
+                f"{self.modalities.listed}"
+            )
+        if self.common_spacing_mm and not spacing_mm:
+            raise ModelDoesNotFit(
+                "the model was trained on voxels of one size, but the volume does not say how large its own are"
+            )
+        view = whole_view(image, spacing_mm, self.common_spacing_mm)
+        return np.concatenate([1 - slab_KDHW[0].numpy() for slab_KDHW in _slabs(self, view, tta=False)])
 
     def probabilities(self, image: NDArray[np.generic], *, tta: bool = False) -> Tensor:
         """Probability of each of the network's classes with background, float32 (K, D, H, W); see `slabs`."""

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.normalise import to_unit
-from octa_backend.data.store import ScanEntry
 from octa_backend.errors import OctaError
 from octa_backend.inference.comparison_picture import comparison
 from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP, RIGHT
@@ -205,7 +204,7 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         scale = scale_of(manifest, options.pixel_size_um, options.tolerance)
     except ValueError as error:
         raise OctaError(str(error)) from error
-    if model.common_spacing_mm and (unknown := [scan.name for scan in manifest.scans if not _knows_its_size(scan)]):
+    if model.common_spacing_mm and (unknown := [scan.name for scan in manifest.scans if not scan.known_spacing_mm]):
         sides = "×".join(f"{side:g}" for side in model.common_spacing_mm)
         raise OctaError(
             f"{unknown[0]} does not say how large its voxels are, but the model was trained on voxels of {sides} mm; "
@@ -225,7 +224,3 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         scale=scale,
         ignore_index=ignore_index,
     )
-
-
-def _knows_its_size(scan: ScanEntry) -> bool:
-    return scan.geometry is not None and bool(scan.geometry.orientation)
