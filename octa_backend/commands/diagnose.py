@@ -149,9 +149,10 @@ class _Paper:
     def show(self, path: Path, examination: Examination, *, reviewed: bool = False) -> Report:
         """Print the report of a dataset; `reviewed` where its labels were held against a model."""
         scans = examination.readable
+        checks = VOLUME_CHECKS if examination.spatial_dims == 3 else CHECKS
         found = report(
             examination.findings,
-            VOLUME_CHECKS if examination.spatial_dims == 3 else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
+            (*checks, LABEL_CHECK) if reviewed else checks,
             self.language,
             scans=scans,
             mask_values=examination.mask_values,

@@ -225,6 +225,7 @@ def _network_facts(plan: Plan, manifest: Manifest) -> dict[str, Any]:
         "network_shape": asdict(plan.network_shape) if plan.network_shape is not None else None,
         "patch_shape": list(plan.patch_shape),
         "modalities": list(manifest.modalities),
+        "common_spacing_mm": list(manifest.common_spacing_mm),
         "channels": plan.channels,
         "classes": plan.classes,
         "ignore_index": plan.config.ignore_index,

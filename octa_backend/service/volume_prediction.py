@@ -148,6 +148,7 @@ def _answer(models: Together, segmented: Any, compared: dict[str, Any] | None) -
         "shape": list(geometry.original_shape if header.orientation else geometry.original_shape[::-1]),
         "spacing_mm": list(header.spacing_mm) if header.orientation else None,
         "orientation": header.orientation or None,
+        "network_spacing_mm": [None if seen is None else list(seen) for seen in segmented.seen_mm],
         "threshold": segmented.threshold.value,
         "threshold_source": segmented.threshold.source,
         "foreground_fraction": segmented.foreground_fraction,
