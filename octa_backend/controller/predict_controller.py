@@ -64,10 +64,10 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
     async with received_form(request, parts.files, most_bytes(parts.settings), LISTS) as form:
         wanted = await run_in_threadpool(read_request, parts, form, language)
         if wanted.is_volumetric:
-            given = (wanted.model_ids, wanted.uploads, wanted.masks, wanted.options)
+            given = (wanted.model_ids, wanted.uploads, wanted.masks, wanted.options, wanted.is_kept)
             with queue.place():
                 cases = await to_thread.run_sync(predict_cases, parts, *given, limiter=queue.threads)
-            return volume_response(request, cases)
+            return volume_response(request, cases, is_kept=wanted.is_kept)
         if wanted.is_job:
             return await run_in_threadpool(start_job, parts, wanted)
         wants_png = request.headers.get("accept", "").startswith("image/png")
@@ -76,6 +76,6 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
         with queue.place():
             answers = await to_thread.run_sync(predict_all, parts, wanted, limiter=queue.threads)
     if wants_png:
-        return Response(answers[0].mask_png, media_type="image/png")
+        return Response(answers[0].mask_file, media_type="image/png")
     bodies = [{**answer.body, "prediction_url": kept_at(wanted, answer)} for answer in answers]
     return bodies[0] if len(bodies) == 1 else {"predictions": bodies}

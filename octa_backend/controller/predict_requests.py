@@ -91,7 +91,7 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
 def _cases(
     fields: PredictForm, options: PredictOptions, model_ids: Sequence[str], form: Form, settings: Settings
 ) -> PredictRequest:
-    """What models of volumes are asked: at once, and without a trace in the history."""
+    """What models of volumes are asked."""
     uploads = form.uploads.get("file", [])
     if fields.batch:
         raise errors.InvalidRequest("prediction jobs are of pictures; leave batch=true out and send volumes by case")
@@ -99,7 +99,8 @@ def _cases(
         raise errors.InvalidRequest(
             f"send 1 to {settings.max_predict_files} files as the form's field 'file'; {len(uploads)} came"
         )
-    return PredictRequest(model_ids, options, uploads, form.uploads.get("mask", []), False, False, is_volumetric=True)
+    is_kept = fields.keep and settings.predictions_kept > 0
+    return PredictRequest(model_ids, options, uploads, form.uploads.get("mask", []), False, is_kept, is_volumetric=True)
 
 
 def predict_all(parts: Context, wanted: PredictRequest) -> list[Answer]:

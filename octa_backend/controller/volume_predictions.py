@@ -10,9 +10,12 @@ from fastapi import Request, Response
 from octa_backend import errors
 from octa_backend.controller.context import Context
 from octa_backend.controller.forms import Form
+from octa_backend.controller.prediction_schemas import prediction_url
 from octa_backend.inference.model_folder import spatial_dims
+from octa_backend.service import prediction_history
 from octa_backend.service.predict_service import ImageFile, PredictOptions
-from octa_backend.service.volume_prediction import VolumeAnswer, predict_volumes, refuse_volumes
+from octa_backend.service.prediction_history import Scanned
+from octa_backend.service.volume_prediction import predict_volumes, refuse_volumes
 from octa_backend.storage.tables import Model
 from octa_backend.storage.uploads import Upload
 
@@ -38,13 +41,18 @@ def predict_cases(
     uploads: Sequence[Upload],
     masks: Sequence[Upload],
     options: PredictOptions,
-) -> Sequence[VolumeAnswer]:
-    """Segment the cases that came, see `predict_volumes`."""
+    is_kept: bool,
+) -> Sequence[Scanned]:
+    """Segment the cases that came, see `predict_volumes`; keep all of the predictions once none has failed."""
+    scans, known = _files(uploads), _files(masks)
     with parts.predictions.in_use.using(model_ids, "a prediction"):
-        return predict_volumes(parts.predictions, parts.settings, model_ids, _files(uploads), options, _files(masks))
+        found = predict_volumes(parts.predictions, parts.settings, model_ids, scans, options, known)
+    if is_kept:
+        prediction_history.keep(parts.database, parts.files, found, parts.settings.predictions_kept)
+    return found
 
 
-def volume_response(request: Request, answers: Sequence[VolumeAnswer]) -> Any:
+def volume_response(request: Request, cases: Sequence[Scanned], *, is_kept: bool) -> Any:
     """One body, several, or the mask's file alone where that is asked for.
 
     Raises:
@@ -52,11 +60,12 @@ def volume_response(request: Request, answers: Sequence[VolumeAnswer]) -> Any:
     """
     accepted = request.headers.get("accept", "")
     if accepted.startswith(MASK_ALONE):
-        if len(answers) != 1:
-            raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {len(answers)} came")
+        if len(cases) != 1:
+            raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {len(cases)} came")
         kind = next(kind for kind in MASK_ALONE if accepted.startswith(kind))
-        return Response(answers[0].mask_nii_gz, media_type=kind)
-    bodies = [answer.body for answer in answers]
+        return Response(cases[0].answer.mask_file, media_type=kind)
+    urls = [prediction_url(case.prediction_id) if is_kept else None for case in cases]
+    bodies = [{**case.answer.body, "prediction_url": url} for case, url in zip(cases, urls, strict=True)]
     return bodies[0] if len(bodies) == 1 else {"predictions": bodies}
 
 

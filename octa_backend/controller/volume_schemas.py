@@ -106,6 +106,8 @@ class VolumePredictionOut(Answer):
     seconds: float
     engine: str = Field(examples=["openvino fp32"])
     notice: str
+    prediction_url: str | None = Field(examples=["/predictions/81b2fb36743ca0c1"])
+    """Where it is kept; null where it is not."""
 
 
 class VolumePredictionsOut(Answer):
