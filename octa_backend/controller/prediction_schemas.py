@@ -144,11 +144,13 @@ class PredictionJobOut(Answer):
 
     prediction_job_id: str = Field(examples=["9f86d081884c7d65"])
     model_id: str
+    spatial_dims: int
+    """2, and 3 of volumes."""
     name: str = Field(examples=["scans.zip"])
     state: str = Field(examples=["running"])
     cancel_requested: bool
     total: int = Field(examples=[120])
-    """Scans; `ignored` files beside them are no images, or there more than once."""
+    """Scans, or cases of volumes; `ignored` files beside them are no images, or there more than once."""
     ignored: int
     done: int = Field(examples=[30])
     """Scans that are predicted."""
@@ -182,7 +184,18 @@ class PredictionJobDetail(PredictionJobOut):
 
 
 def _job_columns(job: PredictionJob) -> dict[str, Any]:
-    names = ("model_id", "name", "state", "cancel_requested", "total", "ignored", "failed", "options", "error")
+    names = (
+        "model_id",
+        "spatial_dims",
+        "name",
+        "state",
+        "cancel_requested",
+        "total",
+        "ignored",
+        "failed",
+        "options",
+        "error",
+    )
     times = ("created_at", "started_at", "finished_at")
     return {
         **{name: getattr(job, name) for name in (*names, *times)},

@@ -31,43 +31,47 @@ def are_volumetric(models: Sequence[Model], form: Form) -> bool:
     """
     if spatial_dims(models[0].card) == 3:
         return True
-    refuse_volumes(_files(form.uploads.get("file", ())), models[0].id)
+    refuse_volumes(image_files(form.uploads.get("file", ())), models[0].id)
     return False
 
 
-def predict_cases(
+def predict_one_case(
     parts: Context,
     model_ids: Sequence[str],
     uploads: Sequence[Upload],
     masks: Sequence[Upload],
     options: PredictOptions,
     is_kept: bool,
-) -> Sequence[Scanned]:
-    """Segment the cases that came, see `predict_volumes`; keep all of the predictions once none has failed."""
-    scans, known = _files(uploads), _files(masks)
+) -> Scanned:
+    """Segment the case that came, see `predict_volumes`, and keep the prediction."""
+    scans, known = image_files(uploads), image_files(masks)
     with parts.predictions.in_use.using(model_ids, "a prediction"):
         found = predict_volumes(parts.predictions, parts.settings, model_ids, scans, options, known)
     if is_kept:
         prediction_history.keep(parts.database, parts.files, found, parts.settings.predictions_kept)
-    return found
+    return found[0]
 
 
-def volume_response(request: Request, cases: Sequence[Scanned], *, is_kept: bool) -> Any:
-    """One body, several, or the mask's file alone where that is asked for.
+def require_acceptable(request: Request, cases: int) -> None:
+    """Refuse a wish for the mask's file alone where several cases came.
 
     Raises:
-        InvalidRequest: the file alone is asked for, and several cases came.
+        InvalidRequest: they did.
     """
     accepted = request.headers.get("accept", "")
-    if accepted.startswith(MASK_ALONE):
-        if len(cases) != 1:
-            raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {len(cases)} came")
-        kind = next(kind for kind in MASK_ALONE if accepted.startswith(kind))
-        return Response(cases[0].answer.mask_file, media_type=kind)
-    urls = [prediction_url(case.prediction_id) if is_kept else None for case in cases]
-    bodies = [{**case.answer.body, "prediction_url": url} for case, url in zip(cases, urls, strict=True)]
-    return bodies[0] if len(bodies) == 1 else {"predictions": bodies}
+    if accepted.startswith(MASK_ALONE) and cases != 1:
+        raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {cases} came")
 
 
-def _files(uploads: Iterable[Upload]) -> list[ImageFile]:
+def volume_response(request: Request, case: Scanned, *, is_kept: bool) -> Any:
+    """The body, or the mask's file alone where that is asked for."""
+    accepted = request.headers.get("accept", "")
+    kind = next((kind for kind in MASK_ALONE if accepted.startswith(kind)), None)
+    if kind is not None:
+        return Response(case.answer.mask_file, media_type=kind)
+    return {**case.answer.body, "prediction_url": prediction_url(case.prediction_id) if is_kept else None}
+
+
+def image_files(uploads: Iterable[Upload]) -> list[ImageFile]:
+    """Uploads as the service takes them."""
     return [ImageFile(one.path, one.name) for one in uploads]

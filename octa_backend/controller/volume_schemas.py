@@ -108,9 +108,3 @@ class VolumePredictionOut(Answer):
     notice: str
     prediction_url: str | None = Field(examples=["/predictions/81b2fb36743ca0c1"])
     """Where it is kept; null where it is not."""
-
-
-class VolumePredictionsOut(Answer):
-    """The predictions of several cases, in the order they were sent."""
-
-    predictions: list[VolumePredictionOut]

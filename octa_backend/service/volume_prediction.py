@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from octa_backend.data.intake import opened_archive
+from octa_backend.data.scan_files import is_zip
 from octa_backend.data.survey import opened
-from octa_backend.data.volume_case import Case, Opened, find_cases, volumes_among
+from octa_backend.data.volume_case import Case, Channels, Opened, cases_among, find_cases
 from octa_backend.data.volume_files import is_nifti
-from octa_backend.errors import InvalidArchive, InvalidOptions, ScanDoesNotFit
+from octa_backend.errors import InvalidOptions, ScanDoesNotFit
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.predict_service import ImageFile, PredictOptions, PredictService
 from octa_backend.service.prediction_history import Scanned
 from octa_backend.settings import Settings
+from octa_backend.storage.tables import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,12 @@ def predict_volumes(
         service: has the models.
         settings: how large a volume may be.
         model_ids: at least one, of models of volumes.
-        scans: volumes, several of one case where the models have several modalities; or one zip with one case.
+        scans: volumes, several of one case where the models have several modalities; or one zip of them.
         options: how.
         masks: the known mask of each case, in the order of the answers, or none.
 
     Raises:
-        InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip is refused, or holds another number of cases.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge, ScanDoesNotFit: see `opened_cases`.
         InvalidOptions: an option is for pictures alone, or there is not one mask for each case.
         Others as `volume_answer.predict_case`.
     """
@@ -69,18 +71,7 @@ def predict_volumes(
 
     models = service.together(model_ids)
     channels = next(iter(volume_predictors(models).values())).modalities
-    with ExitStack() as stack:
-        if len(scans) == 1 and scans[0].name.lower().endswith(".zip"):
-            zipped = scans[0].content
-            assert isinstance(zipped, Path), "a zip comes as an upload"
-            archive = stack.enter_context(opened_archive(zipped, limits(settings)))
-            files = CaseFiles(
-                tuple(find_cases(volumes_among(archive.members), channels)),
-                lambda name: opened(archive, name, settings.max_scan_voxels),
-            )
-            _require_one(files.cases, scans[0].name)
-        else:
-            files = _of_scans(scans, find_cases([scan.name for scan in scans], channels))
+    with opened_cases(scans, channels, settings) as files:
         if masks and len(masks) != len(files.cases):
             raise InvalidOptions(
                 f"{len(masks)} masks came for {len(files.cases)} cases; send one mask for each case, in their order"
@@ -92,20 +83,45 @@ def predict_volumes(
         ]
 
 
+def channels_of(models: Sequence[Model]) -> Channels:
+    """What models of volumes were trained on.
+
+    Raises:
+        ScanDoesNotFit: on different modalities.
+    """
+    found = {model.id: Channels(model.card["channels"], tuple(model.card.get("modalities", ()))) for model in models}
+    if len(different := set(found.values())) > 1:
+        told = "; ".join(sorted(one.listed for one in different))
+        raise ScanDoesNotFit(f"the models were trained on different modalities: {told}; ask them one by one")
+    return found[models[0].id]
+
+
+@contextmanager
+def opened_cases(scans: Sequence[ImageFile], channels: Channels, settings: Settings) -> Iterator[CaseFiles]:
+    """The cases that files belong to, or those of the one zip.
+
+    Raises:
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip is refused, or holds no volume.
+        ScanDoesNotFit: a zip came together with other files; or see `find_cases`.
+    """
+    zips = {
+        scan.name: scan.content for scan in scans if isinstance(scan.content, Path) and is_zip(scan.content, scan.name)
+    }
+    if zips and len(scans) > 1:
+        other = next((scan.name for scan in scans if scan.name not in zips), scans[0].name)
+        raise ScanDoesNotFit(f"{[*zips][-1]} is a zip and came with {other}; send one zip alone, or volumes alone")
+    if not zips:
+        yield _of_scans(scans, find_cases([scan.name for scan in scans], channels))
+        return
+    ((name, path),) = zips.items()
+    with opened_archive(path, limits(settings)) as archive:
+        reading = partial(opened, archive, max_pixels=settings.max_scan_voxels)
+        yield CaseFiles(tuple(cases_among(archive, channels, name)), reading)
+
+
 def _of_scans(scans: Sequence[ImageFile], cases: Sequence[Case]) -> CaseFiles:
-    contents: dict[str, Path | BinaryIO] = {}
-    for scan in scans:
-        if scan.name in contents:
-            raise ScanDoesNotFit(f"two files are called {scan.name}; give each its own name")
-        contents[scan.name] = scan.content
+    contents = {scan.name: scan.content for scan in scans}
     # In the order in which their first files came.
     order = {scan.name: at for at, scan in enumerate(scans)}
     ordered = sorted(cases, key=lambda case: min(order[file] for file in case.files))
     return CaseFiles(tuple(ordered), contents.__getitem__)
-
-
-def _require_one(cases: Sequence[Case], name: str) -> None:
-    if len(cases) != 1:
-        raise InvalidArchive(
-            f"{name} holds {len(cases)} cases; send a zip of one case: its volumes as .nii.gz, one for each modality"
-        )
