@@ -36,7 +36,7 @@ from octa_backend.inference.measurement_table import (
 from octa_backend.inference.measurements import measure
 from octa_backend.service import evaluated_answer
 from octa_backend.service.predict_service import ImageFile, PredictOptions, load_predictor
-from octa_backend.service.prediction_results import ERROR_COLUMNS
+from octa_backend.service.results_zip import ERROR_COLUMNS
 from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.service.volume_prediction import refuse_volumes

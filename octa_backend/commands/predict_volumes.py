@@ -18,17 +18,17 @@ from octa_backend.data.archive import Archive
 from octa_backend.data.folder import Folder
 from octa_backend.data.intake import opened_source
 from octa_backend.data.survey import opened
-from octa_backend.data.volume_case import Case, Channels, Opened, find_cases, volumes_among
-from octa_backend.errors import InvalidArchive, InvalidOptions
+from octa_backend.data.volume_case import Case, Channels, Opened, cases_among, find_cases
+from octa_backend.errors import InvalidOptions
 from octa_backend.inference.ensemble import Together
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.predict_service import ImageFile, PredictOptions
 from octa_backend.service.volume_evaluation import compared
+from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.service.volume_segmenting import (
     classes_found,
     mask_file,
     probability_file,
-    refuse_options_of_pictures,
     segment_case,
     volume_predictors,
 )
@@ -140,10 +140,7 @@ def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack:
     for path in several:
         source: Archive | Folder = opened_source(path, limits(settings))
         stack.enter_context(source)
-        cases = find_cases(volumes_among(source.members), channels)
-        if not cases:
-            raise InvalidArchive(f"{path} holds no volume; its names should end in .nii.gz, .nii or .tif")
-        for case in cases:
+        for case in cases_among(source, channels, str(path)):
             yield FoundCase(case, partial(opened, source, max_pixels=settings.max_scan_voxels))
 
 

@@ -17,15 +17,15 @@ from octa_backend.controller.predict_forms import LISTS, PROPERTIES
 from octa_backend.controller.predict_requests import kept_at, most_bytes, predict_all, read_request, start_job
 from octa_backend.controller.prediction_schemas import StartedPredictionJob
 from octa_backend.controller.problems import problems
-from octa_backend.controller.volume_predictions import predict_cases, volume_response
-from octa_backend.controller.volume_schemas import VolumePredictionOut, VolumePredictionsOut
+from octa_backend.controller.volume_predictions import predict_one_case, require_acceptable, volume_response
+from octa_backend.controller.volume_schemas import VolumePredictionOut
 
 router = APIRouter(tags=["prediction"])
 
 
 @router.post(
     "/predict",
-    response_model=PredictionOut | PredictionsOut | VolumePredictionOut | VolumePredictionsOut,
+    response_model=PredictionOut | PredictionsOut | VolumePredictionOut,
     summary="Segment one or more scans",
     responses={
         200: {"content": {"image/png": {}, "application/gzip": {}, "application/octet-stream": {}}},
@@ -57,25 +57,27 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
     """Mask, overlay, confidence, measurements, warnings; with `Accept: image/png` and one scan, its mask alone.
 
     A zip, or more scans than are answered at once, or `batch=true` makes a prediction job: 202, and where to poll it.
-    Of a model of volumes: the files of one or more cases, or a zip of one; with `Accept: application/gzip`, the mask.
+    Of a model of volumes one case is answered at once, with `Accept: application/gzip` its mask alone; more are a job.
     """
     queue = parts.predictions.queue
     queue.require_place()
     async with received_form(request, parts.files, most_bytes(parts.settings), LISTS) as form:
         wanted = await run_in_threadpool(read_request, parts, form, language)
         if wanted.is_volumetric:
-            given = (wanted.model_ids, wanted.uploads, wanted.masks, wanted.options)
-            with queue.place():
-                cases = await to_thread.run_sync(predict_cases, parts, *given, limiter=queue.threads)
-            return volume_response(request, cases)
+            require_acceptable(request, wanted.cases)
         if wanted.is_job:
             return await run_in_threadpool(start_job, parts, wanted)
+        if wanted.is_volumetric:
+            given = (wanted.model_ids, wanted.uploads, wanted.masks, wanted.options, wanted.is_kept)
+            with queue.place():
+                case = await to_thread.run_sync(predict_one_case, parts, *given, limiter=queue.threads)
+            return volume_response(request, case, is_kept=wanted.is_kept)
         wants_png = request.headers.get("accept", "").startswith("image/png")
         if wants_png and len(wanted.uploads) != 1:
             raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(wanted.uploads)} came")
         with queue.place():
             answers = await to_thread.run_sync(predict_all, parts, wanted, limiter=queue.threads)
     if wants_png:
-        return Response(answers[0].mask_png, media_type="image/png")
+        return Response(answers[0].mask_file, media_type="image/png")
     bodies = [{**answer.body, "prediction_url": kept_at(wanted, answer)} for answer in answers]
     return bodies[0] if len(bodies) == 1 else {"predictions": bodies}

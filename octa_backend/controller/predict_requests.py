@@ -14,13 +14,17 @@ from octa_backend.controller.dataset_controller import FORM_OVERHEAD_BYTES
 from octa_backend.controller.forms import Form, too_large
 from octa_backend.controller.predict_forms import PredictForm, read_predict_form, scans_and_masks
 from octa_backend.controller.prediction_schemas import StartedPredictionJob, prediction_url
-from octa_backend.controller.volume_predictions import are_volumetric
+from octa_backend.controller.volume_predictions import are_volumetric, image_files
 from octa_backend.data.scan_files import is_zip
+from octa_backend.data.volume_case import Channels
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import model_service, prediction_history, prediction_job_service
 from octa_backend.service.predict_service import Answer, ImageFile, PredictOptions
 from octa_backend.service.prediction_history import Scanned
+from octa_backend.service.volume_options import refuse_options_of_pictures
+from octa_backend.service.volume_prediction import channels_of, opened_cases
 from octa_backend.settings import Settings
+from octa_backend.storage.tables import Model
 from octa_backend.storage.uploads import Upload
 
 
@@ -35,7 +39,8 @@ class PredictRequest:
         masks: the known mask of each scan, or none.
         is_job: predict in the background.
         is_kept: keep the predictions in the history.
-        is_volumetric: the models are of volumes; several of the scans may be one case.
+        channels: of models of volumes, of which several of the scans may be one case; None of models of pictures.
+        cases: how many cases of volumes the scans are.
     """
 
     model_ids: Sequence[str]
@@ -44,7 +49,13 @@ class PredictRequest:
     masks: Sequence[Upload]
     is_job: bool
     is_kept: bool
-    is_volumetric: bool = False
+    channels: Channels | None = None
+    cases: int = 0
+
+    @property
+    def is_volumetric(self) -> bool:
+        """Whether the models are of volumes."""
+        return self.channels is not None
 
 
 def most_bytes(settings: Settings) -> int:
@@ -60,7 +71,8 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
         InvalidOptions: masks came, but not one for each scan.
         UploadTooLarge: it is to be answered at once and is larger than that allows.
         ModelNotFound, JobNotFound, NoModelYet: there is no such model.
-        ScanDoesNotFit: a volume came for models of pictures.
+        ScanDoesNotFit: a volume came for models of pictures, or the volumes are no cases of the models.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: a zip of volumes is refused.
     """
     fields, settings = read_predict_form(form.fields), parts.settings
     options = fields.options(language)
@@ -69,37 +81,49 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
         models = [model_service.find(session, model_id, fields.job_id) for model_id in named]
     model_ids = [model.id for model in models]
     if are_volumetric(models, form):
-        return _cases(fields, options, model_ids, form, settings)
+        return _cases(fields, options, models, form, settings)
     uploads, masks = scans_and_masks(form.uploads, settings.max_predict_files)
     has_zip = any(is_zip(upload.path, upload.name) for upload in uploads)
     is_job = fields.batch or has_zip or len(uploads) > settings.max_predict_files
-    if is_job and not fields.keep:
-        raise errors.InvalidRequest(
-            "a prediction job keeps its results until it is deleted; leave keep=false out, or send up to "
-            f"{settings.max_predict_files} scans without batch=true"
-        )
-    if is_job and masks:
-        raise errors.InvalidRequest(
-            "a prediction job compares with no masks; leave 'mask' out, or send up to "
-            f"{settings.max_predict_files} scans without batch=true"
-        )
+    if is_job:
+        _require_fit_for_job(fields, masks, f"up to {settings.max_predict_files} scans")
     if not is_job and sum(upload.size_bytes for upload in uploads) > settings.max_predict_mib * 2**20:
         raise too_large(settings.max_predict_mib * 2**20)
     return PredictRequest(model_ids, options, uploads, masks, is_job, fields.keep and settings.predictions_kept > 0)
 
 
-def _cases(
-    fields: PredictForm, options: PredictOptions, model_ids: Sequence[str], form: Form, settings: Settings
-) -> PredictRequest:
-    """What models of volumes are asked: at once, and without a trace in the history."""
-    uploads = form.uploads.get("file", [])
-    if fields.batch:
-        raise errors.InvalidRequest("prediction jobs are of pictures; leave batch=true out and send volumes by case")
-    if not 1 <= len(uploads) <= settings.max_predict_files:
+def _require_fit_for_job(fields: PredictForm, masks: Sequence[Upload], at_once: str) -> None:
+    """Refuse what goes only with scans that are answered at once, of which `at_once` says how many."""
+    if not fields.keep:
         raise errors.InvalidRequest(
-            f"send 1 to {settings.max_predict_files} files as the form's field 'file'; {len(uploads)} came"
+            "a prediction job keeps its results until it is deleted; leave keep=false out, or send "
+            f"{at_once} without batch=true"
         )
-    return PredictRequest(model_ids, options, uploads, form.uploads.get("mask", []), False, False, is_volumetric=True)
+    if masks:
+        raise errors.InvalidRequest(
+            f"a prediction job compares with no masks; leave 'mask' out, or send {at_once} without batch=true"
+        )
+
+
+def _cases(
+    fields: PredictForm, options: PredictOptions, models: Sequence[Model], form: Form, settings: Settings
+) -> PredictRequest:
+    """What models of volumes are asked: one case is answered at once, more of them are a job."""
+    uploads, masks = form.uploads.get("file", []), form.uploads.get("mask", [])
+    if not uploads:
+        raise errors.InvalidRequest(
+            "send the files of one case as the form's field 'file'; 0 came. More cases, or a zip of them, become a "
+            "prediction job"
+        )
+    refuse_options_of_pictures(options)
+    channels, model_ids = channels_of(models), [model.id for model in models]
+    with opened_cases(image_files(uploads), channels, settings) as files:
+        cases = len(files.cases)
+    is_job = fields.batch or cases > 1
+    if is_job:
+        _require_fit_for_job(fields, masks, "one case")
+    is_kept = fields.keep and settings.predictions_kept > 0
+    return PredictRequest(model_ids, options, uploads, masks, is_job, is_kept, channels, cases)
 
 
 def predict_all(parts: Context, wanted: PredictRequest) -> list[Answer]:
@@ -122,7 +146,8 @@ def kept_at(wanted: PredictRequest, answer: Answer) -> str | None:
 
 def start_job(parts: Context, wanted: PredictRequest) -> JSONResponse:
     """Queue the scans, and answer where to poll them."""
-    job = prediction_job_service.start(parts.database, parts.settings, wanted.model_ids, wanted.uploads, wanted.options)
+    given = (wanted.model_ids, wanted.uploads, wanted.options, wanted.channels)
+    job = prediction_job_service.start(parts.database, parts.settings, *given)
     parts.prediction_runner.wake()
     started = StartedPredictionJob.of(job)
     return JSONResponse(started.model_dump(), 202, {"Location": started.progress_url})

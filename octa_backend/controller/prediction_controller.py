@@ -11,7 +11,13 @@ from fastapi.responses import JSONResponse
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
 from octa_backend.controller.dataset_controller import Cursor, Limit
-from octa_backend.controller.prediction_schemas import DeletedOut, KeptPredictionOut, PredictionFacts, kept_prediction
+from octa_backend.controller.prediction_schemas import (
+    DeletedOut,
+    KeptPredictionOut,
+    KeptVolumePredictionOut,
+    PredictionFacts,
+    kept_prediction,
+)
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
 from octa_backend.service import prediction_history
@@ -22,7 +28,10 @@ ModelId = Annotated[str | None, Query(description="Only those of this model.")]
 JobId = Annotated[str | None, Query(description="Only those of this prediction job.")]
 WithPictures = Annotated[bool, Query(description="Also send the pictures, in base64.")]
 Before = Annotated[datetime | None, Query(description="Only those made before this time; UTC where it has no zone.")]
-Picture = Literal["mask", "overlay", "probability", "scan", "measurement"]
+OfPlane = Literal["axial", "coronal", "sagittal", "axial_projection", "coronal_projection", "sagittal_projection"]
+Picture = Literal["mask", "overlay", "probability", "scan", "measurement"] | OfPlane
+Volume = Literal["mask", "probability"]
+UNCHANGING = {"Cache-Control": "private, max-age=86400"}
 
 
 @router.get("", summary="List kept predictions, newest first", responses=problems(errors.InvalidCursor))
@@ -49,15 +58,16 @@ def delete_many(parts: Parts, model_id: ModelId = None, before: Before = None) -
 
 @router.get(
     "/{prediction_id}",
-    response_model=KeptPredictionOut,
+    response_model=KeptPredictionOut | KeptVolumePredictionOut,
     summary="Show a kept prediction",
     responses=problems(errors.PredictionNotFound),
 )
 def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures = False) -> JSONResponse:
-    """The answer as it was given, with the addresses of its pictures."""
+    """The answer as it was given, with the addresses of its pictures and volumes."""
     row = prediction_history.get(db, prediction_id)
     body = prediction_history.read_answer(parts.files, row.id, pictures)
-    return JSONResponse(kept_prediction(row, body, prediction_history.picture_names(parts.files, row.id)))
+    pictures = prediction_history.picture_names(parts.files, row.id)
+    return JSONResponse(kept_prediction(row, body, pictures, prediction_history.volume_names(parts.files, row.id)))
 
 
 @router.get(
@@ -67,10 +77,26 @@ def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures =
     responses={200: {"content": {"image/png": {}}}, **problems(errors.PredictionNotFound)},
 )
 def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts) -> Response:
-    """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview, or what was measured."""
+    """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview, or what was measured.
+
+    Of a volume, in one of three planes, the slice through the middle of what was found, or the brightest across it.
+    """
     row = prediction_history.get(db, prediction_id)
     path = prediction_history.picture_path(parts.files, row.id, picture)
-    return Response(path.read_bytes(), media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+    return Response(path.read_bytes(), media_type="image/png", headers=UNCHANGING)
+
+
+@router.get(
+    "/{prediction_id}/{volume}.nii.gz",
+    summary="A volume of a kept prediction",
+    response_class=Response,
+    responses={200: {"content": {"application/gzip": {}}}, **problems(errors.PredictionNotFound)},
+)
+def show_volume(prediction_id: str, volume: Volume, db: Reading, parts: Parts) -> Response:
+    """The mask, or the probability of each class where it was asked for, in the place of the case's (first) file."""
+    row = prediction_history.get(db, prediction_id)
+    path = prediction_history.volume_path(parts.files, row.id, volume)
+    return Response(path.read_bytes(), media_type="application/gzip", headers=UNCHANGING)
 
 
 @router.delete(

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from octa_backend.controller.model_schemas import Confidence, PredictionOut
 from octa_backend.controller.schemas import Answer
+from octa_backend.controller.volume_schemas import PlaneOverlayOut, VolumePredictionOut
 from octa_backend.service import prediction_job_service
+from octa_backend.service.answer_files import PICTURE, VOLUME
 from octa_backend.storage.prediction_tables import KeptPrediction, PredictionFailure, PredictionJob
 from octa_backend.storage.tables import JobState
 
@@ -33,10 +35,13 @@ class PredictionFacts(Answer):
     """The job that it was made by; null for one that was answered at once."""
     model_id: str
     file: str
+    """Of a volume the first of its case."""
     sha256: str
-    """Of the scan's file."""
+    """Of the scan's file; of several files, of their SHA-256s one after the other."""
     width: int
     height: int
+    depth: int | None
+    """Null of a picture; sides of a volume are along its file's own axes."""
     threshold: float
     foreground_fraction: float
     confidence: Confidence
@@ -63,13 +68,46 @@ class KeptPredictionOut(PredictionOut):
     """Name → address: mask, overlay, probability, scan, and measurement where it was asked for."""
 
 
-def kept_prediction(row: KeptPrediction, body: dict[str, Any], pictures: Sequence[str]) -> dict[str, Any]:
-    """A `KeptPredictionOut` of a row, the stored answer, and the names of its pictures.
+class KeptPlaneOverlayOut(PlaneOverlayOut):
+    """The pictures of a plane, which are null unless asked for."""
+
+    slice_png: str | None  # type: ignore[assignment]
+    projection_png: str | None  # type: ignore[assignment]
+
+
+class KeptVolumePredictionOut(VolumePredictionOut):
+    """The answer for a volume as it was given, with the addresses of its files in place of the files."""
+
+    mask_nii_gz: str | None  # type: ignore[assignment]
+    """Null, unless asked for with `pictures=true`; so are the other volumes and pictures."""
+    overlays: list[KeptPlaneOverlayOut]  # type: ignore[assignment]
+    prediction_job_id: str | None
+    sha256: str
+    created_at: datetime
+    pictures: dict[str, str] = Field(examples=[{"axial": "/predictions/81b2fb36743ca0c1/axial.png"}])
+    """Name → address: of each plane the slice and the projection."""
+    volumes: dict[str, str] = Field(examples=[{"mask": "/predictions/81b2fb36743ca0c1/mask.nii.gz"}])
+    """Name → address: mask, and probability where it was asked for."""
+
+
+OF_PICTURES_ALONE = {"file", "width", "height", "depth"}
+"""Facts that the answer for a volume tells as `files` and `shape`."""
+
+
+def kept_prediction(
+    row: KeptPrediction, body: dict[str, Any], pictures: Sequence[str], volumes: Sequence[str]
+) -> dict[str, Any]:
+    """A `KeptPredictionOut` of a row, the stored answer, and the names of its pictures; or a `KeptVolumePredictionOut`.
 
     The answer is shown as it was given, also where an earlier version of the server gave it with fewer fields.
     """
-    facts = PredictionFacts.of(row).model_dump(mode="json")
-    return {**body, **facts, "pictures": {name: f"{facts['prediction_url']}/{name}.png" for name in pictures}}
+    facts = PredictionFacts.of(row)
+    url = facts.prediction_url
+    told = facts.model_dump(mode="json", exclude={"depth"} if row.depth is None else OF_PICTURES_ALONE)
+    found = {**body, **told, "pictures": {name: f"{url}/{name}{PICTURE}" for name in pictures}}
+    if row.depth is not None:
+        found["volumes"] = {name: f"{url}/{name}{VOLUME}" for name in volumes}
+    return found
 
 
 class DeletedOut(Answer):
@@ -106,11 +144,13 @@ class PredictionJobOut(Answer):
 
     prediction_job_id: str = Field(examples=["9f86d081884c7d65"])
     model_id: str
+    spatial_dims: int
+    """2, and 3 of volumes."""
     name: str = Field(examples=["scans.zip"])
     state: str = Field(examples=["running"])
     cancel_requested: bool
     total: int = Field(examples=[120])
-    """Scans; `ignored` files beside them are no images, or there more than once."""
+    """Scans, or cases of volumes; `ignored` files beside them are no images, or there more than once."""
     ignored: int
     done: int = Field(examples=[30])
     """Scans that are predicted."""
@@ -144,7 +184,18 @@ class PredictionJobDetail(PredictionJobOut):
 
 
 def _job_columns(job: PredictionJob) -> dict[str, Any]:
-    names = ("model_id", "name", "state", "cancel_requested", "total", "ignored", "failed", "options", "error")
+    names = (
+        "model_id",
+        "spatial_dims",
+        "name",
+        "state",
+        "cancel_requested",
+        "total",
+        "ignored",
+        "failed",
+        "options",
+        "error",
+    )
     times = ("created_at", "started_at", "finished_at")
     return {
         **{name: getattr(job, name) for name in (*names, *times)},

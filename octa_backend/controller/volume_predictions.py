@@ -10,9 +10,12 @@ from fastapi import Request, Response
 from octa_backend import errors
 from octa_backend.controller.context import Context
 from octa_backend.controller.forms import Form
+from octa_backend.controller.prediction_schemas import prediction_url
 from octa_backend.inference.model_folder import spatial_dims
+from octa_backend.service import prediction_history
 from octa_backend.service.predict_service import ImageFile, PredictOptions
-from octa_backend.service.volume_prediction import VolumeAnswer, predict_volumes, refuse_volumes
+from octa_backend.service.prediction_history import Scanned
+from octa_backend.service.volume_prediction import predict_volumes, refuse_volumes
 from octa_backend.storage.tables import Model
 from octa_backend.storage.uploads import Upload
 
@@ -28,37 +31,47 @@ def are_volumetric(models: Sequence[Model], form: Form) -> bool:
     """
     if spatial_dims(models[0].card) == 3:
         return True
-    refuse_volumes(_files(form.uploads.get("file", ())), models[0].id)
+    refuse_volumes(image_files(form.uploads.get("file", ())), models[0].id)
     return False
 
 
-def predict_cases(
+def predict_one_case(
     parts: Context,
     model_ids: Sequence[str],
     uploads: Sequence[Upload],
     masks: Sequence[Upload],
     options: PredictOptions,
-) -> Sequence[VolumeAnswer]:
-    """Segment the cases that came, see `predict_volumes`."""
+    is_kept: bool,
+) -> Scanned:
+    """Segment the case that came, see `predict_volumes`, and keep the prediction."""
+    scans, known = image_files(uploads), image_files(masks)
     with parts.predictions.in_use.using(model_ids, "a prediction"):
-        return predict_volumes(parts.predictions, parts.settings, model_ids, _files(uploads), options, _files(masks))
+        found = predict_volumes(parts.predictions, parts.settings, model_ids, scans, options, known)
+    if is_kept:
+        prediction_history.keep(parts.database, parts.files, found, parts.settings.predictions_kept)
+    return found[0]
 
 
-def volume_response(request: Request, answers: Sequence[VolumeAnswer]) -> Any:
-    """One body, several, or the mask's file alone where that is asked for.
+def require_acceptable(request: Request, cases: int) -> None:
+    """Refuse a wish for the mask's file alone where several cases came.
 
     Raises:
-        InvalidRequest: the file alone is asked for, and several cases came.
+        InvalidRequest: they did.
     """
     accepted = request.headers.get("accept", "")
-    if accepted.startswith(MASK_ALONE):
-        if len(answers) != 1:
-            raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {len(answers)} came")
-        kind = next(kind for kind in MASK_ALONE if accepted.startswith(kind))
-        return Response(answers[0].mask_nii_gz, media_type=kind)
-    bodies = [answer.body for answer in answers]
-    return bodies[0] if len(bodies) == 1 else {"predictions": bodies}
+    if accepted.startswith(MASK_ALONE) and cases != 1:
+        raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {cases} came")
 
 
-def _files(uploads: Iterable[Upload]) -> list[ImageFile]:
+def volume_response(request: Request, case: Scanned, *, is_kept: bool) -> Any:
+    """The body, or the mask's file alone where that is asked for."""
+    accepted = request.headers.get("accept", "")
+    kind = next((kind for kind in MASK_ALONE if accepted.startswith(kind)), None)
+    if kind is not None:
+        return Response(case.answer.mask_file, media_type=kind)
+    return {**case.answer.body, "prediction_url": prediction_url(case.prediction_id) if is_kept else None}
+
+
+def image_files(uploads: Iterable[Upload]) -> list[ImageFile]:
+    """Uploads as the service takes them."""
     return [ImageFile(one.path, one.name) for one in uploads]

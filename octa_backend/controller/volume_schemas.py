@@ -108,9 +108,5 @@ class VolumePredictionOut(Answer):
     seconds: float
     engine: str = Field(examples=["openvino fp32"])
     notice: str
-
-
-class VolumePredictionsOut(Answer):
-    """The predictions of several cases, in the order they were sent."""
-
-    predictions: list[VolumePredictionOut]
+    prediction_url: str | None = Field(examples=["/predictions/81b2fb36743ca0c1"])
+    """Where it is kept; null where it is not."""

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
+from octa_backend.data.examination import Source as Files
 from octa_backend.data.layouts import role_of
 from octa_backend.data.pairing import MASK_AFFIX, Role, stem_of
 from octa_backend.data.volume_files import (
@@ -28,7 +29,7 @@ from octa_backend.data.volume_layouts import MODALITIES, Channel, channel_of
 from octa_backend.data.volume_measuring import content_box
 from octa_backend.data.volume_survey import MAX_DISPLACEMENT, displacement
 from octa_backend.data.volume_viewing import stacked
-from octa_backend.errors import ScanDoesNotFit, ScanTooLarge
+from octa_backend.errors import InvalidArchive, ScanDoesNotFit, ScanTooLarge
 
 Opened = Callable[[str], Source]
 """Gives the content of a file by its name."""
@@ -89,38 +90,88 @@ def volumes_among(paths: Iterable[str]) -> list[str]:
     return [path for path in of_kind if not _is_mask(path)]
 
 
-def find_cases(files: Sequence[str], channels: Channels) -> list[Case]:
-    """The cases that files belong to.
+def cases_among(source: Files, channels: Channels, name: str) -> list[Case]:
+    """The cases of a folder or a zip; `name` is what it is called in messages.
 
-    A model of one channel takes each file as a case. One of several takes the files whose names differ in a number or a
-    modality at their end as one; any other file must hold all channels itself.
+    Raises:
+        InvalidArchive: there is none.
+        ScanDoesNotFit: see `find_cases`.
+    """
+    cases = find_cases(volumes_among(source.members), channels)
+    if not cases:
+        raise InvalidArchive(f"{name} holds no volume; its names should end in .nii.gz, .nii or .tif")
+    return cases
+
+
+def find_cases(files: Sequence[str], channels: Channels) -> list[Case]:
+    """The cases that files belong to, by their names alone.
+
+    A model of one channel takes each file as a case. One of several takes the files of one folder whose names differ
+    only in a number or a modality at their end as one, and likewise those that are called by nothing else, which are
+    the case that their folder names (`p1/flair.nii.gz`). Files without such an ending must hold all channels
+    themselves; both ways are not taken together.
 
     Args:
         files: names or paths.
         channels: of the model.
 
     Raises:
-        ScanDoesNotFit: a file is no volume, or a case lacks a modality, or has one that the model does not know.
+        ScanDoesNotFit: a file is no volume, or there twice; a case lacks a modality, or has one that the model does not
+            know; or the cases come in both ways.
     """
+    if twice := [file for file, times in Counter(files).items() if times > 1]:
+        raise ScanDoesNotFit(f"two files are called {twice[0]}; give each its own name")
     for file in files:
         if not is_volume(file):
             raise ScanDoesNotFit(
                 f"{file} is no volume, but the model was trained on volumes; send .nii, .nii.gz or a TIFF stack"
             )
-    cases: list[Case] = []
     parts: dict[tuple[str, str], dict[Channel, str]] = defaultdict(dict)
+    alone: list[str] = []
     for file in files:
-        told = channel_of(stem_of(file))
-        if told is not None and channels.count > 1:
-            folder = file.rpartition("/")[0]
-            if (other := parts[folder, told[0]].get(told[1])) is not None:
-                raise ScanDoesNotFit(f"{file} and {other} are the same modality of case {told[0]}; send one of them")
-            parts[folder, told[0]][told[1]] = file
+        told = _case_and_channel(file)
+        if told is None:
+            alone.append(file)
+            continue
+        of_case = parts[file.rpartition("/")[0], told[0]]
+        if (other := of_case.get(told[1])) is not None:
+            raise ScanDoesNotFit(f"{file} and {other} are the same modality of case {told[0]}; send one of them")
+        of_case[told[1]] = file
+    cases = [Case(stem_of(file), (file,)) for file in alone]
+    for (_, name), found in parts.items():
+        if channels.count == 1:
+            cases += _of_one_channel(name, found, channels)
         else:
-            is_first = told is not None and told[1] == (0, "0000")
-            cases.append(Case(told[0] if told is not None and is_first else stem_of(file), (file,)))
-    cases += [Case(name, _in_order(name, found, channels)) for (_, name), found in parts.items()]
+            cases.append(Case(name, _in_order(name, found, channels)))
+    if alone and len(cases) > len(alone) and channels.count > 1:
+        other = next(case.files[0] for case in cases if len(case.files) > 1)
+        raise ScanDoesNotFit(
+            f"{alone[0]} names no modality, but {other} does; the model was trained on {channels.listed}: send each "
+            "case as a file for each of them, or each as one file that holds them all"
+        )
     return sorted(cases, key=lambda case: case.files)
+
+
+def _case_and_channel(file: str) -> tuple[str, Channel] | None:
+    """Which case a file is of, and which channel: by the end of its name, or by its folder and all of its name."""
+    folder = file.rpartition("/")[0].rpartition("/")[2]
+    stem = stem_of(file)
+    return channel_of(stem) or (channel_of(f"{folder}_{stem}") if folder else None)
+
+
+def _of_one_channel(case: str, found: Mapping[Channel, str], channels: Channels) -> list[Case]:
+    """Each file as a case; numbers at the end may count cases, but modalities cannot."""
+    named = [file for (_, name), file in found.items() if not name.isdecimal()]
+    if len(named) > 1:
+        raise ScanDoesNotFit(
+            f"{named[0]} and {named[1]} are two modalities of case {case}, but the model was trained on one: "
+            f"{channels.listed}; send one of them"
+        )
+    is_folder = {file: channel_of(stem_of(file)) is None for file in found.values()}
+    return [
+        Case(case if name == "0000" or (is_folder[file] and len(found) == 1) else stem_of(file), (file,))
+        for (_, name), file in found.items()
+    ]
 
 
 def read_case(case: Case, opened: Opened, channels: Channels, max_voxels: int) -> CaseImage:
@@ -190,8 +241,8 @@ def _in_order(case: str, found: Mapping[Channel, str], channels: Channels) -> tu
     missing = [channels.called(index) for index in range(channels.count) if index not in places]
     if missing:
         raise ScanDoesNotFit(
-            f"case {case} lacks {', '.join(missing)}; the model was trained on {channels.listed}, and needs a file for "
-            "each"
+            f"case {case} lacks {', '.join(missing)}; {', '.join(sorted(found.values()))} came, the model was trained "
+            f"on {channels.listed}, and needs a file for each"
         )
     if more := [file for place, file in places.items() if place >= channels.count]:
         raise ScanDoesNotFit(f"{more[0]} is one modality too many; the model was trained on {channels.listed}")

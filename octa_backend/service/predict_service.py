@@ -71,16 +71,16 @@ class ImageFile:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One scan's prediction, as the API shows it, and its mask as PNG.
+    """One scan's prediction, as the API shows it, and its mask's file.
 
     Attributes:
         body: as the API shows it.
-        mask_png: the mask.
+        mask_file: the mask as PNG, of a volume as .nii.gz.
         kept_pictures: file name -> PNG, of what the history keeps beside the pictures in `body`.
     """
 
     body: dict[str, Any]
-    mask_png: bytes
+    mask_file: bytes
     kept_pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from sqlalchemy import ColumnElement, delete, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import IllegalJobState, PredictionNotFound
-from octa_backend.service import paging
+from octa_backend.service import answer_files, paging
+from octa_backend.service.answer_files import PICTURE, VOLUME
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.service.predict_service import Answer
 from octa_backend.storage.database import Database
@@ -24,17 +24,14 @@ from octa_backend.storage.prediction_tables import KeptPrediction, PredictionJob
 from octa_backend.storage.tables import JobState
 
 ANSWER_FILE = "answer.json"
-PICTURE_ENDING = "_png"
-"""Fields of an answer with this ending hold a picture in base64; `mask_png` is kept as `mask.png`."""
-
-COLUMNS = ("model_id", "file", "width", "height", "threshold", "foreground_fraction", "confidence", "measurements")
+COLUMNS = ("model_id", "threshold", "foreground_fraction", "confidence", "measurements")
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A scan's answer, and the SHA-256 of the scan's file."""
+    """A scan's answer, and the SHA-256 of the scan's file; of several files, of their SHA-256s one after the other."""
 
     answer: Answer
     sha256: str
@@ -71,10 +68,11 @@ def write(files: Files, scan: Scanned) -> None:
     Raises:
         StorageFull: the disk is full; nothing of it stays.
     """
-    plain, pictures = _parted(scan.answer)
-    files.require_free(sum(map(len, pictures.values())))
+    plain, inside = answer_files.parted(scan.answer.body)
+    kept = {**scan.answer.kept_pictures, **inside}
+    files.require_free(sum(map(len, kept.values())))
     with disk_full_explained(files), folder_written_aside(files.prediction(scan.prediction_id)) as aside:
-        for name, content in pictures.items():
+        for name, content in kept.items():
             (aside / name).write_bytes(content)
         (aside / ANSWER_FILE).write_text(json.dumps(plain, ensure_ascii=False), "utf-8")
 
@@ -89,21 +87,16 @@ def row_of(scan: Scanned, prediction_job_id: str | None = None, position: int | 
         position=position,
         warnings=list(body.get("warnings") or ()),
         **{name: body[name] for name in COLUMNS},
+        **_file_and_sides(body),
     )
 
 
-def _parted(answer: Answer) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The answer without its pictures, and all pictures as file name -> PNG."""
-    plain, pictures = dict(answer.body), dict(answer.kept_pictures)
-    for name, value in answer.body.items():
-        if name.endswith(PICTURE_ENDING) and value is not None:
-            pictures[_picture_file(name)] = base64.b64decode(value)
-            plain[name] = None
-    return plain, pictures
-
-
-def _picture_file(field: str) -> str:
-    return f"{field.removesuffix(PICTURE_ENDING)}.png"
+def _file_and_sides(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Which file it was and how large, of a picture or of a volume, which has a shape."""
+    if "shape" not in body:
+        return {name: body[name] for name in ("file", "width", "height")}
+    width, height, depth = body["shape"]
+    return {"file": body["files"][0], "width": width, "height": height, "depth": depth}
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -143,7 +136,7 @@ def list_predictions(
 
 
 def read_answer(files: Files, prediction_id: str, with_pictures: bool) -> dict[str, Any]:
-    """The answer as it was given; its pictures are null unless they are asked for.
+    """The answer as it was given; its pictures and volumes are null unless they are asked for.
 
     Raises:
         PredictionNotFound: it was deleted meanwhile.
@@ -152,10 +145,7 @@ def read_answer(files: Files, prediction_id: str, with_pictures: bool) -> dict[s
     try:
         body: dict[str, Any] = json.loads((folder / ANSWER_FILE).read_text("utf-8"))
         if with_pictures:
-            for name in body:
-                path = folder / _picture_file(name)
-                if name.endswith(PICTURE_ENDING) and path.exists():
-                    body[name] = base64.b64encode(path.read_bytes()).decode()
+            answer_files.put_back(body, folder)
     except FileNotFoundError as error:
         raise _not_found(prediction_id) from error
     return body
@@ -163,7 +153,16 @@ def read_answer(files: Files, prediction_id: str, with_pictures: bool) -> dict[s
 
 def picture_names(files: Files, prediction_id: str) -> list[str]:
     """Which pictures were kept, without their ending."""
-    return sorted(path.stem for path in files.prediction(prediction_id).glob("*.png"))
+    return _names(files, prediction_id, PICTURE)
+
+
+def volume_names(files: Files, prediction_id: str) -> list[str]:
+    """Which volumes were kept, without their ending."""
+    return _names(files, prediction_id, VOLUME)
+
+
+def _names(files: Files, prediction_id: str, ending: str) -> list[str]:
+    return sorted(path.name.removesuffix(ending) for path in files.prediction(prediction_id).glob(f"*{ending}"))
 
 
 def picture_path(files: Files, prediction_id: str, name: str) -> Path:
@@ -172,9 +171,22 @@ def picture_path(files: Files, prediction_id: str, name: str) -> Path:
     Raises:
         PredictionNotFound: this prediction has no such picture.
     """
-    path = files.prediction(prediction_id) / f"{name}.png"
+    return _path(files, prediction_id, f"{name}{PICTURE}", "picture")
+
+
+def volume_path(files: Files, prediction_id: str, name: str) -> Path:
+    """Where a volume lies.
+
+    Raises:
+        PredictionNotFound: this prediction has no such volume.
+    """
+    return _path(files, prediction_id, f"{name}{VOLUME}", "volume")
+
+
+def _path(files: Files, prediction_id: str, name: str, kind: str) -> Path:
+    path = files.prediction(prediction_id) / name
     if not path.is_file():
-        raise PredictionNotFound(f"prediction {prediction_id} has no picture {name}.png")
+        raise PredictionNotFound(f"prediction {prediction_id} has no {kind} {name}")
     return path
 
 

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from octa_backend.data.archive import Archive
 from octa_backend.data.layouts import IMAGE_ENDINGS
-from octa_backend.data.scan_files import count_ignored, distinct, is_zip, scan_names
+from octa_backend.data.scan_files import distinct, is_zip
+from octa_backend.data.volume_case import Channels
 from octa_backend.errors import IllegalJobState, InvalidRequest, PredictionJobNotFound
 from octa_backend.service import paging
+from octa_backend.service.job_scans import count_scans
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.service.predict_service import PredictOptions
 from octa_backend.settings import Settings
@@ -49,26 +51,40 @@ def open_zip(path: Path, settings: Settings) -> Archive:
 
 
 def start(
-    database: Database, settings: Settings, model_ids: Sequence[str], uploads: Sequence[Upload], options: PredictOptions
+    database: Database,
+    settings: Settings,
+    model_ids: Sequence[str],
+    uploads: Sequence[Upload],
+    options: PredictOptions,
+    channels: Channels | None = None,
 ) -> PredictionJob:
     """Keep a zip of scans, or scans that came one by one, and queue them for the models, which answer together.
 
+    Args:
+        database, settings: where, and what is allowed.
+        model_ids: at least one.
+        uploads: scans or volumes, or one zip of them.
+        options: how.
+        channels: of models of volumes; None of models of pictures.
+
     Raises:
         InvalidRequest: a zip came together with other files, or a scan has no name of an image.
+        ScanDoesNotFit: the volumes are no cases of these models, see `find_cases`.
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip does not fit; nothing was kept.
         StorageFull: the disk is full; nothing was kept.
     """
     files, job_id = Files.of(settings), new_id()
     folder = files.prediction_job(job_id)
     with disk_full_explained(files), folder_written_aside(folder) as aside:
-        name = _keep_source(files, uploads, aside / SOURCE_FILE)
+        name = _keep_source(files, uploads, aside / SOURCE_FILE, are_volumes=channels is not None)
         with open_zip(aside / SOURCE_FILE, settings) as archive:
-            scans = scan_names(archive)
-            ignored = count_ignored(archive, scans)
+            total, ignored = count_scans(archive, channels, name)
         sync_folder_files(aside)
     stored = OPTIONS.dump_python(options, mode="json")
-    models = ",".join(model_ids)
-    job = PredictionJob(id=job_id, model_id=models, name=name, options=stored, total=len(scans), ignored=ignored)
+    job = PredictionJob(
+        id=job_id, model_id=",".join(model_ids), name=name, options=stored, total=total, ignored=ignored
+    )
+    job.spatial_dims = 2 if channels is None else 3
     try:
         with database.writing() as session:
             session.add(job)
@@ -78,7 +94,7 @@ def start(
     return job
 
 
-def _keep_source(files: Files, uploads: Sequence[Upload], target: Path) -> str:
+def _keep_source(files: Files, uploads: Sequence[Upload], target: Path, *, are_volumes: bool) -> str:
     """Move the one zip to `target`, or pack the scans into one; return what the job is called."""
     zips = [upload for upload in uploads if is_zip(upload.path, upload.name)]
     if len(uploads) == 1 and zips:
@@ -90,7 +106,7 @@ def _keep_source(files: Files, uploads: Sequence[Upload], target: Path) -> str:
     taken: set[str] = set()
     with zipfile.ZipFile(target, "w") as archive:  # images are packed already
         for upload in uploads:
-            name = distinct(_scan_name(upload), taken)
+            name = upload.name if are_volumes else distinct(_scan_name(upload), taken)
             taken.add(name.casefold())
             archive.write(upload.path, name)
     return f"{len(uploads)} files"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
 import time
 from collections.abc import Sequence
@@ -12,13 +10,14 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from octa_backend.data.archive import Archive
-from octa_backend.data.scan_files import read_scan, scan_names
-from octa_backend.errors import ModelNotFound, OctaError, ScanTooLarge, UnreadableScan
+from octa_backend.errors import ModelNotFound, OctaError, ScanDoesNotFit, ScanTooLarge, UnreadableScan
 from octa_backend.service import prediction_history, prediction_job_service
-from octa_backend.service.predict_service import ImageFile, PredictService
+from octa_backend.service.job_scans import Cases, JobScans, Pictures
+from octa_backend.service.predict_service import PredictService
 from octa_backend.service.prediction_history import Scanned
 from octa_backend.service.prediction_job_service import OPTIONS
 from octa_backend.service.round_thread import RoundThread
+from octa_backend.service.volume_prediction import channels_of
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files, remove
@@ -87,13 +86,14 @@ class PredictionRunner(RoundThread):
         """Predict the scans that are missing."""
         self._predictions.together(self._models_of(job))  # a model that cannot be loaded is no scan's fault
         with prediction_job_service.opened_source(self._files, self._settings, job.id) as archive:
+            scans = self._scans(job, archive)
             going_on = not job.cancel_requested
-            for position, name in list(enumerate(scan_names(archive)))[job.processed :]:
+            for position, name in list(enumerate(scans.names))[job.processed :]:
                 if not going_on or self._closing.is_set():
                     break
                 start = time.monotonic()
                 self._predictions.queue.give_way()
-                found = self._outcome(job, self._models_of(job), archive, name)
+                found = self._outcome(job, self._models_of(job), scans, position)
                 going_on = self._record(job.id, position, name, found, time.monotonic() - start)
         self._conclude(job.id)
 
@@ -106,17 +106,21 @@ class PredictionRunner(RoundThread):
                     raise ModelNotFound(f"model {model_id} was deleted before all scans were predicted")
         return model_ids
 
-    def _outcome(self, job: PredictionJob, model_ids: Sequence[str], archive: Archive, name: str) -> Scanned | str:
+    def _scans(self, job: PredictionJob, archive: Archive) -> JobScans:
+        if job.spatial_dims == 2:
+            return Pictures(archive, self._predictions, self._settings)
+        with self._database.reading() as session:
+            channels = channels_of([session.get_one(Model, one) for one in self._models_of(job)])
+        return Cases(archive, self._predictions, self._settings, channels, job.name)
+
+    def _outcome(self, job: PredictionJob, model_ids: Sequence[str], scans: JobScans, position: int) -> Scanned | str:
         """A scan's prediction, or why there is none."""
         try:
-            data = read_scan(archive, name, self._settings.max_scan_pixels)
-            options = OPTIONS.validate_python(job.options)
-            answer = self._predictions.predict(model_ids, ImageFile(io.BytesIO(data), name), options, for_history=True)
-            return Scanned(answer, hashlib.sha256(data).hexdigest())
-        except (UnreadableScan, ScanTooLarge) as error:
+            return scans.predict(position, model_ids, OPTIONS.validate_python(job.options))
+        except (UnreadableScan, ScanTooLarge, ScanDoesNotFit) as error:
             return error.message
         except (MemoryError, RuntimeError) as error:  # torch's word for too little memory is a RuntimeError
-            _log.exception("prediction job %s: %s could not be computed", job.id, name)
+            _log.exception("prediction job %s: %s could not be computed", job.id, scans.names[position])
             return f"it could not be computed: {str(error) or type(error).__name__}"
 
     def _record(self, job_id: str, position: int, name: str, found: Scanned | str, seconds: float) -> bool:

@@ -6,7 +6,7 @@ Shapes: C channels, D x H x W voxels of our convention, X x Y x Z of the file, K
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ from octa_backend.data.nifti import nifti_gz
 from octa_backend.data.volume_case import Case, CaseImage, Opened, content_of, read_case
 from octa_backend.data.volume_geometry import Box, VolumeGeometry, restore
 from octa_backend.data.volume_measuring import cut_out
-from octa_backend.errors import InvalidOptions, ScanDoesNotFit
+from octa_backend.errors import ScanDoesNotFit
 from octa_backend.inference.ensemble import Together
 from octa_backend.inference.thresholds import Threshold, settle
 from octa_backend.inference.volume_predictor import VolumePrediction, VolumePredictor, predict_views
 from octa_backend.inference.volume_views import View, require_room, view_of
 from octa_backend.service.predict_service import PredictOptions
+from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.training.ignored import dataset_class
 
 LEAST_MASK_DTYPE = np.uint8
@@ -78,29 +79,6 @@ def volume_predictors(models: Together) -> dict[str, VolumePredictor]:
         told = "; ".join(sorted(one.listed for one in different))
         raise ScanDoesNotFit(f"the models were trained on different modalities: {told}; ask them one by one")
     return found
-
-
-def refuse_options_of_pictures(options: PredictOptions) -> None:
-    """Refuse what cannot be done with a volume.
-
-    Raises:
-        InvalidOptions: naming it.
-    """
-    cleaning, measuring = options.cleaning, options.measuring
-    asked: Mapping[str, Any] = {
-        **{name: cleaning and getattr(cleaning, name) for name in _CLEANING},
-        **{name: measuring and getattr(measuring, name) for name in ("pixel_size_um", "field_of_view_mm")},
-        "vessel_class": measuring is not None and measuring.vessel_class != 1,
-        "measure_segments": options.with_segments,
-        "measure_picture": options.with_picture,
-        "confidence_map": options.with_confidence,
-        "threshold=auto": options.threshold == "auto",
-    }
-    if named := [name for name, value in asked.items() if value]:
-        raise InvalidOptions(f"for a volume there is no {', '.join(named)}; leave out what is for pictures alone")
-
-
-_CLEANING = ("min_object_px", "min_object_um2", "max_hole_px", "max_hole_um2")
 
 
 def segment_case(

@@ -16,13 +16,15 @@ class PredictionJob(Base):
     """A request to predict many scans, and its life; its states and their moves are those of a training.
 
     `options` has the fields of `service.predict_service.PredictOptions`. Scans are worked on in the order of their
-    names; `processed` of them are over, and `failed` of these could not be predicted.
+    names; `processed` of them are over, and `failed` of these could not be predicted. `spatial_dims` is 2, and 3 of
+    volumes, of which each case counts as one scan.
     """
 
     __tablename__ = "prediction_jobs"
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     model_id: Mapped[str] = mapped_column(index=True)
+    spatial_dims: Mapped[int] = mapped_column(default=2, server_default="2")
     name: Mapped[str]
     options: Mapped[dict[str, Any]]
     state: Mapped[JobState] = mapped_column(String, default=JobState.QUEUED, index=True)
@@ -55,7 +57,8 @@ class PredictionJob(Base):
 class KeptPrediction(Base):
     """A prediction whose answer and pictures lie in `Files.prediction`. It outlives its model, but not its job.
 
-    `measurements` is as the answer shows it; `position` is the scan's place in its job, from 0.
+    `measurements` is as the answer shows it; `position` is the scan's place in its job, from 0. Of a volume `file` is
+    the first of its case, and `width`, `height` and `depth` are along the file's own axes; a picture has no depth.
     """
 
     __tablename__ = "predictions"
@@ -72,6 +75,7 @@ class KeptPrediction(Base):
     sha256: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
+    depth: Mapped[int | None]
     threshold: Mapped[float]
     foreground_fraction: Mapped[float]
     confidence: Mapped[dict[str, Any]]

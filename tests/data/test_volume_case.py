@@ -27,6 +27,24 @@ def test_numbers_are_put_in_order():
     assert files_of(names, Channels(2)) == expected
 
 
+def test_numbers_may_count_the_cases_of_a_model_of_one_channel():
+    names = ["eye_0000.nii", "eye_0001.nii"]
+    assert files_of(names, ONE) == [("eye", ("eye_0000.nii",)), ("eye_0001", ("eye_0001.nii",))]
+
+
+def test_a_folder_may_name_the_case():
+    names = ["q/t1.nii.gz", "p/t1.nii.gz", "p/flair.nii.gz", "q/flair.nii.gz"]
+    two = Channels(2, ("flair", "t1"))
+    assert files_of(names, two) == [("p", (names[2], names[1])), ("q", (names[3], names[0]))]
+    assert files_of(["p/0000.nii", "q/0000.nii"], ONE) == [("p", ("p/0000.nii",)), ("q", ("q/0000.nii",))]
+    assert files_of(["p/flair.nii"], Channels(1, ("flair",))) == [("p", ("p/flair.nii",))]
+
+
+def test_the_same_name_in_two_folders_is_two_cases():
+    names = [f"{folder}/c_000{at}.nii" for folder in "ab" for at in (0, 1)]
+    assert files_of(names, Channels(2)) == [("c", tuple(names[:2])), ("c", tuple(names[2:]))]
+
+
 def test_the_cards_names_decide_the_order_of_modalities():
     names = [f"BraTS-01-{end}.nii.gz" for end in ("t1c", "t1n", "t2f", "t2w")]
     assert files_of(names, BRATS) == [("BraTS-01", tuple(names[at] for at in (2, 1, 0, 3)))]
@@ -43,6 +61,10 @@ def test_the_cards_names_decide_the_order_of_modalities():
         (["c_flair.nii", "c_t1.nii"], Channels(2), "no such modality"),
         (["c_t1.nii", "c_t1n.nii"], BRATS, "same modality"),
         (["photo.png"], ONE, "photo.png is no volume"),
+        (["c.nii", "c.nii"], ONE, "two files are called c.nii"),
+        (["p/c_t1.nii", "p/c_flair.nii"], ONE, "p/c_t1.nii and p/c_flair.nii are two modalities of case c"),
+        (["a_0000.nii", "a_0001.nii", "b.nii"], Channels(2), "b.nii names no modality, but a_0000.nii does"),
+        (["p/0000.nii", "q/0001.nii"], Channels(2), "case p lacks 0001; p/0000.nii came"),
     ],
 )
 def test_wrong_modalities_are_named(names, channels, words):
