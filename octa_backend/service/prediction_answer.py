@@ -116,7 +116,7 @@ def _compared(
 
 
 def _encoded(picture: NDArray[np.uint8] | NDArray[np.uint16] | None) -> str | None:
-    return None if picture is None else _text(pictures.png(picture))
+    return None if picture is None else _text(pictures.png(picture, pictures.QUICK))
 
 
 def _text(data: bytes) -> str:
