@@ -13,7 +13,9 @@ from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import TWO_CLASSES, read_pair
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
+from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.volume_intake import read_labelled
+from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.data.volume_survey import survey_volumes
 from octa_backend.diagnosis.messages import ordered
 from octa_backend.inference.label_review import Labelled, LabelReview
@@ -35,7 +37,8 @@ def review_labels(
         ModelDoesNotFit: see `judge_labels`.
     """
     predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
-    measured = {scan.name for scan in (*examination.statistics, *examination.volumes) if scan.split != "test"}
+    examined: list[ScanStatistics | VolumeStatistics] = [*examination.statistics, *examination.volumes]
+    measured = {scan.name for scan in examined if scan.split != "test"}
     pairs = [pair for pair in examination.pairs if pair.name in measured]
     read = _volumes if examination.spatial_dims == 3 else _pictures
     scans = read(source, pairs, allowed, examination.mask_values)

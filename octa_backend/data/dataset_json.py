@@ -53,7 +53,7 @@ def read_dataset_json(data: bytes, file: str) -> tuple[DatasetNames, list[Fault]
             dict(_label(left, right) for left, right in facts.get("labels", {}).items() if not isinstance(right, list)),
             _spacing(facts.get(COMMON_SPACING, [])),
         )
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return DatasetNames(), [Fault("dataset_json_not_understood", file, str(error)[:200])]
     return names, []
 
@@ -66,7 +66,7 @@ def _label(left: str, right: Any) -> tuple[int, ClassLabel]:
 
 
 def _spacing(sides: Any) -> tuple[float, ...]:
-    if not isinstance(sides, list) or len(sides) not in (0, 3):
+    if not isinstance(sides, list) or len(sides) not in (0, 3) or not all(type(side) in (int, float) for side in sides):
         raise ValueError(f"{COMMON_SPACING} is {sides!r}; it is three lengths in mm")
     lengths = tuple(float(side) for side in sides)
     if not all(0 < length < math.inf for length in lengths):

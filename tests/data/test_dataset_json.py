@@ -26,7 +26,11 @@ def test_the_size_that_voxels_were_brought_to_is_read():
     assert read_dataset_json(b"{}", "dataset.json")[0].common_spacing_mm == ()
 
 
-@pytest.mark.parametrize("sides", ["[1, 1]", "[1, 1, 0]", "[1, 1, -1]", "[1, 1, NaN]", "[1, 1, null]", '"1"', "{}"])
+@pytest.mark.parametrize(
+    "sides",
+    ["[1, 1]", "[1, 1, 0]", "[1, 1, -1]", "[1, 1, NaN]", "[1, 1, null]", "[true, 1, 1]", "[1, 1, 1" + 400 * "0" + "]",
+     '["1", "1", "1"]', "1", "{}"],
+)  # fmt: skip
 def test_a_size_that_makes_no_sense_is_a_fault(sides):
     names, faults = read_dataset_json(f'{{"common_spacing_mm": {sides}}}'.encode(), "dataset.json")
     assert names.common_spacing_mm == ()
