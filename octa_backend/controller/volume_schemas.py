@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from octa_backend.controller.model_schemas import Confidence, MeasurementOut
+from octa_backend.controller.model_schemas import Confidence, MeasurementOut, ScanWarningOut
 from octa_backend.controller.schemas import Answer
 
 
@@ -103,6 +103,7 @@ class VolumePredictionOut(Answer):
     """Empty: what is measured of vessels is measured in pictures."""
     evaluation: VolumeEvaluationOut | None
     """Where a mask was sent."""
+    warnings: list[ScanWarningOut]
     seconds: float
     engine: str = Field(examples=["openvino fp32"])
     notice: str

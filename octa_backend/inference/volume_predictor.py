@@ -45,12 +45,14 @@ class VolumePredictor(Predictor):
 
     Attributes:
         modalities: its channels.
+        normalisation: of the volumes it was trained on.
     """
 
     def __init__(self, folder: Path, engines: Sequence[Engine]) -> None:
         super().__init__(folder, engines)
         card = read_card(folder)
         self.modalities = Channels(self.channels, tuple(card.get("modalities", ())))
+        self.normalisation = self._normalisation
         self._tile: tuple[int, ...] = tuple(card["patch_shape"])
 
     def probabilities(self, image: NDArray[np.generic], *, tta: bool = False) -> Tensor:

@@ -21,6 +21,7 @@ from octa_backend.inference.ensemble import Together
 from octa_backend.inference.thresholds import Threshold, settle
 from octa_backend.inference.volume_predictor import VolumePrediction, VolumePredictor, predict_volume
 from octa_backend.service.predict_service import PredictOptions
+from octa_backend.service.scan_warnings import volume_warnings
 from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.training.ignored import dataset_class
 
@@ -40,6 +41,7 @@ class SegmentedVolume:
         mask: uint8, (D, H, W), class indices of the dataset, of the whole volume.
         geometry: of that part.
         threshold: from which a voxel is foreground.
+        warnings: see `volume_warnings`.
     """
 
     case: Case
@@ -48,6 +50,7 @@ class SegmentedVolume:
     mask: NDArray[np.uint8]
     geometry: VolumeGeometry
     threshold: Threshold
+    warnings: list[dict[str, Any]]
 
     @property
     def voxel_ml(self) -> float | None:
@@ -103,7 +106,9 @@ def segment_case(
     if box is not None:
         mask = np.zeros(image.values.shape[1:], np.uint8)
         cut_out(mask, box)[...] = found.mask
-    return SegmentedVolume(case, image, found, mask, geometry, threshold)
+    spacing_mm = image.volume.spacing_mm if image.header.orientation else None
+    warnings = volume_warnings(volume_predictors(models), part, spacing_mm, options.language)
+    return SegmentedVolume(case, image, found, mask, geometry, threshold, warnings)
 
 
 def classes_found(models: Together, segmented: SegmentedVolume) -> list[dict[str, Any]]:
