@@ -12,10 +12,12 @@ import copy
 import time
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from measuring import Numbers, say, synchronise
+from processor_time import tells_processor_seconds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +30,13 @@ from octa_backend.training.metrics import mean_of_classes, score_classes
 
 BATCH_SIZE = 4
 RATE, RATE_STEP, RATE_FACTOR = 1e-4, 10, 0.8
+
+
+class Took(NamedTuple):
+    """What the training of an epoch took: seconds by the clock, and processor seconds of all threads."""
+
+    seconds: float
+    processor_seconds: float
 
 
 def plain_loss(logits: Tensor, mask: Tensor, bce_weight: float = 0.3, dice_weight: float = 0.7) -> Tensor:
@@ -56,12 +65,14 @@ def train_plainly(store: DatasetStore, splits: Splits, config: Numbers, minutes:
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, RATE_STEP, RATE_FACTOR)
     history: list[Numbers] = []
-    best, weights, trained = 0, copy.deepcopy(network.state_dict()), 0.0
+    best, weights, trained, processor = 0, copy.deepcopy(network.state_dict()), 0.0, 0.0
     while len(history) < config["epochs"] and trained < 60 * minutes:
-        trained += _train_one_epoch(network, optimizer, store, splits.train, device)
+        took = _train_one_epoch(network, optimizer, store, splits.train, device)
+        trained, processor = trained + took.seconds, processor + took.processor_seconds
         schedule.step()
         dice = fmean(score[0] for score in _scores(network, store, splits.val, device))
-        history.append({"epoch": len(history) + 1, "training_seconds": trained, "val_dice": dice})
+        epoch = {"epoch": len(history) + 1, "training_seconds": trained, "val_dice": dice}
+        history.append({**epoch, "processor_seconds": processor} if tells_processor_seconds(device) else epoch)
         say(f"  plain epoch {len(history)}: {trained:.1f} s of training, validation Dice {dice:.4f}")
         if dice > max((earlier["val_dice"] for earlier in history[:-1]), default=-1.0):
             best, weights = len(history), copy.deepcopy(network.state_dict())
@@ -96,10 +107,10 @@ def _check(store: DatasetStore) -> None:
 
 def _train_one_epoch(
     network: nn.Module, optimizer: torch.optim.Optimizer, store: DatasetStore, train: Sequence[int], device: str
-) -> float:
-    """Seconds of training; every scan is seen once, in random order."""
+) -> Took:
+    """Train; every scan is seen once, in random order."""
     network.train()
-    start = time.perf_counter()
+    start, processor_start = time.perf_counter(), time.process_time()
     for batch in torch.split(torch.tensor(train)[torch.randperm(len(train))], BATCH_SIZE):
         image = torch.stack([_image(store, int(index)) for index in batch]).to(device)
         mask = torch.stack([_mask(store, int(index)) for index in batch])[:, None].float().to(device)
@@ -108,7 +119,7 @@ def _train_one_epoch(
         torch.autograd.backward(loss)
         optimizer.step()
     synchronise(device)
-    return time.perf_counter() - start
+    return Took(time.perf_counter() - start, time.process_time() - processor_start)
 
 
 @torch.inference_mode()

@@ -37,7 +37,8 @@ from octa_backend.settings import load_settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import Dataset, Job, JobState
 
-RUNS = 7  # of each measurement in one process, of which the median counts
+RUNS = 7  # of each measurement, of which the median counts
+LARGE, FEWER_RUNS = 512, 3  # of scans from this side on, whose answers take long
 CLIENTS = (1, 4, 16)
 WARM_REQUESTS = 100  # after which memory is measured first
 MODEL_ID = "measured"
@@ -68,16 +69,15 @@ def random_model(folder: Path) -> Path:
     return folder / "random"
 
 
-def milliseconds(
-    answer: Callable[[], object], runs: int, clock: Callable[[], float] = time.perf_counter
-) -> list[float]:
-    """Of each call, by a clock."""
-    times = []
+def milliseconds(answer: Callable[[], object], runs: int) -> tuple[list[float], list[float]]:
+    """Of each call, by the clock and on all cores."""
+    clocks = []
     for _ in range(runs):
-        start = clock()
+        before = time.perf_counter(), time.process_time()
         answer()
-        times.append(1000 * (clock() - start))
-    return times
+        clocks.append((1000 * (time.perf_counter() - before[0]), 1000 * (time.process_time() - before[1])))
+    elapsed, on_cores = zip(*clocks, strict=True)
+    return list(elapsed), list(on_cores)
 
 
 def compare_engines(model: Path, sizes: Sequence[int]) -> dict[int, float]:
@@ -92,7 +92,9 @@ def compare_engines(model: Path, sizes: Sequence[int]) -> dict[int, float]:
 
     plain = Predictor(model, [TorchEngine(load_network(model, read_card(model)))])
     quick = open_predictor(model, "auto")
-    print(f"\none scan in one process, median of {RUNS}, {torch.get_num_threads()} threads\n")
+    print(
+        f"\none scan in one process, median of {RUNS} ({FEWER_RUNS} of large ones), {torch.get_num_threads()} threads\n"
+    )
     print("| scan | engine | ms | ms on all cores |\n|---|---|---|---|")
     medians = {}
     for size in sizes:
@@ -100,9 +102,11 @@ def compare_engines(model: Path, sizes: Sequence[int]) -> dict[int, float]:
         for predictor in (plain, quick):
             answer = partial(predictor.predict, image)
             answer()  # kernels are picked
-            medians[size] = median(milliseconds(answer, RUNS))
-            on_cores = median(milliseconds(answer, RUNS, time.process_time))
-            print(f"| {size} x {size} | {predictor.engine} | {medians[size]:.0f} | {on_cores:.0f} |")
+            elapsed, on_cores = milliseconds(answer, RUNS if size < LARGE else FEWER_RUNS)
+            medians[size] = median(elapsed)
+            print(
+                f"| {size} x {size} | {predictor.engine} | {medians[size]:.0f} | {median(on_cores):.0f} |", flush=True
+            )
     return medians
 
 
@@ -133,7 +137,7 @@ def ask(client: httpx.Client, scan: bytes) -> None:
 def through_http(url: str, scan: bytes, alone_ms: float) -> float:
     """The first answers after the server's start, and the median; returns that, ms."""
     with httpx.Client(base_url=url, timeout=120) as client:
-        first, *others = milliseconds(lambda: ask(client, scan), 2 * RUNS)
+        first, *others = milliseconds(lambda: ask(client, scan), 2 * RUNS)[0]
     print("\nthrough HTTP, ms\n\n| first | second | median | more than in one process |\n|---|---|---|---|")
     print(f"| {first:.0f} | {others[0]:.0f} | {median(others):.0f} | {median(others) - alone_ms:.0f} |")
     return median(others)
@@ -169,7 +173,7 @@ def beside_a_training(url: str, folder: Path, scan: bytes, idle_ms: float) -> No
     """The median while a job trains on the same machine."""
     job_id = start_training(url, folder, size=128)
     with httpx.Client(base_url=url, timeout=300) as client:
-        busy = median(milliseconds(lambda: ask(client, scan), 2 * RUNS))
+        busy = median(milliseconds(lambda: ask(client, scan), 2 * RUNS)[0])
         state = client.get(f"/train/progress/{job_id}").json()["state"]
         client.post(f"/train/jobs/{job_id}/cancel")
     print(f"\nwhile a job is {state}: median {busy:.0f} ms, {busy / idle_ms:.2f} times idle")

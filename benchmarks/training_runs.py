@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from measuring import Numbers, Results, device_of, machine, run_apart, say
+from processor_time import PROCESSOR_FILE, TrainingClock, tells_processor_seconds, with_processor_seconds
 
 if TYPE_CHECKING:
     from octa_backend.service.local_training import LocalResult, LocalTraining
@@ -165,7 +166,7 @@ def open_ordered(order: Numbers, *, tested: bool) -> LocalTraining:
         order: from `order_training`.
         tested: whether the test scans are scored at the end.
     """
-    from octa_backend.service.local_training import open_training
+    from octa_backend.service.local_dataset import open_dataset
     from octa_backend.service.start_service import StartOptions
     from octa_backend.settings import load_settings
     from octa_backend.training.config import TrainConfig
@@ -173,16 +174,23 @@ def open_ordered(order: Numbers, *, tested: bool) -> LocalTraining:
     folder, job = Path(order["folder"]), order["job"]
     archive = Data(order["data"], job["hold_out"]).zip_in(folder)
     config = TrainConfig.model_validate(job["config"])
-    training = open_training(archive, folder / "run", config, load_settings(device=order["device"]), StartOptions())
+    settings = load_settings(device=order["device"])
+    training = open_dataset(archive, folder / "run", config, settings, StartOptions()).training()
     if tested:
         return training
     return replace(training, run=replace(training.run, data=replace(training.run.data, test=())))
 
 
 def train(training: LocalTraining) -> LocalResult:
-    """Run it to its end, and show its epochs."""
+    """Run it to its end, show its epochs, and note their processor seconds."""
     say(f"  {training.run.describe()}")
-    return training.train(_show, lambda: False)
+    clock = TrainingClock(training.out / PROCESSOR_FILE)
+
+    def hear(event: Event) -> None:
+        clock.hear(event)
+        _show(event)
+
+    return training.train(hear, clock.should_stop)
 
 
 def _show(event: Event) -> None:
@@ -196,11 +204,17 @@ def _show(event: Event) -> None:
 
 
 def history(training: LocalTraining) -> list[Numbers]:
-    """Each epoch with the seconds of training up to its end (without validation) and its validation Dice."""
+    """Each epoch with the seconds of training up to its end (without validation) and its validation Dice.
+
+    On a CPU with the processor seconds, too.
+    """
     from octa_backend.service.epoch_history import HISTORY_FILE, read_history
 
-    epochs = read_history(training.out / HISTORY_FILE)
-    return with_training_seconds(epochs, len(training.run.data.train) * training.run.plan.patches_per_scan)
+    plan, scans = training.run.plan, training.run.data.train
+    epochs = with_training_seconds(read_history(training.out / HISTORY_FILE), len(scans) * plan.patches_per_scan)
+    if not tells_processor_seconds(plan.device):
+        return epochs
+    return with_processor_seconds(epochs, training.out / PROCESSOR_FILE)
 
 
 def with_training_seconds(epochs: Sequence[Numbers], samples: int) -> list[Numbers]:
@@ -215,15 +229,14 @@ def with_training_seconds(epochs: Sequence[Numbers], samples: int) -> list[Numbe
 
 def describe_run(training: LocalTraining, result: LocalResult, device: str) -> Numbers:
     """What is known of a finished training, and how fast its model answers."""
-    from octa_backend.models import registry
+    from octa_backend.training.trainer import build_network
 
     plan, data, best = training.run.plan, training.run.data, result.outcome.best
     assert best is not None, "a run that was not stopped has a best epoch"
     epochs = history(training)
-    network = registry.build(plan.config.model, plan.channels, plan.out_channels, len(plan.patch_shape))
     return {
         "network": plan.config.model,
-        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "parameters": sum(weight.numel() for weight in build_network(plan).parameters()),
         "precision": plan.config.precision,
         "patch": "×".join(map(str, plan.patch_shape)),
         "scans": [len(data.train), len(data.val), len(data.test)],

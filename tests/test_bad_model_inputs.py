@@ -236,6 +236,13 @@ CASES: list[tuple[str, Send, int, str]] = [
     ("a card of another format", carded(format=2), 422, "has format 2; this version reads format 1"),
     ("a card with an unknown field", carded(weights="elsewhere"), 422, "weights: Extra inputs are not permitted"),
     ("a card with -1 channels", carded(channels=-1), 422, "channels: Input should be greater than or equal to 1"),
+    (
+        "a card with two sides of a voxel",
+        carded(common_spacing_mm=[1, 1]),
+        422,
+        "common_spacing_mm: Value error, 2 sides",
+    ),
+    ("a card with voxels of no size", carded(common_spacing_mm=[1, 1, 0]), 422, "common_spacing_mm.2: Input should be"),
     ("a card of an unknown network", carded(network="resnet"), 422, "no network is called 'resnet'"),
     ("a card of another network", carded(network="pointwise"), 422, "are not those of pointwise"),
     ("a card that leads elsewhere", carded(dataset={"file_id": "../../jobs"}), 422, "dataset.file_id: String should"),

@@ -367,6 +367,24 @@ def free_port():
         return probe.getsockname()[1]
 
 
+LIGHT_HELP = """
+import sys
+from octa_backend.cli import app
+try:
+    app(["--help"])
+finally:
+    assert not {"torch", "fastapi", "sqlalchemy", "PIL"} & set(sys.modules), "help waits for what it does not need"
+"""
+
+
+def test_help_imports_nothing_heavy():
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", LIGHT_HELP]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "predict" in result.stdout
+
+
 @pytest.mark.timeout(120)
 def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cleanly(tmp_path):
     port = free_port()

@@ -138,18 +138,21 @@ class _Paper:
         self._glyphs = glyphs_for("ascii" if console.legacy_windows else console.encoding)  # its font has no emoji
 
     def line(self, text: str, style: str = "") -> None:
+        """Print a line, without what the console cannot show; nothing where it is silent."""
         if not self._silent:
             self._console.print(Styled(printable(text, self._encoding), style), soft_wrap=True)
 
     def say(self, text: Text, **facts: object) -> None:
+        """Print a text in the reader's language, with its facts filled in."""
         self.line(render(text, facts, self.language))
 
     def show(self, path: Path, examination: Examination, *, reviewed: bool = False) -> Report:
         """Print the report of a dataset; `reviewed` where its labels were held against a model."""
         scans = examination.readable
+        checks = VOLUME_CHECKS if examination.spatial_dims == 3 else CHECKS
         found = report(
             examination.findings,
-            VOLUME_CHECKS if examination.spatial_dims == 3 else (*CHECKS, LABEL_CHECK) if reviewed else CHECKS,
+            (*checks, LABEL_CHECK) if reviewed else checks,
             self.language,
             scans=scans,
             mask_values=examination.mask_values,

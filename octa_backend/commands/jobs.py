@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from rich.table import Table
 
-from octa_backend.controller.schemas import JobOut
+from octa_backend.controller.job_schemas import JobOut
 from octa_backend.errors import OctaError, ServerUnreachable
 from octa_backend.service import train_service
 from octa_backend.settings import DATABASE_FILE, Settings

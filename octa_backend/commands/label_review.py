@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rich.console import Console
@@ -12,10 +12,12 @@ from octa_backend.commands.model_argument import find_model
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import TWO_CLASSES, read_pair
 from octa_backend.data.limits import IntakeLimits
+from octa_backend.data.pairing import Pair
+from octa_backend.data.volume_intake import read_labelled
+from octa_backend.data.volume_survey import survey_volumes
 from octa_backend.diagnosis.messages import ordered
-from octa_backend.errors import ModelDoesNotFit
 from octa_backend.inference.label_review import Labelled, LabelReview
-from octa_backend.service.diagnosis_service import VOLUMES_NOT_REVIEWED, judge_labels
+from octa_backend.service.diagnosis_service import judge_labels
 from octa_backend.service.predict_service import load_predictor
 from octa_backend.settings import Settings
 
@@ -30,23 +32,32 @@ def review_labels(
 
     Raises:
         ModelNotFound: there is no such model.
-        ModelDoesNotFit: the dataset holds volumes; or the model ignores a class, but was trained on masks with other
-            classes.
+        ModelDoesNotFit: see `judge_labels`.
     """
-    if examination.spatial_dims == 3:
-        raise ModelDoesNotFit(VOLUMES_NOT_REVIEWED)
     predictor = load_predictor(find_model(settings, model), settings.device, settings.engine)
-    measured = {scan.name for scan in examination.statistics if scan.split != "test"}
+    measured = {scan.name for scan in (*examination.statistics, *examination.volumes) if scan.split != "test"}
     pairs = [pair for pair in examination.pairs if pair.name in measured]
-
-    def scans() -> Iterator[Labelled]:
-        for pair in pairs:
-            yield pair.name, *read_pair(source, pair, allowed, examination.mask_values)
-
+    read = _volumes if examination.spatial_dims == 3 else _pictures
+    scans = read(source, pairs, allowed, examination.mask_values)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("predicting", total=len(pairs))
         classes = len(examination.mask_values or TWO_CLASSES)
-        labels = judge_labels(predictor, scans(), classes, lambda: bar.advance(task))
+        labels = judge_labels(predictor, scans, classes, lambda: bar.advance(task))
     findings = ordered([*examination.findings, *labels.findings])
     return replace(examination, findings=findings), list(labels.reviews)
+
+
+def _pictures(
+    source: Source, pairs: Sequence[Pair], allowed: IntakeLimits, mask_values: Sequence[int]
+) -> Iterator[Labelled]:
+    for pair in pairs:
+        yield Labelled(pair.name, *read_pair(source, pair, allowed, mask_values))
+
+
+def _volumes(
+    source: Source, pairs: Sequence[Pair], allowed: IntakeLimits, mask_values: Sequence[int]
+) -> Iterator[Labelled]:
+    surveyed = survey_volumes(source, allowed.max_scan_voxels)
+    for pair in pairs:
+        yield Labelled(pair.name, *read_labelled(source, surveyed, pair, allowed, mask_values))

@@ -9,10 +9,10 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader, Reading, Writing, get_context
-from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairWish
+from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairStep, RepairWish
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import PageOut, RepairStep
+from octa_backend.controller.schemas import PageOut
 from octa_backend.service import dataset_service, diagnosis_service, model_service, repair_service
 from octa_backend.storage.tables import Dataset
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from octa_backend.controller.schemas import Answer, FindingOut, RepairOut, findings_out
+from octa_backend.controller.schemas import Answer, FindingOut, findings_out
 from octa_backend.diagnosis.findings import verdict_of
 from octa_backend.diagnosis.messages import describe, ordered
 from octa_backend.diagnosis.text import Language
@@ -21,6 +22,22 @@ class RepairWish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     remedies: list[str] = Field(min_length=1, examples=[["binarize_masks"]])
+
+
+class RepairStep(Answer):
+    """What one remedy changed on one scan."""
+
+    remedy: str = Field(examples=["binarize_masks"])
+    scan: str = Field(examples=["12"])
+    details: dict[str, Any] = Field(examples=[{"threshold": 127}])
+
+
+class RepairOut(Answer):
+    """What one remedy changed: on how many scans, and the first of the changes."""
+
+    remedy: str = Field(examples=["binarize_masks"])
+    changed: int = Field(examples=[3])
+    steps: list[RepairStep]
 
 
 class DiagnosisOut(Answer):

@@ -73,20 +73,30 @@ class _FormReader:
         return self.form
 
     def part_begin(self) -> None:
+        """Nothing is known of the part yet."""
         self._disposition, self._value, self._writer = {}, bytearray(), None
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
+        """A piece of a header's name."""
         self._header_name += data[start:end]
 
     def header_value(self, data: bytes, start: int, end: int) -> None:
+        """A piece of a header's value."""
         self._header_value += data[start:end]
 
     def header_end(self) -> None:
+        """Keep what the part's content disposition says; no other header counts."""
         if self._header_name.lower() == b"content-disposition":
             self._disposition = parse_options_header(self._header_value)[1]
         self._header_name, self._header_value = b"", b""
 
     def headers_finished(self) -> None:
+        """Open a file for an upload.
+
+        Raises:
+            InvalidRequest: the part has no name.
+            UploadTooLarge: there are too many parts.
+        """
         if b"name" not in self._disposition:
             raise InvalidRequest("a part of the form has no name")
         if len(self.form.fields) + len(self.writers) >= MAX_FIELDS:
@@ -96,6 +106,11 @@ class _FormReader:
             self.writers.append(self._writer)
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
+        """A piece of the part's content.
+
+        Raises:
+            UploadTooLarge: a field has more than `MAX_FIELD_BYTES`.
+        """
         if self._writer is not None:
             self._writer.write(data[start:end])
         elif len(self._value) + end - start > MAX_FIELD_BYTES:
@@ -104,6 +119,11 @@ class _FormReader:
             self._value += data[start:end]
 
     def part_end(self) -> None:
+        """Put the part into the form.
+
+        Raises:
+            InvalidRequest: a field came twice that is no list.
+        """
         name = _text(self._disposition[b"name"])
         if self._writer is not None:
             self.form.uploads.setdefault(name, []).append(self._writer.close())
@@ -115,6 +135,7 @@ class _FormReader:
             self.form.fields[name] = _text(bytes(self._value))
 
     def end(self) -> None:
+        """The closing boundary has come."""
         self._ended = True
 
 

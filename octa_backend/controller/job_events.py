@@ -12,7 +12,9 @@ from fastapi.sse import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from octa_backend.controller.context import Reading
-from octa_backend.controller.schemas import EpochOut, ProgressOut, findings_out
+from octa_backend.controller.epoch_schemas import EpochOut
+from octa_backend.controller.job_schemas import ProgressOut
+from octa_backend.controller.schemas import findings_out
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import InvalidCursor
 from octa_backend.service import train_service

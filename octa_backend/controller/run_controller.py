@@ -10,9 +10,10 @@ from fastapi.responses import PlainTextResponse
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
 from octa_backend.controller.dataset_controller import Cursor, Limit
+from octa_backend.controller.epoch_schemas import EpochDetail
 from octa_backend.controller.gradient_schemas import GradientOut, GradientPointOut, GradientsWish
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import EpochDetail, PageOut
+from octa_backend.controller.schemas import PageOut
 from octa_backend.service import train_service
 from octa_backend.service.gradient_points import gradient_points
 from octa_backend.service.log_tail import MAX_LINES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from octa_backend.controller.context import Parts
-from octa_backend.controller.schemas import Health, Ready, Version
+from octa_backend.controller.system_schemas import Health, Ready, Version
 from octa_backend.service import model_service
 from octa_backend.storage.files import RESERVE_BYTES
 

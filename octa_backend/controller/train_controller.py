@@ -26,16 +26,9 @@ from octa_backend.controller.dataset_controller import (
 )
 from octa_backend.controller.diagnosis_schemas import DiagnosisOut
 from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.job_schemas import JobDetail, JobOut, ProgressOut, ResumeChanges, StartedJob, progress_url
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import (
-    JobDetail,
-    JobOut,
-    PageOut,
-    ProgressOut,
-    ResumeChanges,
-    StartedJob,
-    progress_url,
-)
+from octa_backend.controller.schemas import PageOut
 from octa_backend.service import fold_service, remedy_service, report_service, run_doctor, start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
 from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON

@@ -85,6 +85,8 @@ class VolumePredictionOut(Answer):
     """Sides of a voxel from slice to slice, row to row, column to column (z, y, x of the patient)."""
     orientation: str | None = Field(examples=["LPS"])
     """Where the file's axes point; null for a file that does not know."""
+    network_spacing_mm: list[tuple[float, float, float] | None]
+    """For each model, the sides of the voxels that the case was resampled to for it; null where it saw the file's."""
     threshold: float
     threshold_source: Literal["fixed", "tuned", "auto"] | None
     """Null with several classes, where the threshold is not used."""

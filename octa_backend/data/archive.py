@@ -7,36 +7,21 @@ the zip into memory; nothing is ever written under a name that the archive chose
 from __future__ import annotations
 
 import lzma
-import re
-import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from octa_backend.data.archive_checks import check_safety, check_sizes, refuse_count
+from octa_backend.data.archive_member import left_behind, members_of
 from octa_backend.data.limits import MIB, mebibytes
-from octa_backend.diagnosis.findings import MAX_SCANS
-from octa_backend.errors import ArchiveTooLarge, InvalidArchive, UnreadableScan, UnsafeArchive
+from octa_backend.errors import InvalidArchive, UnreadableScan
 
-RATIO_APPLIES_ABOVE_BYTES = MIB
-"""Small members may compress as well as they like: an all-black mask does."""
-
-NESTED_ARCHIVES = (
-    *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".lzma", ".7z", ".rar", ".zst", ".lz4"),
-    *(".z", ".cab", ".iso", ".jar", ".arj", ".lzh"),
-)
 SCANS_WANTED = "a folder of images and a folder of masks"
-GZIPPED_VOLUMES = (".nii.gz", ".img.gz", ".hdr.gz")
 
-_ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
-_UTF8_FLAG = 0x800
-_UNICODE_PATH_FIELD = 0x7075
-_DRIVE = re.compile(r"^[A-Za-z]:")
 _OTHER_ARCHIVES = {
     b"Rar!": "a RAR",
     b"7z\xbc\xaf": "a 7z",
@@ -50,16 +35,6 @@ _ZIP_FAULTS = (
     zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError,
     LookupError, ArithmeticError, RuntimeError, MemoryError,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One entry of an archive: its decoded path with `/`, and its unpacked size in bytes as declared."""
-
-    name: str
-    size: int
-    is_folder: bool
-    info: zipfile.ZipInfo
 
 
 class Archive:
@@ -82,10 +57,10 @@ class Archive:
         """
         self._zip = _open(path, max_files)
         try:
-            entries = list(_members(self._zip))
-            _check_safety(entries)
+            entries = list(members_of(self._zip))
+            check_safety(entries)
             files = [member for member in entries if not member.is_folder]
-            _check_sizes(files, path.stat().st_size, max_files, max_unpacked_bytes, max_ratio)
+            check_sizes(files, path.stat().st_size, max_files, max_unpacked_bytes, max_ratio)
             kept = [member for member in files if not left_behind(member.name)]
             if not kept:
                 raise InvalidArchive(f"the archive is empty; put {wanted} into it")
@@ -148,7 +123,7 @@ def _open(path: Path, max_files: int) -> zipfile.ZipFile:
     if not start:
         raise InvalidArchive("the upload is empty (0 bytes); send a zip archive")
     if entries >= most:
-        _refuse_count(f"at least {entries:,} folders and", max_files)
+        refuse_count(f"at least {entries:,} folders and", max_files)
     try:
         return zipfile.ZipFile(path)
     except _ZIP_FAULTS as error:
@@ -187,126 +162,3 @@ def _count_entries(file: BinaryIO, stop: int) -> int:
         position += 46 + sum(struct.unpack_from("<HHH", header, 28))
         count += 1
     return count
-
-
-def _members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    """All entries with their names decoded: UTF-8 where the zip says so, else one encoding for the whole archive."""
-    infos = archive.infolist()
-    encoding = _encoding(_raw_name(info) for info in infos if not info.flag_bits & _UTF8_FLAG)
-    for info in infos:
-        flagged = info.flag_bits & _UTF8_FLAG
-        name = info.orig_filename if flagged else _unicode_path(info) or _raw_name(info).decode(encoding)
-        yield Member(_plain_path(name), info.file_size, name.endswith(("/", "\\")), info)
-
-
-def _raw_name(info: zipfile.ZipInfo) -> bytes:
-    return info.orig_filename.encode("cp437", errors="replace")
-
-
-def _encoding(names: Iterable[bytes]) -> str:
-    """The first of UTF-8, GB 18030 (Chinese Windows) and cp437 that fits all names.
-
-    One for the archive: "é.png" and "é_mask.png" written in cp437 are not both valid GB 18030.
-    """
-    all_names = list(names)
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            for name in all_names:
-                name.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return "cp437"
-
-
-def _unicode_path(info: zipfile.ZipInfo) -> str | None:
-    """The name in Info-ZIP's Unicode Path field (0x7075), if it belongs to the entry's present name."""
-    extra = info.extra
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<HH", extra)
-        field, extra = extra[4 : 4 + length], extra[4 + length :]
-        if kind != _UNICODE_PATH_FIELD or len(field) < 5 or field[0] != 1:
-            continue
-        if struct.unpack_from("<L", field, 1)[0] == zlib.crc32(_raw_name(info)):
-            try:
-                return field[5:].decode("utf-8")
-            except UnicodeDecodeError:
-                return None
-    return None
-
-
-def _plain_path(name: str) -> str:
-    """Composed letters (macOS writes decomposed ones), `/` between parts, no `.` parts; `..` stays to be refused."""
-    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
-    head = "/" if parts[0] == "" and len(parts) > 1 else ""
-    return head + "/".join(part for part in parts if part not in ("", "."))
-
-
-def left_behind(name: str) -> bool:
-    """True for what operating systems leave among a user's files: hidden files, previews of pictures."""
-    parts = name.split("/")
-    return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1].lower() in (
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-    )
-
-
-def _check_safety(members: Iterable[Member]) -> None:
-    offenders = [(member.name, reason) for member in members if (reason := _danger(member))]
-    if offenders:
-        named = "; ".join(f"{_printable(name)!r} is {reason}" for name, reason in offenders[:MAX_SCANS])
-        more = f"; and {len(offenders) - MAX_SCANS} more" if len(offenders) > MAX_SCANS else ""
-        raise UnsafeArchive(
-            f"{len(offenders)} of the archive's entries are refused: {named}{more}; pack plain files into one zip"
-        )
-
-
-def _danger(member: Member) -> str | None:
-    """What makes this entry one that is never unpacked, or None."""
-    name, info = member.name, member.info
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    dangers = {
-        "without a name": not member.is_folder and not name.strip("/"),
-        "named with control characters": any(unicodedata.category(letter) == "Cc" for letter in name),
-        "an absolute path": name.startswith("/") or bool(_DRIVE.match(name)),
-        "a path out of the archive": ".." in name.split("/"),
-        "a link": kind == stat.S_IFLNK,
-        "a special file": kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK),
-        "encrypted": bool(info.flag_bits & _ENCRYPTED_FLAGS),
-        "an archive in the archive": not member.is_folder and not left_behind(name) and _is_archive(name),
-    }
-    return next((danger for danger, is_so in dangers.items() if is_so), None)
-
-
-def _is_archive(name: str) -> bool:
-    lower = name.lower()
-    return not lower.endswith(GZIPPED_VOLUMES) and any(lower.endswith(ending) for ending in NESTED_ARCHIVES)
-
-
-def _printable(name: str) -> str:
-    """A name as it can stand in a message: control and direction characters replaced."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(x) in ("Cc", "Cf") else x for x in name)
-
-
-def _refuse_count(found: str, max_files: int) -> None:
-    raise ArchiveTooLarge(f"the archive holds {found} files, {max_files:,} are allowed")
-
-
-def _check_sizes(
-    files: Sequence[Member], archive_bytes: int, max_files: int, max_unpacked_bytes: int, max_ratio: float
-) -> None:
-    if len(files) > max_files:
-        _refuse_count(f"{len(files):,}", max_files)
-    total = sum(member.size for member in files)
-    if total > max_unpacked_bytes:
-        raise ArchiveTooLarge(f"the archive unpacks to {mebibytes(total)}, {mebibytes(max_unpacked_bytes)} are allowed")
-    large = [member for member in files if member.size > RATIO_APPLIES_ABOVE_BYTES]
-    for member in large:
-        if member.size > max_ratio * max(1, member.info.compress_size):
-            ratio = member.size / max(1, member.info.compress_size)
-            raise ArchiveTooLarge(f"{member.name} is compressed {ratio:,.0f} times, {max_ratio:,.0f} times are allowed")
-    # Entries may share the same bytes, so the whole is held against the file on disk, not against declared sizes.
-    if (unpacked := sum(member.size for member in large)) > max_ratio * archive_bytes:
-        ratio = unpacked / max(1, archive_bytes)
-        raise ArchiveTooLarge(f"the archive is compressed {ratio:,.0f} times, {max_ratio:,.0f} times are allowed")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from octa_backend.data.archive import Member
+from octa_backend.data.archive_member import Member
 from octa_backend.data.class_table import Labels
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.statistics import ScanStatistics

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from octa_backend.data.archive import Member, left_behind
+from octa_backend.data.archive_member import Member, left_behind
 from octa_backend.data.limits import mebibytes
 from octa_backend.diagnosis.findings import MAX_SCANS
 from octa_backend.errors import ArchiveTooLarge, InvalidArchive, UnreadableScan

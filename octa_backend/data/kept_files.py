@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import Lock
 
-from octa_backend.data.archive import Member
+from octa_backend.data.archive_member import Member
 from octa_backend.data.examination import Source
 from octa_backend.data.limits import MIB
 

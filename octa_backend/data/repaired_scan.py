@@ -14,7 +14,8 @@ from PIL import Image
 from octa_backend.data.corrections import SIDES_SWAPPED, Corrected, best_turn, binarize, fit, invert, map_colours
 from octa_backend.data.examination import Source
 from octa_backend.data.pairing import Pair
-from octa_backend.data.scans import MaskPixels, decode_image, decode_mask, read_header
+from octa_backend.data.scan_header import read_header
+from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
 from octa_backend.data.survey import opened
 from octa_backend.diagnosis.steps import Step
 from octa_backend.errors import UnreadableScan

@@ -17,6 +17,14 @@ from octa_backend.data.volume_geometry import resized
 Spline = Literal["linear", "cubic"]
 _ORDERS = {"linear": 1, "cubic": 3}
 
+SAME_SPACING = 0.01
+"""Sides that differ by this share are taken for equal."""
+
+
+def same_spacing(spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> bool:
+    """Whether voxels have a wanted size already."""
+    return all(abs(side / other - 1) <= SAME_SPACING for side, other in zip(spacing_mm, wanted_mm, strict=True))
+
 
 def target_shape(shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> tuple[int, ...]:
     """How many voxels of a wanted size a volume has: (D, H, W), each at least 1."""
@@ -35,9 +43,16 @@ def resample(volume: Volume, wanted_mm: Sequence[float], spline: Spline = "cubic
     Returns:
         The same dtype, with the affine, spacing and geometry of the new voxels.
     """
-    shape = target_shape(volume.values.shape[1:], volume.spacing_mm, wanted_mm)
-    channels = [_interpolated(channel, shape, _ORDERS[spline]) for channel in volume.values]
-    return _at(volume, np.stack(channels), shape)
+    values = resample_values(volume.values, volume.spacing_mm, wanted_mm, spline)
+    return _at(volume, values, values.shape[1:])
+
+
+def resample_values(
+    values_CDHW: NDArray[Any], spacing_mm: Sequence[float], wanted_mm: Sequence[float], spline: Spline = "cubic"
+) -> NDArray[Any]:
+    """The same of an image's voxels alone."""
+    shape = target_shape(values_CDHW.shape[1:], spacing_mm, wanted_mm)
+    return np.stack([_interpolated(channel, shape, _ORDERS[spline]) for channel in values_CDHW])
 
 
 def resample_mask(volume: Volume, wanted_mm: Sequence[float]) -> Volume:

@@ -1,80 +1,19 @@
-"""Reading one image or one mask, in whatever way it was saved. Judged by the header before a pixel is decoded."""
+"""Reading one image or one mask, in whatever way it was saved."""
 
 # Shapes: C channels (1 or 3), H x W pixels.
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from octa_backend.errors import ScanTooLarge, UnreadableScan
-
-MIN_SIDE_PIXELS = 16
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
-MAX_FRAMES_COUNTED = 100
-
-# Pillow's own limit is one for the whole process and warns or raises on opening. The limit here is each caller's own,
-# held against the header before anything is decoded.
-Image.MAX_IMAGE_PIXELS = None
-
-# What Pillow's decoders raise for files that are damaged or forged.
-DECODER_FAULTS = (
-    OSError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, RuntimeError,
-    MemoryError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
-)  # fmt: skip
-
-_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
-_BYTES_PER_VALUE = {"I": 4, "F": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a file says about its image before it is decoded.
-
-    Attributes:
-        width: in pixels, as shown: after its EXIF orientation.
-        height: in pixels, likewise.
-        mode: Pillow's name of the pixel kind: "L", "RGB", "I;16", …
-        format: "PNG", "JPEG", "TIFF", "BMP" or "GIF".
-        frames: how many images the file holds, counted to `MAX_FRAMES_COUNTED`.
-    """
-
-    width: int
-    height: int
-    mode: str
-    format: str
-    frames: int
-
-    @property
-    def channels(self) -> int:
-        """Channels after `read_image`: 1 or 3."""
-        return 1 if self.mode in _GREY_MODES or self.mode.startswith("I;16") else 3
-
-    @property
-    def has_alpha(self) -> bool:
-        """True where `read_image` drops an alpha channel."""
-        return self.mode in _ALPHA_MODES
-
-    @property
-    def decoded_bytes(self) -> int:
-        """Bytes of the image as `read_image` returns it, at most."""
-        per_value = 2 if self.mode.startswith("I;16") else _BYTES_PER_VALUE.get(self.mode, 1)
-        return self.width * self.height * self.channels * per_value
-
-    @property
-    def size(self) -> str:
-        """Width and height in words: "304×304"."""
-        return f"{self.width}×{self.height}"
+from octa_backend.data.scan_header import ALPHA_MODES, GREY_MODES, check_header, has_exif_data, header_of, opened
+from octa_backend.errors import UnreadableScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +46,6 @@ class MaskPixels:
     rgb: NDArray[np.uint8] | None = None
 
 
-def read_header(source: BinaryIO | Path, name: str) -> Header:
-    """Read what a file says about its image, without decoding it.
-
-    Raises:
-        UnreadableScan: not a PNG, JPEG, TIFF, BMP or GIF.
-    """
-    with _opened(source, name) as image:
-        return _header(image)
-
-
 def read_image(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[Any]:
     """Decode one scan.
 
@@ -139,14 +68,14 @@ def read_image(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[A
 
 def decode_image(source: BinaryIO | Path, name: str, max_pixels: int) -> ImagePixels:
     """As `read_image`, but tells what the alpha channel held that is dropped."""
-    with _opened(source, name) as image:
-        _check(_header(image), name, max_pixels)
+    with opened(source, name) as image:
+        check_header(header_of(image), name, max_pixels)
         upright = _upright(image)
         return ImagePixels(_image_array(upright, name), _alpha(upright))
 
 
 def _alpha(image: Image.Image) -> str:
-    if image.mode not in _ALPHA_MODES:
+    if image.mode not in ALPHA_MODES:
         return "none"
     low, high = image.getchannel(image.getbands()[-1]).getextrema()
     return "constant" if low == high else "varies"
@@ -175,83 +104,13 @@ def read_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[An
 
 def decode_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> MaskPixels:
     """As `read_mask`, but tells the colours of a coloured mask instead of raising."""
-    with _opened(source, name) as image:
-        _check(_header(image), name, max_pixels)
+    with opened(source, name) as image:
+        check_header(header_of(image), name, max_pixels)
         return _mask_pixels(_upright(image), name)
 
 
-def fault_of(header: Header, max_pixels: int) -> tuple[str, str] | None:
-    """The code of the finding, and what was found, for a header that is not of one scan; else None."""
-    if header.width * header.height > max_pixels:
-        return "scan_too_large", f"{header.size}, {max_pixels:,} pixels are allowed"
-    if min(header.width, header.height) < MIN_SIDE_PIXELS:
-        return "scan_too_small", header.size
-    if header.frames > 1:
-        more = " or more" if header.frames == MAX_FRAMES_COUNTED else ""
-        return "scan_has_frames", f"{header.frames}{more} frames"
-    return None
-
-
-def _check(header: Header, name: str, max_pixels: int) -> None:
-    fault = fault_of(header, max_pixels)
-    if fault is None:
-        return
-    code, found = fault
-    if code == "scan_too_large":
-        raise ScanTooLarge(f"{name} is {found}; send a smaller part of it")
-    if code == "scan_too_small":
-        raise UnreadableScan(f"{name} is {found}; both sides need at least {MIN_SIDE_PIXELS} pixels")
-    raise UnreadableScan(f"{name} has {found}; send one scan per file")
-
-
-@contextmanager
-def _opened(source: BinaryIO | Path, name: str) -> Iterator[Image.Image]:
-    """The image of a file, not decoded; what its decoder raises becomes `UnreadableScan`."""
-    if isinstance(source, Path):
-        with source.open("rb") as file, _opened(file, name) as image:
-            yield image
-        return
-    try:
-        with Image.open(source, formats=FORMATS) as image:
-            yield image
-    except UnidentifiedImageError as error:
-        raise UnreadableScan(f"{name} is not a PNG, JPEG, TIFF, BMP or GIF image, whatever its name says") from error
-    except DECODER_FAULTS as error:
-        raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error
-
-
-def _header(image: Image.Image) -> Header:
-    width, height = image.size
-    # TIFF files report the size as shown; the other formats the size as stored.
-    if image.format != "TIFF" and _has_exif(image) and image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
-        width, height = height, width
-    # A camera's MPO is a JPEG with previews behind the picture.
-    image_format = "JPEG" if image.format == "MPO" else str(image.format)
-    frames = 1 if image_format == "JPEG" else _count_frames(image)
-    return Header(width, height, image.mode, image_format, frames)
-
-
-def _count_frames(image: Image.Image) -> int:
-    if image.format != "TIFF":
-        return int(getattr(image, "n_frames", 1))
-    # Each page costs time, and a forged file has millions.
-    for frame in range(1, MAX_FRAMES_COUNTED):
-        try:
-            image.seek(frame)
-        except EOFError:
-            image.seek(0)
-            return frame
-    image.seek(0)
-    return MAX_FRAMES_COUNTED
-
-
-def _has_exif(image: Image.Image) -> bool:
-    """Whether there is EXIF data to ask for: for a PNG without it in front, Pillow would decode the pixels to look."""
-    return image.format != "PNG" or "exif" in image.info
-
-
 def _upright(image: Image.Image) -> Image.Image:
-    has_exif = _has_exif(image)
+    has_exif = has_exif_data(image)
     image.load()
     return ImageOps.exif_transpose(image) if has_exif else image
 
@@ -264,7 +123,7 @@ def _image_array(image: Image.Image, name: str) -> NDArray[Any]:
     if image.mode == "1":
         return np.asarray(image).astype(np.uint8)[np.newaxis] * np.uint8(255)
     image.info.pop("transparency", None)  # converting a palette with one to RGB warns
-    if image.mode in _GREY_MODES:
+    if image.mode in GREY_MODES:
         return np.asarray(_to_grey(image))[np.newaxis]
     return np.ascontiguousarray(np.asarray(_to_rgb(image)).transpose(2, 0, 1))
 
@@ -299,7 +158,7 @@ def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
         return MaskPixels(numbers_HW.astype(np.int64))
     if image.mode == "PA":
         return MaskPixels(np.asarray(image)[..., 0])
-    if image.mode in _GREY_MODES:
+    if image.mode in GREY_MODES:
         return MaskPixels(np.asarray(_to_grey(image)))
     return _one_channel(np.asarray(_to_rgb(image)))
 

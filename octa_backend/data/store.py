@@ -60,6 +60,11 @@ class ScanEntry:
     spacing_mm: tuple[float, ...] = ()
     geometry: VolumeGeometry | None = None
 
+    @property
+    def known_spacing_mm(self) -> tuple[float, ...]:
+        """Sides of a voxel, (D, H, W); empty for pictures, and where a volume's file knows of none."""
+        return self.spacing_mm if self.geometry is not None and self.geometry.orientation else ()
+
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ScanEntry:
         """Read what `dataclasses.asdict` made."""
@@ -87,6 +92,8 @@ class Manifest:
         scans: in the order of their names.
         labels: name and colour of class 0, 1, …; empty where the upload says nothing about them.
         modalities: what the channels of volumes are called; empty where the upload does not say.
+        common_spacing_mm: (D, H, W), of the voxels that `resample_spacing` brought the volumes to; empty where it was
+            not applied.
     """
 
     spatial_dims: int
@@ -97,6 +104,7 @@ class Manifest:
     scans: tuple[ScanEntry, ...]
     labels: tuple[ClassLabel, ...] = ()
     modalities: tuple[str, ...] = ()
+    common_spacing_mm: tuple[float, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, ...]:
@@ -119,7 +127,7 @@ class Manifest:
             raise ValueError(f"the manifest has format {found}, this version reads format {FORMAT}")
         entries = tuple(ScanEntry.from_json(entry) for entry in facts.pop("scans"))
         labels = tuple(ClassLabel(**label) for label in facts.pop("labels", ()))
-        plain = {name: tuple(facts.pop(name, ())) for name in ("mask_values", "modalities")}
+        plain = {name: tuple(facts.pop(name, ())) for name in ("mask_values", "modalities", "common_spacing_mm")}
         return cls(**{**facts, **plain, "scans": entries, "labels": labels})
 
 
@@ -185,7 +193,11 @@ class StoreWriter:
         return entry
 
     def finish(
-        self, mask_values: Sequence[int], labels: Labels | None = None, modalities: Sequence[str] = ()
+        self,
+        mask_values: Sequence[int],
+        labels: Labels | None = None,
+        modalities: Sequence[str] = (),
+        common_spacing_mm: Sequence[float] = (),
     ) -> Manifest:
         """Write `manifest.json` and close the files.
 
@@ -193,6 +205,7 @@ class StoreWriter:
             mask_values: the value of class 0, 1, … in the masks that were added.
             labels: what values are called, where that is known; other values may be among them.
             modalities: what the channels are called, where that is known.
+            common_spacing_mm: see `Manifest`.
 
         Raises:
             ValueError: no scan was added.
@@ -208,6 +221,7 @@ class StoreWriter:
             scans=tuple(self._entries),
             labels=in_order(labels or {}, mask_values),
             modalities=tuple(modalities),
+            common_spacing_mm=tuple(common_spacing_mm),
         )
         self.close()
         (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")

@@ -12,7 +12,7 @@ from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB, IntakeLimits
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scan_files import read_scan
-from octa_backend.data.scans import Header, fault_of, read_header
+from octa_backend.data.scan_header import Header, fault_of, read_header
 from octa_backend.data.sizes import turn_between
 from octa_backend.data.splits import apply_split_table, read_split_table
 from octa_backend.data.store import MASK_DTYPE

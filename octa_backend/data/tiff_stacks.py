@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from octa_backend.data.scans import DECODER_FAULTS
+from octa_backend.data.scan_header import DECODER_FAULTS
 from octa_backend.errors import UnreadableScan
 
 MOST_PAGES = 8192

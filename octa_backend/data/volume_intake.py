@@ -17,15 +17,15 @@ from octa_backend.data.layouts import IMAGE_ENDINGS
 from octa_backend.data.limits import IntakeLimits, check_room
 from octa_backend.data.masks import classes_of, listed, shown_classes
 from octa_backend.data.pairing import Fault, Pair
-from octa_backend.data.scans import read_header
+from octa_backend.data.scan_header import read_header
 from octa_backend.data.slices import three_slices
 from octa_backend.data.store import MASK_DTYPE, StoreWriter
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_files import STACK_ENDINGS, is_nifti, read_volume, read_volume_mask
-from octa_backend.data.volume_measuring import around, cut_out
+from octa_backend.data.volume_measuring import around, content_box, cut_out
 from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.data.volume_survey import VolumeSurvey, survey_volumes
-from octa_backend.data.volume_viewing import SeenVolume, view_volumes
+from octa_backend.data.volume_viewing import SeenVolume, read_case, view_volumes
 from octa_backend.diagnosis.messages import ordered
 from octa_backend.diagnosis.volumes import examine_volumes
 from octa_backend.errors import UnreadableScan
@@ -74,7 +74,9 @@ def prepare_volumes(source: Source, target: Path, limits: IntakeLimits, executor
 
         examination = _examine(source, surveyed, limits, executor, keep)
         refuse_no_dataset(examination, len(kept))
-        manifest = writer.finish(examination.mask_values, surveyed.labels, surveyed.modalities)
+        manifest = writer.finish(
+            examination.mask_values, surveyed.labels, surveyed.modalities, surveyed.common_spacing_mm
+        )
     return Prepared(manifest, examination.findings)
 
 
@@ -100,6 +102,24 @@ def read_slices(
         raise UnreadableScan(f"{pair.mask} has not the size of {pair.image}")
     classes_DHW = shown_classes(np.clip(mask.values, 0, np.iinfo(MASK_DTYPE).max), mask_values)
     return three_slices(image.values, classes_DHW, image.spacing_mm)
+
+
+def read_labelled(
+    source: Source, surveyed: VolumeSurvey, pair: Pair, limits: IntakeLimits, mask_values: Sequence[int]
+) -> tuple[NDArray[Any], NDArray[np.uint8], tuple[float, ...]]:
+    """One case that was examined, cropped as its dataset would be.
+
+    Returns:
+        image (C, D, H, W); mask (D, H, W), see `shown_classes`; sides of a voxel, empty where the file knows of none.
+
+    Raises:
+        UnreadableScan, ScanTooLarge: one of its files cannot be decoded.
+    """
+    image, mask, volume = read_case(source, surveyed, pair, limits.max_scan_voxels)
+    box = around([box for box in (content_box((image != 0).any(0)), content_box(mask != 0)) if box is not None])
+    if box:
+        image, mask = cut_out(image, box), cut_out(mask, box)
+    return image, shown_classes(mask, mask_values), volume.spacing_mm if volume.geometry.orientation else ()
 
 
 def _is_stack(source: Source, path: str, limits: IntakeLimits) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from octa_backend.data.class_table import CLASS_TABLE, class_table
+from octa_backend.data.dataset_json import COMMON_SPACING
 from octa_backend.data.examination import Source
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
@@ -37,9 +38,9 @@ def write_repaired_volumes(
     """Write a dataset of volumes as a new zip, with each case changed as its steps say.
 
     The zip holds `images/NAME.nii.gz` (with several modalities `NAME_0000.nii.gz`, …), `masks/NAME.nii.gz` and, where
-    they are known, `splits.csv`, `classes.csv` and a `dataset.json` with the names of the modalities. Files that no
-    step changes keep their bytes, but for a fourth axis, which becomes files. Equal input gives equal bytes. One case
-    is in memory at a time.
+    they are known, `splits.csv`, `classes.csv` and a `dataset.json` with the names of the modalities and the size that
+    voxels were brought to. Files that no step changes keep their bytes, but for a fourth axis, which becomes files.
+    Equal input gives equal bytes. One case is in memory at a time.
 
     Args:
         source: where the files are.
@@ -67,6 +68,7 @@ def write_repaired_volumes(
     meant = meant_splits({pair.name: pair.split for pair in kept})
     paths = arrange(meant)
     done: dict[str, Mapping[str, Any]] = {}
+    wanted = next((step.details["spacing_mm"] for step in spread.values()), surveyed.common_spacing_mm)
     written = []
     with zip_written_aside(target) as archive:
         for pair in sorted(kept, key=lambda pair: pair.name):
@@ -76,7 +78,7 @@ def write_repaired_volumes(
             written.append(Pair(name_of(pair.name, path), files[0][0], files[-1][0], meant[pair.name]))
             for name, content in files:
                 add_file(archive, name, content)
-        _add_tables(archive, surveyed, written)
+        _add_tables(archive, surveyed, written, wanted)
     return tuple(_with_facts(steps, surveyed, dropped, done))
 
 
@@ -141,11 +143,17 @@ def _ending(file: str) -> str:
     return next(ending for ending in (".nii.gz", ".nii", *STACK_ENDINGS) if lower.endswith(ending))
 
 
-def _add_tables(archive: zipfile.ZipFile, surveyed: VolumeSurvey, written: Sequence[Pair]) -> None:
+def _add_tables(
+    archive: zipfile.ZipFile, surveyed: VolumeSurvey, written: Sequence[Pair], spacing_mm: Sequence[float]
+) -> None:
     if table := split_table(written):
         add_file(archive, SPLIT_TABLE, table)
     if surveyed.labels:
         add_file(archive, CLASS_TABLE, class_table(surveyed.labels))
+    facts: dict[str, Any] = {}
     if surveyed.modalities:
-        names = {"channel_names": {str(number): name for number, name in enumerate(surveyed.modalities)}}
-        add_file(archive, JSON_FILE, json.dumps(names, ensure_ascii=False, indent=1).encode())
+        facts["channel_names"] = {str(number): name for number, name in enumerate(surveyed.modalities)}
+    if spacing_mm:
+        facts[COMMON_SPACING] = list(spacing_mm)
+    if facts:
+        add_file(archive, JSON_FILE, json.dumps(facts, ensure_ascii=False, indent=1).encode())

@@ -35,6 +35,7 @@ class VolumeSurvey:
         faults: what does not fit, and what is good to know.
         labels: what the values of the masks are called, where the upload says so.
         modalities: what the channels are called, where the upload says so.
+        common_spacing_mm: see `DatasetNames`.
     """
 
     pairs: list[Pair]
@@ -42,6 +43,7 @@ class VolumeSurvey:
     faults: list[Fault] = field(default_factory=list)
     labels: Labels = field(default_factory=dict)
     modalities: tuple[str, ...] = ()
+    common_spacing_mm: tuple[float, ...] = ()
     unfit: set[str] = field(default_factory=set)
 
     @property
@@ -73,6 +75,7 @@ def survey_volumes(source: Source, max_voxels: int) -> VolumeSurvey:
     if layout.json_file:
         names, faults = _names(source, layout.json_file)
         found.labels, found.faults = names.labels, found.faults + faults
+        found.common_spacing_mm = names.common_spacing_mm
     if layout.classes_file:
         found.labels, faults = read_labels(source, layout.classes_file)
         found.faults += faults

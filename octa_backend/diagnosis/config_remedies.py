@@ -44,12 +44,13 @@ SMALL_NETWORK = 1e6
 AUTOMATIC_CONFIDENCE = 0.75
 """A remedy is applied unasked only where its cause is at least this sure."""
 
-ENOUGH_STEPS, MOST_EPOCHS = 1250, 200
-"""Optimizer steps that a run should have, and epochs that it takes for them at most, as with `epochs=auto`."""
+ENOUGH_STEPS, MOST_EPOCHS = 1250, 500
+"""Optimizer steps that a run should have, as with `epochs=auto`, and epochs that it takes for them at most. Of five
+scans in batches of two the Dice was 0.897 after 200 epochs, and 0.909 after 417."""
 
-BY_HAND = ("more_epochs", "train_longer", "stop_early")
+BY_HAND = ("more_epochs", "stop_early")
 """Remedies that are never applied unasked: how long a run may take is its user's business. So are those of the dataset,
-which make another dataset."""
+which make another dataset. `train_longer` gives a handful of scans the steps that any run has, no more."""
 
 
 def remedy_for(code: str, view: RunView) -> Remedy | None:
@@ -225,14 +226,15 @@ def _more_epochs(view: RunView) -> Remedy | None:
     return Remedy("more_epochs", {"epochs": min(2 * planned, 10_000)}, from_checkpoint=True)
 
 
-def _train_longer(view: RunView) -> Remedy:
-    """As many epochs as make enough steps, on scans that are changed more; where there are enough, as overfitting."""
+def _train_longer(view: RunView) -> Remedy | None:
+    """As many epochs as make enough steps, on scans that are changed more; where both are so, only more scans help."""
     steps = view.facts.steps_per_epoch
     epochs = min(MOST_EPOCHS, -(-ENOUGH_STEPS // max(1, steps)))
-    if epochs <= view.history.epochs_planned:
-        return _against_overfitting(view)
-    changes = {"epochs": epochs, "augmentation": PRESETS[-1], "augmentation_overrides": None}
-    return Remedy("train_longer", changes, from_checkpoint=False)
+    varied = {"augmentation": PRESETS[-1], "augmentation_overrides": None}
+    if epochs > view.history.epochs_planned:
+        return Remedy("train_longer", {"epochs": epochs, **varied}, from_checkpoint=False)
+    is_varied = view.option("augmentation", "standard") == PRESETS[-1]
+    return None if is_varied else Remedy("augment_more", varied, from_checkpoint=False)
 
 
 def _sound_network(view: RunView) -> Remedy | None:

@@ -36,9 +36,11 @@ class _Letter:
         self.history, self.diagnosis, self.language = history, diagnosis, language
 
     def say(self, word: str, **values: Any) -> str:
+        """A text of the letter in the reader's language, with its facts filled in."""
         return render(WORDS[word], values, self.language)
 
     def lines(self, name: str) -> Iterator[str]:
+        """The whole letter, line by line."""
         yield f"# {self.say('title', name=name)}"
         yield from self.section("run", [self.facts()])
         yield from self.section("history", self.course())
@@ -57,6 +59,7 @@ class _Letter:
             yield from ("", f"## {self.say(word)}", "", *lines)
 
     def facts(self) -> str:
+        """What was trained, on what, and how far."""
         facts, config = self.history.facts, self.history.facts.config
         return self.say(
             "facts",
@@ -78,6 +81,7 @@ class _Letter:
             yield from self.table()
 
     def table(self) -> Iterator[str]:
+        """The losses and the Dice of some epochs, and the best one."""
         yield self.say("columns")
         yield "|---|---|---|---|---|"
         for epoch in _spread(self.history.epochs):
@@ -88,12 +92,14 @@ class _Letter:
         yield self.say("best", dice=f"{best.val_dice:.4f}", epoch=best.epoch)
 
     def verdict(self) -> Iterator[str]:
+        """What the doctor found, and how sure that is."""
         found = self.diagnosis.verdict
         yield f"**{self.sentence(found)}** (`{found.code}`)"
         if "confidence" in found.evidence:
             yield self.say("sure", percent=round(100 * found.evidence["confidence"]))
 
     def remedy(self, found: Finding) -> Iterator[str]:
+        """What helps against a finding, and whether the run goes on or begins anew."""
         shown = describe(found, self.language)["remedy"]
         if shown is None:
             yield self.say("nothing" if found.severity is Severity.INFO else "by_hand")
@@ -103,6 +109,7 @@ class _Letter:
         yield f"- {self.say('goes_on' if shown['from_checkpoint'] else 'begins_anew')}"
 
     def evidence(self) -> Iterator[str]:
+        """What the verdict rests on: its numbers, the losses' shape, the outlook, the nearest row of the matrix."""
         plateau, outlook, resembles = self.diagnosis.plateau, self.diagnosis.outlook, self.diagnosis.resembles
         for name, value in self.diagnosis.verdict.evidence.items():
             if value is not None and name != "confidence":
@@ -119,10 +126,12 @@ class _Letter:
             yield f"- {self.say('resembles', row=resembles.row.name, distance=f'{resembles.distance:.2f}')}"
 
     def causes(self, codes: Iterable[str]) -> Iterator[str]:
+        """A line for each code of a cause."""
         for code in codes:
             yield f"- {render(CAUSES[code], {}, self.language)} (`{code}`)"
 
     def sentence(self, found: Finding) -> str:
+        """The message of a finding in the reader's language."""
         return str(describe(found, self.language)["message"])
 
 

@@ -51,6 +51,9 @@ NEAR_FOUND_LR = 10.0
 """A rate within this factor of the range test's is not what keeps a network from learning one batch."""
 
 
+RATES_UNKNOWN = 0.65
+"""What is left of such a suspicion where no range test was made: enough to be told while nothing surer is known."""
+
 SAME_RATE = 2.0
 """A trial on one batch at a rate that differs by more than this factor is no trial of the run's own rate."""
 
@@ -100,8 +103,13 @@ def one_batch_not_learnt(view: RunView) -> Suspicion | None:
 
 
 def _not_for_the_rate(view: RunView) -> float:
-    """How much is left of a suspicion that a learning rate far from the range test's would explain better."""
+    """How much is left of a suspicion that a learning rate far from the range test's would explain better.
+
+    Where there was no time for that test, the rate may be the reason.
+    """
     found = view.start.lr_found
+    if "rates" in view.start.not_tried:
+        return RATES_UNKNOWN
     return 1.0 if found is None or 1 / NEAR_FOUND_LR <= view.lr / found <= NEAR_FOUND_LR else 0.5
 
 

@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from octa_backend.data.examination import Examination
 from octa_backend.data.file_findings import MENDABLE
+from octa_backend.data.resampling import same_spacing
 from octa_backend.data.volume_statistics import VolumeStatistics
 from octa_backend.diagnosis.leakage import split_of
 from octa_backend.diagnosis.regrouping import regrouped
 from octa_backend.diagnosis.steps import Step
 from octa_backend.diagnosis.volumes import Volumes, constant, copies_of, usual_spacing
-
-SAME_SPACING = 0.01
-"""Sides that differ by this share are taken for equal."""
 
 
 def plan_volume_repair(examination: Examination, codes: Sequence[str]) -> tuple[Step, ...]:
@@ -65,9 +63,7 @@ def _resample_spacing(volumes: Volumes) -> list[Step]:
     return [
         Step("resample_spacing", volume.name, {"spacing_mm": list(usual)})
         for volume in volumes
-        if any(
-            abs(side / other - 1) > SAME_SPACING for side, other in zip(volume.of_image.spacing_mm, usual, strict=True)
-        )
+        if not same_spacing(volume.of_image.spacing_mm, usual)
     ]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from octa_backend.inference.engines import Engine
 
 BATCH_PIXELS = 768 * 768
-"""Most pixels of a batch of several scans, one tile: beyond it a batch takes more memory and gains nothing."""
+"""Most pixels of a batch of several scans: beyond it a batch takes more memory and gains nothing."""
 
 
 class _Ticket:

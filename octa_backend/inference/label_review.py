@@ -3,18 +3,19 @@
 The idea of confident learning (C. Northcutt, L. Jiang, I. Chuang, JAIR 70, 2021): a label that a well-trained model
 denies with high probability is worth a second look.
 
-Shapes: C channels, H x W pixels, N pixels that count.
+Shapes: C channels, *spatial H x W pixels or D x H x W voxels, N of them that count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from octa_backend.errors import ModelDoesNotFit
 from octa_backend.inference.predictor import Predictor
 from octa_backend.training.ignored import IGNORED, network_classes
 
@@ -44,8 +45,20 @@ class LabelReview:
         return self.missed_fraction + self.extra_fraction
 
 
-Labelled = tuple[str, NDArray[Any], NDArray[np.uint8]]
-"""A scan's name, its image (C, H, W) as decoded, and its mask (H, W) of class numbers."""
+class Labelled(NamedTuple):
+    """A scan with its mask.
+
+    Attributes:
+        name: of the scan.
+        image: (C, *spatial), as decoded.
+        mask: (*spatial), class numbers.
+        spacing_mm: of a volume, (D, H, W); empty where that is not known.
+    """
+
+    name: str
+    image: NDArray[Any]
+    mask: NDArray[np.uint8]
+    spacing_mm: tuple[float, ...] = ()
 
 
 def review(
@@ -64,25 +77,33 @@ def review(
 
     Returns:
         The most suspicious scan first.
+
+    Raises:
+        ModelDoesNotFit: volumes are held against a model of pictures or the other way round; or see
+            `VolumePredictor.foreground`.
     """
     reviews = []
-    for name, image_CHW, mask_HW in scans:
-        probability_HW = predictor.predict(image_CHW).probability
-        reviews.append(compare(name, probability_HW, network_classes(mask_HW, ignore_index)))
+    for scan in scans:
+        if scan.mask.ndim != predictor.spatial_dims:
+            kinds = {2: "pictures", 3: "volumes"}
+            found, wanted = kinds[scan.mask.ndim], kinds[predictor.spatial_dims]
+            raise ModelDoesNotFit(f"the dataset holds {found}, but the model was trained on {wanted}")
+        probability = predictor.foreground(scan.image, scan.spacing_mm)
+        reviews.append(compare(scan.name, probability, network_classes(scan.mask, ignore_index)))
         progress()
     return sorted(reviews, key=lambda found: (-found.disagreement, found.scan))
 
 
-def compare(scan: str, probability_HW: NDArray[np.float32], target_HW: NDArray[np.integer]) -> LabelReview:
+def compare(scan: str, probability: NDArray[np.float32], target: NDArray[np.integer]) -> LabelReview:
     """One mask against foreground probabilities.
 
     Args:
         scan: its name.
-        probability_HW: of foreground, 0..1.
-        target_HW: classes, of which all but 0 are foreground; `IGNORED` where a pixel does not count.
+        probability: of foreground, (*spatial), 0..1.
+        target: likewise, classes, of which all but 0 are foreground; `IGNORED` where a pixel does not count.
     """
-    counted_HW = target_HW != IGNORED
-    probability_N, mask_N = probability_HW[counted_HW], target_HW[counted_HW] > 0
+    counted = target != IGNORED
+    probability_N, mask_N = probability[counted], target[counted] > 0
     predicted_N = probability_N >= 0.5
     marked = max(1, int(np.count_nonzero(predicted_N | mask_N)))
     both = int(np.count_nonzero(predicted_N & mask_N))

@@ -58,6 +58,7 @@ class _Last:
     text = ""
 
     def write(self, text: str) -> None:
+        """Keep a text in place of the last one."""
         self.text = text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from octa_backend.data.normalise import Normalisation
 from octa_backend.errors import InvalidModel
@@ -20,9 +20,16 @@ MAX_NAME, MAX_NOTES, MAX_LICENCE = 200, 10_000, 200
 MAX_CHANNELS, MAX_CLASSES = 64, 255
 """Of scans, and of masks with background: class numbers are written as 8 bits."""
 
+Length = Annotated[float, Field(gt=0)]
 Line = Annotated[str, Field(max_length=1000)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{0,64}$")]
 Word = Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
+
+
+def _three_or_none(sides: list[float]) -> list[float]:
+    if len(sides) not in (0, 3):
+        raise ValueError(f"{len(sides)} sides of a voxel; there are three, or none where no size was chosen")
+    return sides
 
 
 class _Part(BaseModel):
@@ -131,6 +138,7 @@ class ModelCard(_Part):
     network_shape: CardShape | None = None
     patch_shape: list[int] = Field(default=[], max_length=3)
     modalities: list[Line] = Field(default=[], max_length=MAX_CHANNELS)
+    common_spacing_mm: Annotated[list[Length], AfterValidator(_three_or_none)] = []
     channels: int = Field(ge=1, le=MAX_CHANNELS)
     classes: int = Field(ge=2, le=MAX_CLASSES)
     ignore_index: int | None = Field(default=None, ge=1, le=MAX_CLASSES)

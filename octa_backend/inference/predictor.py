@@ -85,6 +85,19 @@ class Predictor:
         probability_KHW = self.probabilities(image, tta=tta)
         return decide(probability_KHW, threshold, time.perf_counter() - start, self.ignore_index)
 
+    def foreground(
+        self,
+        image: NDArray[np.generic],
+        spacing_mm: Sequence[float] = (),  # noqa: ARG002 - models of volumes need it
+    ) -> NDArray[np.float32]:
+        """Probability of any class but background, (*spatial), 0..1, at the scan's own size.
+
+        Args:
+            image: as in `probabilities`.
+            spacing_mm: of a volume, (D, H, W); empty where that is not known.
+        """
+        return self.predict(image).probability
+
     def probabilities(self, image: NDArray[np.generic], *, tta: bool = False) -> Tensor:
         """Probability of each of the network's classes with background, float32 (K, H, W), at the scan's own size.
 

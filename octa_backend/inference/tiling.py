@@ -6,13 +6,17 @@ Shapes: B scans, C channels, K output channels, *spatial: H x W pixels or D x H 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-TILE = {2: 768, 3: 128}
-"""Sides in pixels or voxels, by the number of spatial axes; a larger scan is cut, so that memory stays bounded."""
+TILE = {2: 1024, 3: 128}
+"""Sides in pixels or voxels, by the number of spatial axes; a larger scan is cut, so that memory stays bounded. The
+default network takes 2.2 GiB for 1024 x 1024 pixels in float32."""
+STEP = 32
+"""Sides of tiles of pictures are multiples of it, as networks halve them up to five times."""
 OVERLAP = 0.25  # share of a tile
 SIGMA = 0.125  # of the Gaussian, as a share of the tile (F. Isensee et al., nnU-Net, 2021)
 SMALLEST_WEIGHT = 1e-4
@@ -30,7 +34,8 @@ def predict_logits(
     Args:
         network: maps (B, C, *spatial) to logits (B, K, *spatial).
         x_BC: float32, normalised.
-        tile: the longest side that is computed at once, pixels, or one for each axis; None: see `TILE`.
+        tile: the side that is computed at once, pixels, or one for each axis; None: at most `TILE`, and for pictures no
+            more than as many tiles need.
         overlap: of neighbouring tiles at least, share of a tile, 0 to below 1. Where tiles do not fit evenly they
             overlap more.
 
@@ -41,9 +46,9 @@ def predict_logits(
         ValueError: the tile or the overlap makes no sense.
     """
     spatial = tuple(x_BC.shape[2:])
-    size = _tile_size(spatial, TILE[len(spatial)] if tile is None else tile)
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is {overlap:g}, but tiles overlap by a share from 0 to below 1")
+    size = _tile_size(spatial, _usual_tile(spatial, overlap) if tile is None else tile)
     if size == spatial:
         return network(x_BC).float()
     weight = _gaussian(size).to(x_BC.device)
@@ -64,6 +69,25 @@ def predict_logits(
 def tile_of(patch_shape: Sequence[int]) -> tuple[int, ...] | None:
     """The tile of a network that was trained on such samples: of volumes the sample, of pictures see `TILE`."""
     return tuple(patch_shape) if len(patch_shape) == 3 else None
+
+
+def _usual_tile(spatial: Sequence[int], overlap: float) -> tuple[int, ...]:
+    most = TILE[len(spatial)]
+    if len(spatial) == 3:
+        return (most,) * 3
+    return tuple(even_side(length, most, overlap) for length in spatial)
+
+
+def even_side(length: int, most: int, overlap: float) -> int:
+    """The smallest side, a multiple of `STEP`, with which no more tiles are needed than with the largest one.
+
+    Args:
+        length: of the axis, pixels.
+        most: the largest side, a multiple of `STEP`.
+        overlap: of neighbours at least, share of a tile.
+    """
+    count = len(tile_starts(length, most, overlap))
+    return min(most, math.ceil(length / (count - (count - 1) * overlap) / STEP) * STEP)
 
 
 def _tile_size(spatial: Sequence[int], tile: int | Sequence[int]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.normalise import Levels, Normalisation, measure, to_unit, unit_limits
+from octa_backend.data.store import ScanEntry
 from octa_backend.inference.distribution import summarise
 
 MOST_VOXELS = 2**17
@@ -35,14 +36,14 @@ WITHIN_ONE = 0.25
 
 
 def volume_features(
-    image: NDArray[np.generic], normalisation: Normalisation, spacing_mm: Sequence[float] | None
+    image: NDArray[np.generic], normalisation: Normalisation, spacing_mm: Sequence[float]
 ) -> dict[str, float]:
     """The numbers of one volume.
 
     Args:
         image: (C, D, H, W) as decoded, cropped to what is not 0.
         normalisation: of the model.
-        spacing_mm: sides of a voxel; None or none where they are not known.
+        spacing_mm: sides of a voxel; nothing where they are not known.
 
     Returns:
         Of each channel (with its number as ending where there are several): `low`, `middle` and `high`, the
@@ -62,6 +63,17 @@ def volume_features(
         found["spacing"] = math.log2(math.prod(spacing_mm)) / 3
         found["anisotropy"] = math.log2(max(spacing_mm) / min(spacing_mm))
     return found
+
+
+def spacing_of_file(scan: ScanEntry) -> tuple[float, ...]:
+    """Sides (D, H, W) that the voxels of a volume of a dataset had in its file, in mm; nothing where it knew none."""
+    geometry = scan.geometry
+    if geometry is None or not geometry.orientation:
+        return ()
+    if geometry.resampled_shape is None:
+        return scan.spacing_mm
+    sides = zip(scan.spacing_mm, geometry.resampled_shape, geometry.canonical_shape, strict=True)
+    return tuple(side * resampled / own for side, resampled, own in sides)
 
 
 class _Seen:

@@ -22,22 +22,20 @@ from torch import Tensor
 
 from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.data.volume_case import Channels
-from octa_backend.errors import ScanDoesNotFit
+from octa_backend.errors import ModelDoesNotFit, ScanDoesNotFit
 from octa_backend.inference.decision import decide
 from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.predictor import Predictor
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import logit_slabs
+from octa_backend.inference.volume_views import SLAB, View, interpolated, whole_view
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import pick_device
 
 FLIPS = tuple(tuple(axis for axis, flipped in zip((2, 3, 4), which, strict=True) if flipped)
               for which in product((False, True), repeat=3))  # fmt: skip
 """The eight ways to lay a volume: no turns, because voxels and patches need not be cubes."""
-
-SLAB = 16
-"""Slices of several models' mean that are looked at together."""
 
 
 class VolumePredictor(Predictor):
@@ -46,6 +44,7 @@ class VolumePredictor(Predictor):
     Attributes:
         modalities: its channels.
         normalisation: of the volumes it was trained on.
+        common_spacing_mm: (D, H, W), of the voxels it was trained on; empty where they had the sizes of their files.
     """
 
     def __init__(self, folder: Path, engines: Sequence[Engine]) -> None:
@@ -53,7 +52,26 @@ class VolumePredictor(Predictor):
         card = read_card(folder)
         self.modalities = Channels(self.channels, tuple(card.get("modalities", ())))
         self.normalisation = self._normalisation
+        self.common_spacing_mm: tuple[float, ...] = tuple(card.get("common_spacing_mm", ()))
         self._tile: tuple[int, ...] = tuple(card["patch_shape"])
+
+    def foreground(self, image: NDArray[np.generic], spacing_mm: Sequence[float] = ()) -> NDArray[np.float32]:
+        """As `Predictor.foreground`: slab by slab, through the voxels that the model was trained on.
+
+        Raises:
+            ModelDoesNotFit: the volume has other channels; or the model wants voxels of one size and these are of none.
+        """
+        if image.shape[0] != self.channels:
+            raise ModelDoesNotFit(
+                f"the volume has {image.shape[0]} channels, but the model was trained on {self.channels}: "
+                f"{self.modalities.listed}"
+            )
+        if self.common_spacing_mm and not spacing_mm:
+            raise ModelDoesNotFit(
+                "the model was trained on voxels of one size, but the volume does not say how large its own are"
+            )
+        view = whole_view(image, spacing_mm, self.common_spacing_mm)
+        return np.concatenate([1 - slab_KDHW[0].numpy() for slab_KDHW in _slabs(self, view, tta=False)])
 
     def probabilities(self, image: NDArray[np.generic], *, tta: bool = False) -> Tensor:
         """Probability of each of the network's classes with background, float32 (K, D, H, W); see `slabs`."""
@@ -110,11 +128,25 @@ def predict_volume(
     tta: bool = False,
     with_probability: bool = False,
 ) -> VolumePrediction:
+    """Segment one volume as it is; see `predict_views`."""
+    views = [View(image)] * len(models)
+    return predict_views(models, views, threshold, tta=tta, with_probability=with_probability)
+
+
+def predict_views(
+    models: Sequence[Predictor],
+    views: Sequence[View],
+    threshold: float,
+    *,
+    tta: bool = False,
+    with_probability: bool = False,
+) -> VolumePrediction:
     """Segment one volume; of several models the mean of their probabilities.
 
     Args:
         models: `VolumePredictor`s of the same classes, at least one.
-        image, tta: see `VolumePredictor.slabs`.
+        views: what each of them sees; all are answered for the same voxels.
+        tta: see `VolumePredictor.slabs`.
         threshold: a voxel is foreground from this probability on (binary models only).
         with_probability: keep the probabilities, rounded to 8 bits.
 
@@ -123,7 +155,7 @@ def predict_volume(
     """
     start = time.perf_counter()
     masks, shares, confidence, uncertain = [], [], 0.0, 0.0
-    for probability_KDHW in _mean_slabs(_volumetric(models), image, tta=tta):
+    for probability_KDHW in _mean_slabs(_volumetric(models), views, tta=tta):
         found = decide(probability_KDHW, threshold, 0.0, models[0].ignore_index)
         masks.append(found.mask)
         confidence += found.confidence * found.mask.size
@@ -147,16 +179,21 @@ def _volumetric(models: Sequence[Predictor]) -> list[VolumePredictor]:
     return found
 
 
-def _mean_slabs(models: Sequence[VolumePredictor], image: NDArray[np.generic], *, tta: bool) -> Iterator[Tensor]:
+def _slabs(model: VolumePredictor, view: View, *, tta: bool) -> Iterator[Tensor]:
+    slabs = model.slabs(view.image, tta=tta)
+    return slabs if view.places is None else interpolated(slabs, view.places)
+
+
+def _mean_slabs(models: Sequence[VolumePredictor], views: Sequence[View], *, tta: bool) -> Iterator[Tensor]:
     if len(models) == 1:
-        yield from models[0].slabs(image, tta=tta)
+        yield from _slabs(models[0], views[0], tta=tta)
         return
     total: Tensor | None = None
-    for model in models:
+    for model, view in zip(models, views, strict=True):
         first = 0
-        for slab_KDHW in model.slabs(image, tta=tta):
+        for slab_KDHW in _slabs(model, view, tta=tta):
             if total is None:
-                total = torch.zeros(slab_KDHW.shape[0], *image.shape[1:])
+                total = torch.zeros(slab_KDHW.shape[0], *view.shape)
             total[:, first : first + slab_KDHW.shape[1]] += slab_KDHW / len(models)
             first += slab_KDHW.shape[1]
     assert total is not None

@@ -44,6 +44,7 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """From (B, in_channels, *spatial) to (B, out_channels, *spatial)."""
         added: Tensor = self.convolve(x) + self.shortcut(x)
         return added
 
@@ -58,6 +59,7 @@ class _Up(nn.Module):
         self.convolve = _Residual(dims, 2 * out_channels, out_channels)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """From (B, in_channels, *spatial) and a skip (B, out_channels, twice each side) to the skip's shape."""
         convolved: Tensor = self.convolve(torch.cat((self.up(x), self.bridge(skip)), dim=1))
         return convolved
 
@@ -75,6 +77,7 @@ class _MiniUNet(nn.Module):
         self.head = _CONVOLUTION[dims](features[0], out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, out_channels, *spatial) of (B, in_channels, *spatial)."""
         skips: list[Tensor] = []
         for depth, level in enumerate(self.encoder):
             x = level(x if depth == 0 else self.pool(x))

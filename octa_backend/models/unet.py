@@ -113,6 +113,7 @@ class _GatedUp(nn.Module):
         self.convolve = _double_convolution(2 * features, features)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """From (B, 2 * features, H, W) and a skip (B, features, 2H, 2W) to (B, features, 2H, 2W)."""
         x = self.up(x)
         convolved: Tensor = self.convolve(torch.cat((self.gate(x, skip), x), dim=1))
         return convolved
@@ -171,6 +172,7 @@ class _ResidualConvolution(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """From (B, in_channels, H, W) to (B, out_channels, H, W), nowhere below zero."""
         return F.relu(self.convolve(x) + self.shortcut(x))
 
 

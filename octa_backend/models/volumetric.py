@@ -51,6 +51,7 @@ class _Gate(nn.Module):
         self.weigh = nn.Sequential(nn.Conv3d(inner, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The skip, weighed voxel by voxel; both are (B, features, D, H, W)."""
         gated: Tensor = skip * self.weigh(F.relu(self.project_gate(x) + self.project_skip(skip)))
         return gated
 
@@ -65,6 +66,7 @@ class _GatedUp(nn.Module):
         self.convolve = _double_convolution(2 * features, features, kernel)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """From (B, deep, D, H, W) and a skip (B, features, *spatial), `stride` times as long, to the skip's shape."""
         x = self.up(x)
         convolved: Tensor = self.convolve(torch.cat((self.gate(x, skip), x), dim=1))
         return convolved

@@ -64,6 +64,7 @@ def _identity(card: ModelCard) -> str:
         "class names": ", ".join(label.name for label in card.labels) or None,
         "class that was ignored": card.ignore_index,
         "intensities": card.normalisation,
+        "size of a voxel, mm": "×".join(f"{side:g}" for side in card.common_spacing_mm) or None,
         "imported from": card.imported.file if card.imported else None,
     }
     return _table(("field", "value"), ((name, value) for name, value in facts.items() if value is not None))

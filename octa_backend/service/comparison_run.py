@@ -26,10 +26,10 @@ class TimedModel(EvaluatedModel):
 
     seconds: list[float] = field(default_factory=list)
 
-    def probabilities(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+    def probabilities(self, image: NDArray[np.generic], spacing_mm: Sequence[float] = ()) -> NDArray[np.float32]:
         """As `EvaluatedModel.probabilities`."""
         start = time.perf_counter()
-        found = EvaluatedModel.probabilities(self, image)
+        found = EvaluatedModel.probabilities(self, image, spacing_mm)
         self.seconds.append(time.perf_counter() - start)
         return found
 

@@ -14,7 +14,6 @@ from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.labels import label_findings
 from octa_backend.diagnosis.messages import ordered
-from octa_backend.errors import ModelDoesNotFit
 from octa_backend.service.dataset_service import findings_of
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset
@@ -22,9 +21,6 @@ from octa_backend.storage.tables import Dataset
 if TYPE_CHECKING:  # torch is imported with the first picture, not with the server
     from octa_backend.inference.label_review import Labelled, LabelReview
     from octa_backend.inference.predictor import Predictor
-
-
-VOLUMES_NOT_REVIEWED = "masks are reviewed with models of pictures only; this dataset holds volumes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +63,17 @@ def review_labels(files: Files, dataset: Dataset, predictor: Predictor) -> Label
     """Compare a dataset's masks with a model's confident predictions; the official test split is left alone.
 
     Raises:
-        ModelDoesNotFit: the dataset holds volumes; or see `judge_labels`.
+        ModelDoesNotFit: see `judge_labels`.
     """
-    if dataset.spatial_dims == 3:
-        raise ModelDoesNotFit(VOLUMES_NOT_REVIEWED)
+    from octa_backend.inference.label_review import Labelled  # noqa: PLC0415 - imports torch
+
     store = DatasetStore(files.dataset(dataset.id))
     entries = enumerate(store.manifest.scans)
-    scans = ((scan.name, store.image(at), store.mask(at)) for at, scan in entries if scan.split != "test")
+    scans = (
+        Labelled(scan.name, store.image(at), store.mask(at), scan.known_spacing_mm)
+        for at, scan in entries
+        if scan.split != "test"
+    )
     return judge_labels(predictor, scans, store.manifest.classes)
 
 
@@ -83,7 +83,8 @@ def judge_labels(
     """Compare masks of so many classes with a model's confident predictions; those that it ignores do not count.
 
     Raises:
-        ModelDoesNotFit: the model ignores a class, but was trained on masks with other classes.
+        ModelDoesNotFit: the model ignores a class, but was trained on masks with other classes; or see
+            `label_review.review`.
     """
     from octa_backend.inference.label_review import review  # noqa: PLC0415 - imports torch
     from octa_backend.training.ignored import ignored_class  # noqa: PLC0415 - imports torch

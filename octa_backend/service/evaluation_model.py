@@ -6,7 +6,7 @@ Shapes: C channels, K classes with background, *spatial pixels or voxels.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.errors import IncompatibleCheckpoint
@@ -23,6 +23,7 @@ from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits, tile_of
+from octa_backend.inference.volume_views import interpolated, whole_view
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
@@ -41,12 +42,30 @@ class EvaluatedModel:
     plan: Plan
     networks: tuple[nn.Module, ...]
 
+    @property
+    def common_spacing_mm(self) -> tuple[float, ...]:
+        """Of the voxels it was trained on, (D, H, W); empty where they had the sizes of their files."""
+        return tuple(self.card.get("common_spacing_mm", ()))
+
     @torch.inference_mode()
-    def probabilities(self, image: NDArray[np.generic]) -> NDArray[np.float32]:
+    def probabilities(self, image: NDArray[np.generic], spacing_mm: Sequence[float] = ()) -> NDArray[np.float32]:
         """Probability of each class with background, (K, *spatial), of an image (C, *spatial) as decoded.
 
         Computed as in the training's own validation, in its arithmetic, so that the numbers are the same.
+
+        Args:
+            image: as decoded.
+            spacing_mm: sides of its voxels, (D, H, W). A model that was trained on voxels of one size sees a volume
+                with these, and its answer is brought back.
         """
+        view = whole_view(image, spacing_mm, self.common_spacing_mm)
+        found = self._probabilities(view.image)
+        if view.places is not None:
+            found = torch.cat(list(interpolated([found], view.places)), dim=1)
+        answer: NDArray[np.float32] = found.numpy()
+        return answer
+
+    def _probabilities(self, image: NDArray[np.generic]) -> Tensor:
         layout = memory_format(self.plan.channels_last, len(self.plan.patch_shape))
         unit_C = match_channels(to_unit(image), self.plan.channels)
         x_1C = torch.from_numpy(normalise(unit_C, self.plan.normalisation))[None].to(self.plan.device)
@@ -54,8 +73,7 @@ class EvaluatedModel:
             x_1C = x_1C.contiguous(memory_format=layout)
             tile = tile_of(self.plan.patch_shape)
             logits = [predict_logits(network, x_1C, tile) for network in self.networks]
-        found: NDArray[np.float32] = mean_probabilities(logits)[0].float().cpu().numpy()
-        return found
+        return mean_probabilities(logits)[0].float().cpu()
 
 
 def open_model(folder: Path, wanted_device: str) -> EvaluatedModel:

@@ -116,11 +116,15 @@ class EvaluationRun:
 
     def _histogram(self, index: int, on_scan: Callable[[str], None]) -> ProbabilityHistogram:
         store = self.data.store
-        probability, target = self.model.probabilities(store.image(index))[1], self._target(index)
+        probability, target = self._probabilities(index)[1], self._target(index)
         counted = target != IGNORED
         histogram = ProbabilityHistogram.of(probability[counted], target[counted] > 0)
         on_scan(store.manifest.scans[index].name)
         return histogram
+
+    def _probabilities(self, index: int) -> NDArray[np.float32]:
+        store = self.data.store
+        return self.model.probabilities(store.image(index), store.manifest.scans[index].spacing_mm)
 
     def _target(self, index: int) -> NDArray[np.int64]:
         """A mask with the network's classes, `IGNORED` where a pixel does not count."""
@@ -131,7 +135,7 @@ class EvaluationRun:
         counted = target != IGNORED
         scan = self.data.store.manifest.scans[index]
         scale = scale_of_scan(self.scale, scan)
-        probability = self.model.probabilities(self.data.store.image(index))
+        probability = self._probabilities(index)
         predicted = decide(probability, threshold) * counted.view(np.uint8)
         result = ScanResult(
             name=scan.name,
@@ -172,6 +176,7 @@ class EvaluationRun:
             precision=plan.config.precision,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(),
+            ignore_index=plan.config.ignore_index,
         )
 
     def _notes(self, tuned: TunedThreshold | None) -> list[str]:
@@ -200,6 +205,12 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         scale = scale_of(manifest, options.pixel_size_um, options.tolerance)
     except ValueError as error:
         raise OctaError(str(error)) from error
+    if model.common_spacing_mm and (unknown := [scan.name for scan in manifest.scans if not scan.known_spacing_mm]):
+        sides = "×".join(f"{side:g}" for side in model.common_spacing_mm)
+        raise OctaError(
+            f"{unknown[0]} does not say how large its voxels are, but the model was trained on voxels of {sides} mm; "
+            "evaluate it on NIfTI files"
+        )
     division = divide(data, model.card)
     split, indices = division.choose(options.split)
     return EvaluationRun(

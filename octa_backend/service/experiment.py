@@ -13,7 +13,7 @@ import numpy as np
 from octa_backend.data.folds import assign_folds
 from octa_backend.data.normalise import Normalisation
 from octa_backend.data.splits import Splits, assign_splits
-from octa_backend.data.store import DatasetStore
+from octa_backend.data.store import DatasetStore, Manifest
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.training import split_findings
@@ -21,7 +21,7 @@ from octa_backend.inference.distribution import features_of
 from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.inference.model_card import CARD_FORMAT, NOTICE
 from octa_backend.inference.pictures import png
-from octa_backend.inference.volume_distribution import summarise_volumes, volume_features
+from octa_backend.inference.volume_distribution import spacing_of_file, summarise_volumes, volume_features
 from octa_backend.service.model_service import versions
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
@@ -172,7 +172,8 @@ def scan_statistics(store: DatasetStore, indices: Sequence[int], normalisation: 
     manifest = store.manifest
     if manifest.spatial_dims == 3:
         found = (
-            volume_features(store.image(index), normalisation, manifest.scans[index].spacing_mm) for index in chosen
+            volume_features(store.image(index), normalisation, spacing_of_file(manifest.scans[index]))
+            for index in chosen
         )
         return summarise_volumes(found, manifest.channels, normalisation)
     return summarise_features(features_of(store.image(index)) for index in chosen)
@@ -199,28 +200,16 @@ def make_card(
         tuned: the threshold that was tuned on the validation scans, see `job_report.Scored`.
     """
     manifest, plan = run.data.store.manifest, run.plan
-    scans = manifest.scans
     return {
         "format": CARD_FORMAT,
-        "network": plan.config.model,
-        "spatial_dims": manifest.spatial_dims,
-        "residual": plan.config.residual,
-        "network_shape": asdict(plan.network_shape) if plan.network_shape is not None else None,
-        "patch_shape": list(plan.patch_shape),
-        "modalities": list(manifest.modalities),
-        "channels": plan.channels,
-        "classes": plan.classes,
-        "ignore_index": plan.config.ignore_index,
-        "labels": [asdict(label) for label in manifest.labels],
-        "mask_values": list(manifest.mask_values),
-        "normalisation": plan.config.normalisation,
+        **_network_facts(plan, manifest),
         "tuned_threshold": dict(tuned) if tuned else None,
         "scan_statistics": scan_statistics(run.data.store, run.splits.train, plan.config.normalisation),
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {
             "grouped_by_patient": run.splits.grouped_by_patient,
-            **{name: [scans[i].name for i in getattr(run.splits, name)] for name in ("train", "val", "test")},
+            **{name: [manifest.scans[i].name for i in getattr(run.splits, name)] for name in ("train", "val", "test")},
         },
         "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
         "validation": validation_of(history, outcome.best.epoch) if outcome.best else None,
@@ -231,6 +220,25 @@ def make_card(
         "versions": versions(),
         "licence": None,
         "notice": NOTICE,
+    }
+
+
+def _network_facts(plan: Plan, manifest: Manifest) -> dict[str, Any]:
+    """What a card says of the network, and of the scans that it expects."""
+    return {
+        "network": plan.config.model,
+        "spatial_dims": manifest.spatial_dims,
+        "residual": plan.config.residual,
+        "network_shape": asdict(plan.network_shape) if plan.network_shape is not None else None,
+        "patch_shape": list(plan.patch_shape),
+        "modalities": list(manifest.modalities),
+        "common_spacing_mm": list(manifest.common_spacing_mm),
+        "channels": plan.channels,
+        "classes": plan.classes,
+        "ignore_index": plan.config.ignore_index,
+        "labels": [asdict(label) for label in manifest.labels],
+        "mask_values": list(manifest.mask_values),
+        "normalisation": plan.config.normalisation,
     }
 
 

@@ -28,7 +28,8 @@ from octa_backend.storage.files import remove
 from octa_backend.storage.uploads import Upload
 from octa_backend.training.checkpoint import save_weights
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.plan import Plan, Reason
+from octa_backend.training.plan import Plan
+from octa_backend.training.plan_draft import Reason
 
 SAID = ("name", "notes", "licence")
 """Fields of a card that become columns, because they can be changed."""

@@ -45,7 +45,8 @@ class ModelsInUse:
 
 class _Serving(Protocol):
     @property
-    def in_use(self) -> ModelsInUse: ...
+    def in_use(self) -> ModelsInUse:
+        """Which models are at work, and for what."""
 
 
 Service = TypeVar("Service", bound=_Serving)

@@ -16,7 +16,8 @@ from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.training.complete import settled
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.plan import MEMORY_SHARE, Plan
+from octa_backend.training.memory_plan import MEMORY_SHARE
+from octa_backend.training.plan import Plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.step_time import step_seconds
 
@@ -70,7 +71,7 @@ class Preview:
 
 
 def preview(data: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> Preview:
-    """Check scans and plan a training on them in a temporary folder.
+    """Check scans and plan a training on them in a temporary folder; of a cross-validation, that of the first fold.
 
     Args:
         data: the zip or the folder.
@@ -94,7 +95,7 @@ def _planned(
 ) -> Preview:
     store = DatasetStore(dataset)
     config = config.for_scans(store.manifest.spatial_dims)
-    run = sketch(store, config, settings.device, None)
+    run = sketch(store, config, settings.device, None, fold=1 if config.folds else None)
     plan = settled(run.plan, run.data)
     steps = plan.steps(len(run.data.train))
     return Preview(

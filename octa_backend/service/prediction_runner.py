@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from octa_backend.service.job_scans import Cases, JobScans, Pictures
 from octa_backend.service.predict_service import PredictService
 from octa_backend.service.prediction_history import Scanned
 from octa_backend.service.prediction_job_service import OPTIONS
+from octa_backend.service.round_thread import RoundThread
 from octa_backend.service.volume_prediction import channels_of
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
@@ -30,7 +30,7 @@ OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 _log = logging.getLogger(__name__)
 
 
-class PredictionRunner:
+class PredictionRunner(RoundThread):
     """Works on prediction jobs one after the other, the oldest first, until it is closed.
 
     How far a job is stands in its row, written in one transaction with each scan's outcome. So the next server goes on
@@ -38,39 +38,20 @@ class PredictionRunner:
     """
 
     def __init__(self, settings: Settings, files: Files, database: Database, predictions: PredictService) -> None:
+        super().__init__("prediction-jobs")
         self._settings = settings
         self._files = files
         self._database = database
         self._predictions = predictions
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="prediction-jobs", daemon=True)
 
-    def open(self) -> None:
-        """Begin to work."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop after the present scan."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
-
-    def wake(self) -> None:
-        """Look for jobs now: one was added."""
-        self._wake.set()
-
-    def _watch(self) -> None:
-        while not self._closing.is_set():
-            pause = None
-            try:
-                while not self._closing.is_set() and self.work():
-                    pass
-            except SQLAlchemyError:  # a busy database or a full disk must not end it
-                _log.exception("the database did not answer a prediction job; it is tried again")
-                pause = PAUSE_SECONDS
-            self._wake.wait(pause)
-            self._wake.clear()
+    def _round(self) -> float | None:
+        try:
+            while not self._closing.is_set() and self.work():
+                pass
+        except SQLAlchemyError:  # a busy database or a full disk must not end it
+            _log.exception("the database did not answer a prediction job; it is tried again")
+            return PAUSE_SECONDS
+        return None
 
     def work(self) -> bool:
         """Take the oldest job that is not over and work on it; False where there is none."""

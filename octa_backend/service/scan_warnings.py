@@ -33,13 +33,20 @@ def scan_warnings(models: Together, image: NDArray[np.generic], language: Langua
 
 def volume_warnings(
     models: Mapping[str, VolumePredictor],
-    image: NDArray[np.generic],
-    spacing_mm: Sequence[float] | None,
+    seen: Mapping[str, NDArray[np.generic]],
+    spacing_mm: Sequence[float],
     language: Language,
 ) -> list[dict[str, Any]]:
-    """The same of a volume, (C, D, H, W) as decoded and cropped; `spacing_mm` is None where its file knows none."""
+    """The same of a volume.
+
+    Args:
+        models: by their names.
+        seen: for each of them the volume, (C, D, H, W), cropped and with the voxels that it sees.
+        spacing_mm: of the file's own voxels; nothing where it knows none.
+        language: of the warnings.
+    """
     found = {
-        name: outliers(volume_features(image, model.normalisation, spacing_mm), model.scan_statistics)
+        name: outliers(volume_features(seen[name], model.normalisation, spacing_mm), model.scan_statistics)
         for name, model in models.items()
         if model.scan_statistics
     }

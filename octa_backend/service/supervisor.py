@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +12,7 @@ from octa_backend.service import attempt_service, fold_service
 from octa_backend.service.launcher import Launcher, WorkerOrder
 from octa_backend.service.log_tail import last_lines
 from octa_backend.service.process import ProcessMark
+from octa_backend.service.round_thread import RoundThread
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -25,50 +25,23 @@ PATIENCE_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Supervisor:
-    """Watches over attempts until it is closed; the workers live on after it."""
+class Supervisor(RoundThread):
+    """Watches over attempts until it is closed; the workers live on and are adopted by the next server."""
 
     def __init__(self, settings: Settings, files: Files, database: Database, launcher: Launcher) -> None:
+        super().__init__("supervisor")
         self._settings = settings
         self._files = files
         self._database = database
         self._launcher = launcher
         self._started: set[ProcessMark] = set()
-        self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
-    def open(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop watching; running workers go on and are adopted by the next server."""
-        self._closing.set()
-        self._wake.set()
-        self._thread.join()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it watches."""
-        return self._thread.is_alive()
-
-    def wake(self) -> None:
-        """Look at the queue now: a job was added."""
-        self._wake.set()
-
-    def _watch(self) -> None:
-        while not self._closing.is_set():
-            try:
-                self.tick()
-            except (
-                SQLAlchemyError,
-                OSError,
-                psutil.Error,
-            ):  # a full disk or a process that will not die must not end it
-                _log.exception("the supervisor's round failed; it is tried again")
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
+    def _round(self) -> float:
+        try:
+            self.tick()
+        except (SQLAlchemyError, OSError, psutil.Error):  # a full disk or a process that will not die must not end it
+            _log.exception("the supervisor's round failed; it is tried again")
+        return TICK_SECONDS
 
     def tick(self) -> None:
         """One round: close the attempts that died, bring cross-validations up to date, start what waits."""

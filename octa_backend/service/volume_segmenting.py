@@ -6,6 +6,7 @@ Shapes: C channels, D x H x W voxels of our convention, X x Y x Z of the file, K
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 
 from octa_backend.data.nifti import nifti_gz
 from octa_backend.data.volume_case import Case, CaseImage, Opened, content_of, read_case
-from octa_backend.data.volume_geometry import VolumeGeometry, restore
+from octa_backend.data.volume_geometry import Box, VolumeGeometry, restore
 from octa_backend.data.volume_measuring import cut_out
 from octa_backend.errors import ScanDoesNotFit
 from octa_backend.inference.ensemble import Together
 from octa_backend.inference.thresholds import Threshold, settle
-from octa_backend.inference.volume_predictor import VolumePrediction, VolumePredictor, predict_volume
+from octa_backend.inference.volume_predictor import VolumePrediction, VolumePredictor, predict_views
+from octa_backend.inference.volume_views import View, require_room, view_of
 from octa_backend.service.predict_service import PredictOptions
 from octa_backend.service.scan_warnings import volume_warnings
 from octa_backend.service.volume_options import refuse_options_of_pictures
@@ -41,6 +43,7 @@ class SegmentedVolume:
         mask: uint8, (D, H, W), class indices of the dataset, of the whole volume.
         geometry: of that part.
         threshold: from which a voxel is foreground.
+        seen_mm: for each model the sides of the voxels that it saw, (D, H, W); None where it saw the file's own.
         warnings: see `volume_warnings`.
     """
 
@@ -50,6 +53,7 @@ class SegmentedVolume:
     mask: NDArray[np.uint8]
     geometry: VolumeGeometry
     threshold: Threshold
+    seen_mm: tuple[tuple[float, ...] | None, ...]
     warnings: list[dict[str, Any]]
 
     @property
@@ -85,8 +89,11 @@ def segment_case(
 ) -> SegmentedVolume:
     """Segment one case: as in training it is cropped to what is not 0, and its intensities are normalised.
 
+    A model whose dataset was brought to voxels of one size sees the case with these; the answer is on the case's own.
+
     Raises:
-        UnreadableScan, ScanTooLarge, ScanDoesNotFit: see `read_case` and `volume_predictors`.
+        UnreadableScan, ScanTooLarge, ScanDoesNotFit: see `read_case`, `volume_predictors`, `require_room`; or a model
+            wants voxels of one size and the file does not know how large its own are.
         InvalidOptions: see `refuse_options_of_pictures`; or the threshold is for models of two classes.
         NoTunedThreshold: a model has none.
     """
@@ -97,18 +104,36 @@ def segment_case(
     threshold = settle(options.threshold, np.zeros(0, np.float32), binary, tuned)
     image = read_case(case, opened, predictors[0].modalities, max_voxels)
     box = content_of(image.values)
-    part = image.values if box is None else cut_out(image.values, box)
     geometry = image.volume.geometry if box is None else image.volume.geometry.cropped(box)
-    found = predict_volume(
-        predictors, part, threshold.value, tta=options.tta, with_probability=options.with_probability
+    views = _views(predictors, case, image, box or tuple((0, length) for length in image.header.shape), max_voxels)
+    found = predict_views(
+        predictors, views, threshold.value, tta=options.tta, with_probability=options.with_probability
     )
     mask = found.mask
     if box is not None:
         mask = np.zeros(image.values.shape[1:], np.uint8)
         cut_out(mask, box)[...] = found.mask
-    spacing_mm = image.volume.spacing_mm if image.header.orientation else None
-    warnings = volume_warnings(volume_predictors(models), part, spacing_mm, options.language)
-    return SegmentedVolume(case, image, found, mask, geometry, threshold, warnings)
+    pairs = zip(predictors, views, strict=True)
+    seen_mm = tuple(None if view.places is None else model.common_spacing_mm for model, view in pairs)
+    spacing_mm = image.volume.spacing_mm if image.header.orientation else ()
+    seen = {name: view.image for name, view in zip(models.models, views, strict=True)}
+    warnings = volume_warnings(volume_predictors(models), seen, spacing_mm, options.language)
+    return SegmentedVolume(case, image, found, mask, geometry, threshold, seen_mm, warnings)
+
+
+def _views(models: Sequence[VolumePredictor], case: Case, image: CaseImage, box: Box, max_voxels: int) -> list[View]:
+    """What each model sees of a case, resampled once for each size of voxels."""
+    views: dict[tuple[float, ...], View] = {}
+    name, spacing = case.files[0], image.volume.spacing_mm
+    for wanted in {model.common_spacing_mm: None for model in models}:
+        if wanted and not image.header.orientation:
+            raise ScanDoesNotFit(
+                f"{name} does not say how large its voxels are, but the model was trained on voxels of "
+                f"{'×'.join(f'{side:g}' for side in wanted)} mm; send NIfTI"
+            )
+        require_room(name, image.values.shape, spacing, wanted, max_voxels)
+        views[wanted] = view_of(image.values, box, spacing, wanted)
+    return [views[model.common_spacing_mm] for model in models]
 
 
 def classes_found(models: Together, segmented: SegmentedVolume) -> list[dict[str, Any]]:

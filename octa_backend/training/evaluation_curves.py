@@ -31,6 +31,7 @@ class _Axis:
     end: float
 
     def place(self, value: float) -> float:
+        """Where a value stands, in the units of `start` and `end`."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 

@@ -23,6 +23,7 @@ from octa_backend.training.evaluation_words import (
     Words,
 )
 from octa_backend.training.html_parts import NONE, both, facts, note, page, plain, section, shown, table
+from octa_backend.training.ignored import dataset_class
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import Scale
 from octa_backend.training.threshold import THRESHOLDS
@@ -84,12 +85,12 @@ def _summary_cells(name: str, found: MetricSummary | None) -> list[str]:
 
 
 def class_sections(report: EvaluationReport) -> list[str]:
-    """A table per class where there are several, and one per region."""
-    scale = report.subject.scale
+    """A table per class, as the dataset numbers it, where there are several, and one per region."""
+    scale, ignore_index = report.subject.scale, report.subject.ignore_index
     classes = report.class_summaries if len(report.class_summaries) > 1 else ()
     return [
         *(
-            section(HEADINGS["class"], summary_table(summary, scale), str(index))
+            section(HEADINGS["class"], summary_table(summary, scale), str(dataset_class(index, ignore_index)))
             for index, summary in enumerate(classes, start=1)
         ),
         *(

@@ -77,6 +77,7 @@ class Subject:
         precision: "fp32" or "bf16".
         created_at: UTC, ISO 8601.
         versions: of this program and its libraries.
+        ignore_index: class of the dataset that did not count; None where all did, and in reports of earlier versions.
     """
 
     model: str
@@ -91,6 +92,7 @@ class Subject:
     precision: str
     created_at: str
     versions: Mapping[str, str | None]
+    ignore_index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ class EvaluationReport:
         notes: codes of what a reader must know, see `evaluation_words.NOTES`.
         scans: in the dataset's order.
         summary: over scans, of each scan's mean over its classes.
-        class_summaries: the same of class 1, 2, … alone, over the scans that hold it.
+        class_summaries: the same of class 1, 2, … of the network alone, over the scans that hold it.
         region_summaries: the same of each region, by its name.
         worst: names of the scans with the lowest Dice, the lowest first.
         tuned: the threshold that was tuned on validation scans, where it was asked for.

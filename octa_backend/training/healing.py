@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.training.plan import Plan, Reason
+from octa_backend.training.plan import Plan
+from octa_backend.training.plan_draft import Reason
 from octa_backend.training.treatment import ANEW, DIVERGED, FURTHER, HALVED, WENT_BACK, Treatment
 
 MOST_SETBACKS = 3
@@ -61,7 +62,8 @@ def setback(plan: Plan, last: int) -> Treatment | None:
 
 
 def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
-    """The finding's remedy as a treatment: with it the run has all its epochs again, as a job of its own would have.
+    """The finding's remedy as a treatment: with it the run has all its epochs again, as a job of its own would have, or
+    as many as the remedy asks for.
 
     Args:
         plan: of the run.
@@ -77,7 +79,7 @@ def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
     changes = {name: (getattr(plan.config, name), value) for name, value in finding.remedy.changes.items()}
     if all(before == after for before, after in changes.values()):
         return None
-    own_epochs = plan.epochs - plan.begun_after
+    own_epochs = finding.remedy.changes.get("epochs", plan.epochs - plan.begun_after)
     return Treatment(
         cause=finding.code,
         remedy=finding.remedy.code,

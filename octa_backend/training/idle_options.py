@@ -1,4 +1,4 @@
-"""Options that were changed although the optimizer, the schedule or the network does not look at them."""
+"""Options that were changed although the optimizer, the schedule, the network or the division does not look at them."""
 
 from __future__ import annotations
 
@@ -26,3 +26,7 @@ def name_idle_options(config: TrainConfig, decide: Decide) -> None:
         value, named = getattr(config, name), getattr(config, field)
         if named not in users and value != TrainConfig.model_fields[name].default:
             decide(name, value, f"this has no effect on {field}={named}; it belongs to {', '.join(users)}")
+    share = config.val_fraction
+    if config.folds and share != TrainConfig.model_fields["val_fraction"].default:
+        why = f"this has no effect with folds={config.folds}: each fold is validated on its own part of the scans"
+        decide("val_fraction", share, why)

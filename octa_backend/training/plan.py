@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -21,16 +19,14 @@ from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
 from octa_backend.training.idle_options import name_idle_options
 from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, resolve_loss
-from octa_backend.training.network_plan import in_words, network_shape
-from octa_backend.training.precision import Hardware, is_half
+from octa_backend.training.memory_plan import Ground, settle_recomputing
+from octa_backend.training.network_plan import in_words
+from octa_backend.training.plan_draft import Draft, Reason
+from octa_backend.training.precision import Hardware
+from octa_backend.training.sample_plan import settle_sample
 from octa_backend.training.treatment import Treatment, begun_after
 from octa_backend.training.volume_options import region_classes
-from octa_backend.training.volume_plan import (
-    choose_target_shape,
-    refuse_for_pictures,
-    take_target_shape,
-    without_artefacts,
-)
+from octa_backend.training.volume_plan import leave_out_artefacts, refuse_for_pictures
 
 OF_THE_DEVICE = (
     "precision",
@@ -41,19 +37,6 @@ OF_THE_DEVICE = (
     "batch_size",
 )
 """Fields that another device may need otherwise; all others stay as they were found for a run."""
-
-MEMORY_SHARE = 0.8
-"""Of a device's memory that a training may be estimated to take: the rest is for the program and for scratch space."""
-
-
-class Reason(BaseModel):
-    """Why a field has the value it has."""
-
-    model_config = ConfigDict(frozen=True)
-
-    field: str
-    value: Any
-    reason: str
 
 
 class Plan(BaseModel):
@@ -232,7 +215,7 @@ def make_plan(
     Raises:
         InvalidConfig: a value does not fit the dataset, or needs what is not at hand.
     """
-    draft = _Draft(config)
+    draft = Draft(config)
     volumes = manifest.spatial_dims == 3
     if not volumes:
         refuse_for_pictures(config)
@@ -244,7 +227,7 @@ def make_plan(
     draft.settle("scheduler", lambda: plan_choices.choose_scheduler(draft.config.optimizer))
     draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
     if volumes:
-        _leave_out_artefacts(draft)
+        leave_out_artefacts(draft)
     draft.settle("normalisation", lambda: plan_choices.choose_normalisation(facts, measure_greys))
     draft.take(resolve_loss(config, manifest, count_pixels, draft.note))
     name_idle_options(draft.config, draft.note)
@@ -253,128 +236,15 @@ def make_plan(
     draft.settle("precision", lambda: plan_choices.choose_precision(hardware))
     if not hardware.on_gpu:
         draft.settle("batch_size", plan_choices.choose_batch_size_on_cpu)
-    return _with_patches(draft, manifest, hardware, facts).with_epochs().with_compile()
+    return _with_sample(draft, Ground(manifest, facts, hardware)).with_epochs().with_compile()
 
 
-class _Draft:
-    """A config on its way to a plan, and why each of its fields is what it is."""
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.reasons: list[Reason] = []
-
-    def note(self, field: str, value: Any, reason: str) -> Any:
-        """Give a reason for a value; returns the value."""
-        self.reasons.append(Reason(field=field, value=value, reason=reason))
-        return value
-
-    def take(self, chosen: dict[str, Any]) -> None:
-        """Set fields."""
-        self.config = self.config.model_copy(update=chosen)
-
-    def settle(self, field: str, choose: Callable[[], tuple[Any, str]]) -> None:
-        """Set one field if it was left open."""
-        if getattr(self.config, field) == "auto":
-            self.take({field: self.note(field, *choose())})
-
-
-def _leave_out_artefacts(draft: _Draft) -> None:
-    """Volumes are not augmented with what only scans of OCTA devices have."""
-    overrides = without_artefacts(draft.config)
-    if overrides is not None:
-        why = "motion lines, shadows and saturation are artefacts of OCTA scans, and these are volumes"
-        draft.take({"augmentation_overrides": draft.note("augmentation_overrides", overrides, why)})
-
-
-def _fits(
-    draft: _Draft, manifest: Manifest, facts: Fingerprint, hardware: Hardware, shape: Sequence[int], **forms: Any
-) -> bool:
-    """Whether a training on samples of this shape fits into the device's memory; where it is not known, it does."""
-    if hardware.memory_mib is None:
-        return True
-    config = draft.config.model_copy(update=forms)
-    batch_size = 1 if config.batch_size == "auto" else config.batch_size
-    network = _network_shape(config, hardware, shape, facts)
-    needed = estimate(config, manifest.channels, manifest.classes, (batch_size, *shape), network)
-    return needed.memory_mib <= MEMORY_SHARE * hardware.memory_mib
-
-
-def _network_shape(
-    config: TrainConfig, hardware: Hardware, shape: Sequence[int], facts: Fingerprint
-) -> NetworkShape | None:
-    """Of a network that follows the voxels of volumes, else None."""
-    if facts.spatial_dims == 2 or not registry.NETWORKS[config.model].follows_voxels:
-        return None
-    return network_shape(config.model, shape, facts.spacing_mm, small=not hardware.on_gpu)
-
-
-def _sample_shape(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: Fingerprint) -> tuple[int, ...]:
-    """Settle `patch_size` and `target_shape`; the shape of a sample."""
-    fast = is_half(draft.config.precision) or hardware.on_gpu
-    fits = partial(_fits, draft, manifest, facts, hardware)
-    wanted = draft.config.target_shape
-    if manifest.spatial_dims == 2:
-        draft.take({"target_shape": None})
-    if manifest.spatial_dims == 2 or (draft.config.patch_size != "auto" and not isinstance(wanted, tuple)):
-        draft.settle(
-            "patch_size",
-            lambda: patch_plan.choose_patch_size(fast, lambda size: fits(patch_plan.patch_shape(manifest, size))),
-        )
-        assert isinstance(draft.config.patch_size, int)
-        shape = patch_plan.patch_shape(manifest, draft.config.patch_size)
-        return shape if manifest.spatial_dims == 2 else _taken(draft, shape, "a cube of patch_size, within the scans")
-    if isinstance(wanted, tuple):
-        shape = take_target_shape(wanted, manifest, facts.spacing_mm)
-        if shape == wanted:
-            return _taken(draft, shape, "as you set it")
-        return _taken(draft, shape, f"{wanted} within the largest scan, with sides that the network can halve")
-    able = registry.NETWORKS[draft.config.model].recomputes and draft.config.activation_checkpointing == "auto"
-    return _taken(
-        draft,
-        *choose_target_shape(
-            facts.median,
-            facts.spacing_mm,
-            fast,
-            lambda shape: fits(shape) or (able and fits(shape, activation_checkpointing="on")),
-        ),
-    )
-
-
-def _taken(draft: _Draft, shape: tuple[int, ...], why: str) -> tuple[int, ...]:
-    """Note the shape of a sample of volumes."""
-    draft.note("target_shape", list(shape), why)
-    draft.take({"target_shape": shape, "patch_size": max(shape)})
-    return shape
-
-
-def _layout(config: TrainConfig, hardware: Hardware, spatial_dims: int) -> tuple[bool, str]:
-    """Whether channels lie innermost in memory, and why."""
-    if is_half(config.precision):
-        return True, f"with {config.precision}"
-    if spatial_dims == 3 and not hardware.on_gpu:
-        return True, "for volumes: 1.0 instead of 1.6 s a step, as measured on a CPU"
-    return hardware.channels_last, "measured on this device"
-
-
-def _settle_recomputing(draft: _Draft, fits: Callable[..., bool], shape: Sequence[int]) -> None:
-    """Whether activations are computed twice: only where they would not fit otherwise, and where the network can."""
-    able = registry.NETWORKS[draft.config.model].recomputes
-
-    def choose() -> tuple[str, str]:
-        if not able:
-            return "off", f"{draft.config.model} has no levels that can be computed twice"
-        if fits(shape, activation_checkpointing="off"):
-            return "off", "a training step fits into the memory of this device"
-        return "on", "what a training step keeps would not fit into the memory of this device"
-
-    draft.settle("activation_checkpointing", choose)
-
-
-def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: Fingerprint) -> Plan:
-    """The plan, once what does not depend on the patches is resolved."""
-    shape = _sample_shape(draft, manifest, hardware, facts)
-    _settle_recomputing(draft, partial(_fits, draft, manifest, facts, hardware), shape)
-    network = _network_shape(draft.config, hardware, shape, facts)
+def _with_sample(draft: Draft, ground: Ground) -> Plan:
+    """The plan, once what does not depend on the training sample is resolved."""
+    manifest = ground.manifest
+    shape = settle_sample(draft, ground)
+    settle_recomputing(draft, ground, shape)
+    network = ground.network_shape(draft.config, shape)
     if network is not None:
         draft.note("network_shape", list(network.filters), in_words(network))
     if draft.config.regions:
@@ -383,19 +253,19 @@ def _with_patches(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
     patches = patch_plan.patches_per_scan(manifest, shape)
     patch_plan.name_idle_options(draft.config, manifest, shape, draft.note)
     draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, shape))
-    channels_last, layout = _layout(draft.config, hardware, manifest.spatial_dims)
-    draft.note("channels_last", channels_last, f"the faster memory layout {layout}")
+    layout = plan_choices.choose_layout(draft.config.precision, ground.hardware, manifest.spatial_dims)
+    channels_last = draft.note("channels_last", *layout)
     draft.note("patches_per_scan", patches, f"patches of {'x'.join(map(str, shape))} cut from each scan per epoch")
     plan = Plan(
         config=draft.config,
-        device=hardware.device,
+        device=ground.hardware.device,
         channels_last=channels_last,
         channels=manifest.channels,
         classes=manifest.classes,
         patch_shape=shape,
         patches_per_scan=patches,
         reasons=tuple(draft.reasons),
-        fingerprint=facts,
+        fingerprint=ground.facts,
         network_shape=network,
         mask_values=manifest.mask_values,
     )

@@ -10,7 +10,7 @@ from octa_backend.errors import InvalidConfig
 from octa_backend.training.augmentation_options import PresetName
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
-from octa_backend.training.precision import Hardware
+from octa_backend.training.precision import Hardware, is_half
 
 BATCH_ON_CPU = 2
 """What trainings on CPUs were measured with (docs/training.md)."""
@@ -21,8 +21,8 @@ FEWEST_STEPS = USUAL_EPOCHS * FEW_SCANS // BATCH_ON_CPU
 MOST_STEPS = 20 * FEWEST_STEPS
 """More take days on a CPU, and a large dataset shows enough in fewer epochs."""
 
-VOLUME_STEPS = 840
-"""Steps of a training on volumes on a CPU, where each takes a second and more: 40 epochs of 41 volumes, two a step."""
+VOLUME_STEPS = 1250
+"""Steps of a training on volumes on a CPU, where each takes a second and more: 60 epochs of 41 volumes, two a step."""
 
 DARK_WHITE = 0.5
 """Where the brightest hundredth of a scan begins below it, a few bright pixels have half of the range to themselves."""
@@ -148,6 +148,15 @@ def choose_precision(hardware: Hardware) -> tuple[str, str]:
         return ("bf16", "this GPU computes in bf16") if hardware.bf16_pays else ("fp32", "this GPU has no bf16")
     figure = f"a bf16 step is {hardware.bf16_speedup:g} times as fast as an fp32 step here, as measured"
     return ("bf16" if hardware.bf16_pays else "fp32"), figure
+
+
+def choose_layout(precision: str, hardware: Hardware, spatial_dims: int) -> tuple[bool, str]:
+    """Whether channels lie innermost in memory."""
+    if is_half(precision):
+        return True, f"the faster memory layout with {precision}"
+    if spatial_dims == 3 and not hardware.on_gpu:
+        return True, "the faster memory layout for volumes: 1.0 instead of 1.6 s a step, as measured on a CPU"
+    return hardware.channels_last, "the faster memory layout measured on this device"
 
 
 def choose_compile(device: str, patches: int) -> tuple[str, str]:

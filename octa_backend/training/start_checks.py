@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -51,6 +52,10 @@ OVERFIT_DICE = 0.8
 FEWEST_SWEPT = 50
 """A range test in fewer steps leaps over the rates that it looks for."""
 
+STEPS_FOR_BOTH = 100
+"""With time for so many steps the range test comes first, in half of it: without it nobody knows whether the rate is to
+blame for a batch that was not learnt. With less, one batch tells more, and takes fewer steps where it is learnt."""
+
 WITHOUT_EXPECTATION = ("cldice",)
 """Losses whose value for logits of 0 says nothing: a flat map has no skeleton, one that is nearly flat has."""
 
@@ -85,13 +90,17 @@ def start_checks(
             return _nothing("no_batch" if batch is None else "time")
         try:
             trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config), small, batch)
-            checks = _first_loss(trial)
+            checks, step_seconds = _first_loss(trial), _step_seconds(trial)
             if seconds_limit is None:
-                clock.allow(time_limit(plan, len(data.train), _step_seconds(trial)))
-            checks, seconds_per_step = _overfit_batch(trial, checks, clock.over)
+                clock.allow(time_limit(plan, len(data.train), step_seconds))
+            is_ample = clock.left() >= STEPS_FOR_BOTH * step_seconds
+            sweep = partial(_sweep_rates, network, data, small, step_seconds / (0.5 if is_ample else 1.0))
+            overfit = partial(_overfit_batch, trial)
+            for attempt in (sweep, overfit) if is_ample else (overfit, sweep):
+                checks = attempt(checks, clock)
         except torch.OutOfMemoryError:  # the run itself may do with less: it computes a batch in parts
             return _nothing("memory")
-        return _sweep_rates(network, data, small, checks, clock, seconds_per_step)
+        return checks
 
 
 def _nothing(reason: str) -> StartChecks:
@@ -201,17 +210,15 @@ def _step_seconds(trial: _Trial) -> float:
     return time.monotonic() - start
 
 
-def _overfit_batch(trial: _Trial, checks: StartChecks, over: Callable[[], bool]) -> tuple[StartChecks, float]:
-    """What a network tells that sees one batch again and again, and the seconds that a step took."""
+def _overfit_batch(trial: _Trial, checks: StartChecks, clock: _Clock) -> StartChecks:
+    """The same with what a network tells that sees one batch again and again."""
     image = trial.batch[0]
-    start = time.monotonic()
-    dice, steps = _overfit(trial, over)
-    seconds = (time.monotonic() - start) / (steps + 1)
+    dice, steps = _overfit(trial, clock.over)
     if dice is None:
-        return replace(checks, not_tried={"overfit": "time"}), seconds
+        return replace(checks, not_tried={**checks.not_tried, "overfit": "time"})
     with torch.no_grad():
         loss, zeroed = (_finite(trial.compare(tried)[1]) for tried in (image, torch.zeros_like(image)))
-    return replace(checks, overfit_dice=dice, overfit_steps=steps, loss=loss, zeroed_input_loss=zeroed), seconds
+    return replace(checks, overfit_dice=dice, overfit_steps=steps, loss=loss, zeroed_input_loss=zeroed)
 
 
 def _finite(value: Tensor) -> float | None:
@@ -264,9 +271,9 @@ def _dice(logits_BK: Tensor, mask_B: Tensor, classes: int) -> float:
 
 
 def _sweep_rates(
-    network: nn.Module, data: TrainingData, plan: Plan, checks: StartChecks, clock: _Clock, step_seconds: float
+    network: nn.Module, data: TrainingData, plan: Plan, step_seconds: float, checks: StartChecks, clock: _Clock
 ) -> StartChecks:
-    """The same with what a range test found, in as many steps as there is time for."""
+    """The same with what a range test found, in as many steps of that time as are left."""
     found = None
     if clock.left() >= FEWEST_SWEPT * step_seconds:
         found = range_test(network, data, plan, clock.over, min(STEPS, int(clock.left() / step_seconds)))

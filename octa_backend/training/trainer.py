@@ -8,21 +8,20 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.diagnosis.training import gradient_verdict
 from octa_backend.errors import TrainingDiverged
 from octa_backend.models import registry
 from octa_backend.models.base import EncoderDecoder
-from octa_backend.training import healing, memory
+from octa_backend.training import healing
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import reproducible
+from octa_backend.training.epoch_report import report_of, weighted_sum
 from octa_backend.training.evaluation import ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.initial_weights import InitialWeights, take_weights
@@ -230,7 +229,7 @@ def _one_epoch(run: Run, epoch: int) -> Outcome | None:
             return Outcome(finished=False, best=run.best)
         run.validation = Validation.of(scans, run.plan)
         run.schedule.see(epoch, run.validation.score.dice)
-    report = _report(run, steps, run.validation, trained, time.perf_counter() - start)
+    report = report_of(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
     _save(run, report)
     if run.show is not None:
@@ -256,7 +255,7 @@ def _train(run: Run) -> list[Step] | Outcome:
             return _end_early(run, out_of_time)
         step = run.stepper.step(image, mask, run.schedule.rate(run.epoch, number, run.steps))
         run.average.update()
-        loss = _weighted_sum(run, step.components)
+        loss = weighted_sum(run, step.components)
         run.emit(StepFinished(run.epoch, number, run.steps, loss, step.components, step.lr, step.gradient_norms))
         done.append(step)
     return done
@@ -273,34 +272,3 @@ def _save(run: Run, report: EpochFinished) -> None:
     state = run.state() if is_kept else None
     plan = run.plan.model_dump(mode="json")
     run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last, plan=plan)
-
-
-def _weighted_sum(run: Run, components: dict[str, float]) -> float:
-    return sum(run.stepper.loss.weights[name] * value for name, value in components.items())
-
-
-def _report(
-    run: Run, steps: list[Step], validation: Validation, trained_seconds: float, seconds: float
-) -> EpochFinished:
-    scans = sum(step.scans for step in steps)
-    names = run.stepper.loss.weights
-    components = {name: sum(step.components[name] * step.scans for step in steps) / scans for name in names}
-    norms = {name: fmean(step.gradient_norms[name] for step in steps) for name in steps[0].gradient_norms}
-    return EpochFinished(
-        epoch=run.epoch,
-        train_loss=_weighted_sum(run, components),
-        loss_components=components,
-        val_loss=validation.loss,
-        val_dice=validation.score.dice,
-        val_iou=validation.score.iou,
-        val_precision=validation.score.precision,
-        val_recall=validation.score.recall,
-        lr=steps[-1].lr,
-        seconds=seconds,
-        scans_per_second=scans / trained_seconds,
-        peak_memory_mb=memory.peak_mib(run.plan.device),
-        gradient_norms=norms,
-        gradient_verdict=gradient_verdict(norms),
-        per_class=validation.per_class,
-        signals=asdict(run.signals.epoch()),
-    )

@@ -10,6 +10,7 @@ from octa_backend.data.store import Manifest
 from octa_backend.errors import InvalidConfig
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.network_plan import fitting
+from octa_backend.training.plan_draft import Draft
 
 Shape = tuple[int, ...]
 
@@ -84,6 +85,14 @@ def refuse_for_pictures(config: TrainConfig) -> None:
         raise InvalidConfig(
             f"target_shape={shape} is for volumes, and these scans are pictures of two axes; give patch_size instead"
         )
+
+
+def leave_out_artefacts(draft: Draft) -> None:
+    """Volumes are not augmented with what only scans of OCTA devices have."""
+    overrides = without_artefacts(draft.config)
+    if overrides is not None:
+        why = "motion lines, shadows and saturation are artefacts of OCTA scans, and these are volumes"
+        draft.take({"augmentation_overrides": draft.note("augmentation_overrides", overrides, why)})
 
 
 def without_artefacts(config: TrainConfig) -> dict[str, Any] | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 
 import pytest
-from accuracy import curves, jobs, runs_table, seconds_to, targets_table
+from accuracy import curves, jobs, measure, runs_table, seconds_to, targets_table
+from training_runs import SYNTHETIC
 
 from octa_backend.models.registry import NETWORKS
 from tests.benchmarks.records import cells, history, trained
+from tests.tiny import one_thread
 
 ABOUT = {"data": "rossa.zip", "sha256": "ab", "hold_out": 0}
 
@@ -66,16 +68,39 @@ def test_a_row_without_test_scans_says_so_and_names_its_options() -> None:
     assert (row["Test Dice"], row["between scans"], row["Options"]) == ("–", "–", "patch_size=64")
 
 
+def test_the_processor_seconds_to_a_target_are_those_of_the_same_epoch() -> None:
+    epochs = history((10.0, 0.5, 15.0), (20.0, 0.85, 30.0))
+    assert seconds_to(epochs, 0.8, "processor_seconds") == 30.0
+    assert seconds_to(history((10.0, 0.85)), 0.8, "processor_seconds") is None
+
+
 def test_the_ratio_is_of_the_seconds_to_a_target_or_a_lower_bound_of_it() -> None:
     plain = trained("plain", epochs=((600.0, 0.6), (1200.0, 0.81), (1800.0, 0.84)))
     shown = targets_table([trained(), plain])
-    assert list(cells(shown, 0).values())[4:] == ["0.80", "120", "1200", "10.0"]
-    assert list(cells(shown, 1).values())[4:] == ["0.85", "180", "not reached within 30.0 min", "> 10.0"]
+    assert list(cells(shown, 0).values())[4:8] == ["0.80", "120", "1200", "10.0"]
+    assert list(cells(shown, 1).values())[4:8] == ["0.85", "180", "not reached within 30.0 min", "> 10.0"]
+
+
+def test_the_ratio_is_told_in_processor_seconds_too() -> None:
+    ours = trained(epochs=((60.0, 0.7, 100.0), (120.0, 0.9, 200.0)))
+    plain = trained("plain", epochs=((600.0, 0.6, 300.0), (1200.0, 0.81, 600.0)))
+    shown = targets_table([ours, plain])
+    assert list(cells(shown, 0).values())[8:] == ["200", "600", "3.0"]
+    assert list(cells(shown, 1).values())[8:] == ["200", "not reached within 10.0 min", "> 3.0"]
+
+
+def test_records_without_processor_seconds_are_shown_without_them() -> None:
+    known = ((60.0, 0.9, 100.0),)
+    assert list(cells(targets_table([trained(), trained("plain")]), 0).values())[8:] == ["–", "–", "–"]
+    one_sided = targets_table([trained(epochs=known), trained("plain")])
+    assert list(cells(one_sided, 0).values())[8:] == ["100", "–", "–"]
+    other_sided = targets_table([trained(), trained("plain", epochs=known)])
+    assert list(cells(other_sided, 0).values())[8:] == ["–", "100", "–"]
 
 
 def test_what_ours_does_not_reach_has_no_ratio() -> None:
     shown = targets_table([trained(epochs=((60.0, 0.5),)), trained("plain")])
-    assert list(cells(shown, 0).values())[5:] == ["–", "120", "–"]
+    assert list(cells(shown, 0).values())[5:8] == ["–", "120", "–"]
 
 
 @pytest.mark.parametrize("other", [{"seed": 43}, {"model": "dynunet"}, {"val_fraction": 0.3}])
@@ -84,6 +109,18 @@ def test_only_runs_of_the_same_seed_network_and_division_are_compared(other) -> 
 
 
 def test_curves_have_a_row_for_each_epoch() -> None:
-    shown = curves([trained(), trained("plain", epochs=((600.0, 0.61),))])
+    shown = curves([trained(), trained("plain", epochs=((600.0, 0.61, 1100.0),))])
     assert shown.count("\n") == 5
-    assert list(cells(shown, 3).values())[-3:] == ["1", "600.0", "0.6100"]
+    assert list(cells(shown, 3).values())[-4:] == ["1", "600.0", "1100.0", "0.6100"]
+    assert cells(shown, 0)["Processor, s"] == "–"
+
+
+@pytest.mark.parametrize("way", ["ours", "plain"])
+def test_a_training_notes_its_processor_seconds(tmp_path, way) -> None:
+    options = ["model=tiny_unet", "patch_size=32", "start_checks=false", "tensorboard=false"]
+    [job] = [job for job in asked(seeds=[1], plain_seeds=[1], epochs=2, set=options) if job["way"] == way]
+    with one_thread():
+        order = {"job": {**job, "data": SYNTHETIC}, "data": SYNTHETIC, "device": "cpu", "folder": str(tmp_path)}
+        epochs = measure(order)["history"]
+    assert 0 < epochs[0]["processor_seconds"] < epochs[1]["processor_seconds"]
+    assert epochs[1]["training_seconds"] > 0

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from octa_backend.cli import ExportChoice, app
+from octa_backend.cli import app
 from octa_backend.commands import export as export_command
+from octa_backend.commands.shelf_cli import ExportChoice
 from octa_backend.errors import ModelNotFound
 from octa_backend.inference.export_record import FORMATS
 from octa_backend.settings import Settings

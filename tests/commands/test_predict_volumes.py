@@ -76,6 +76,23 @@ def test_a_case_becomes_a_mask_and_rows(folder):
     assert float(evaluation[0]["dice"]) == pytest.approx(overlap)
 
 
+def test_a_model_of_other_voxels_answers_on_the_grid_of_the_case(folder):
+    publish_volumes(folder / "coarse", classes=3, mask_values=[0, 1, 4], common_spacing_mm=[2.0, 2.0, 2.0])
+    result = octa("coarse", "a.nii.gz", "--mask", "a_mask.nii.gz", "--probability", "--out", "out")
+    assert result.exit_code == 0, result.output
+    mask, sent = nib.load(folder / "out" / "a.nii.gz"), nib.load(folder / "a.nii.gz")
+    np.testing.assert_array_equal(mask.affine, sent.affine)
+    assert mask.shape == sent.shape
+    values = np.asarray(mask.dataobj)
+    for row in rows(folder / "out" / "volumes.csv"):
+        assert int(row["voxels"]) == (values == int(row["value"])).sum()
+        assert float(row["ml"]) == pytest.approx(int(row["voxels"]) / 1000)
+    assert nib.load(folder / "out" / "a_probability.nii.gz").shape == (*SHAPE, 3)
+    known = np.asarray(nib.load(folder / "a_mask.nii.gz").dataobj)
+    overlap = 2 * ((values == 1) & (known == 1)).sum() / ((values == 1).sum() + (known == 1).sum())
+    assert float(rows(folder / "out" / "evaluation.csv")[0]["dice"]) == pytest.approx(overlap)
+
+
 def test_modalities_from_files_folders_and_zips(folder):
     contents = {f"{name}_000{at}.nii.gz": nifti(case(at)[0]) for name in "xyz" for at in (0, 1)}
     (folder / "cases").mkdir()

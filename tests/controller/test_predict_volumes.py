@@ -31,6 +31,10 @@ CARDS = {
     "four": volume_card(
         classes=4, mask_values=VALUES, channels=4, modalities=["flair", "t1", "t1ce", "t2"], normalisation="unit"
     ),
+    "spaced": volume_card(
+        classes=4, mask_values=VALUES, labels=LABELS, normalisation="unit", common_spacing_mm=[1, 1, 1]
+    ),
+    "fine": volume_card(normalisation="unit", common_spacing_mm=[0.1, 0.1, 0.1]),
     "flat": {"network": "tiny_unet", "channels": 1, "classes": 2},
 }
 
@@ -124,6 +128,86 @@ def test_the_mask_lies_as_its_file_and_has_the_datasets_values(server, affine):
         assert row["ml"] == pytest.approx(counts[index] * voxel_ml, rel=1e-4)
     assert body["measurements"] == {}
     assert (body["engine"], body["notice"]) == ("brightness", "research use only")
+
+
+def smooth(spacing, shape=SHAPE):
+    """A bright ball of 6 mm in a file's order, of which half of the brightness is at its surface; 0 at the faces."""
+    sides = [(np.arange(length) + 0.5 - length / 2) * side for length, side in zip(shape, spacing, strict=True)]
+    distance = np.sqrt(sum(axis**2 for axis in np.meshgrid(*sides, indexing="ij")))
+    return np.round(255 / (1 + np.exp(distance - 6))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("spacing", [(0.5, 0.5, 0.5), (0.6, 1.0, 2.0), (1.0, 1.0, 3.0)])
+@pytest.mark.parametrize(("orientation", "tilt"), [("RAS", 0), ("LPS", 0), ("SLA", -35)])
+def test_a_case_of_other_voxels_is_resampled_for_the_model_and_its_mask_comes_back(server, spacing, orientation, tilt):
+    shape = tuple(round(20 / side) for side in spacing)
+    affine = affine_of(orientation, spacing, shape, tilt)
+    content = nifti(smooth(np.linalg.norm(affine[:3, :3], axis=0), shape), affine)
+    answer = predict(server, {"case.nii.gz": content}, model_id="spaced", probability="true")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    mask, sent = opened(body["mask_nii_gz"]), opened(content)
+    assert mask.shape == sent.shape == tuple(body["shape"])
+    np.testing.assert_array_equal(mask.affine, sent.affine)
+    values = np.asarray(mask.dataobj)
+    assert set(np.unique(values)) == set(VALUES)
+    assert body["network_spacing_mm"] == [[1, 1, 1]]
+    # Class 3 is what is brighter than 5/6: the ball of 6 - ln 5 mm.
+    radius = 6 - np.log(5)
+    voxel_ml = np.prod(spacing) / 1000
+    assert body["classes"][2]["voxels"] == (values == 4).sum()
+    assert body["classes"][2]["ml"] == pytest.approx((values == 4).sum() * voxel_ml)
+    assert body["classes"][2]["ml"] == pytest.approx(4 / 3 * np.pi * radius**3 / 1000, rel=0.15)
+    probability = opened(body["probability_nii_gz"])
+    assert probability.shape == (*shape, 4)
+    np.testing.assert_array_equal(probability.affine, sent.affine)
+    likeliest = np.take(VALUES, np.asarray(probability.dataobj).argmax(-1))
+    assert (likeliest == values).mean() > 0.99
+
+
+def test_thin_slices_and_narrow_pixels_come_back_as_they_were(server):
+    affine, shape = affine_of("LPS", (0.1, 0.1, 5.0), (40, 40, 4)), (40, 40, 4)
+    numbers = classes(shape=(40, 40, 6))[:, :, 1:5]
+    for model, seen in (("one", None), ("spaced", [1, 1, 1])):
+        body = predict(server, {"a.nii.gz": volume(numbers, affine)}, model_id=model).json()
+        mask = opened(body["mask_nii_gz"])
+        assert mask.shape == shape
+        np.testing.assert_array_equal(mask.affine, opened(volume(numbers, affine)).affine)
+        assert body["network_spacing_mm"] == [seen]
+        if seen is None:
+            np.testing.assert_array_equal(np.asarray(mask.dataobj), np.take(VALUES, numbers))
+
+
+def test_a_case_of_the_models_voxels_is_left_alone(server):
+    numbers = classes()
+    plain, spaced = (predict(server, {"a.nii.gz": volume(numbers)}, model_id=name).json() for name in ("one", "spaced"))
+    assert spaced["mask_nii_gz"] == plain["mask_nii_gz"]
+    assert spaced["network_spacing_mm"] == plain["network_spacing_mm"] == [None]
+
+
+def test_models_of_different_voxels_answer_together(server):
+    content = nifti(smooth((1, 1, 2)), affine_of("LPS", (1, 1, 2)))
+    body = predict(server, {"a.nii.gz": content}, model_id="one,spaced").json()
+    assert body["network_spacing_mm"] == [None, [1, 1, 1]]
+    assert opened(body["mask_nii_gz"]).shape == SHAPE
+
+
+def test_a_known_mask_is_compared_on_the_grid_of_the_file(server):
+    affine = affine_of("LPS", (1, 1, 2))
+    brightness = smooth((1, 1, 2))
+    known = np.take(VALUES, np.rint(brightness / 85).astype(int)).astype(np.uint8)
+    masks = {"m.nii.gz": nifti(known, affine)}
+    body = predict(server, {"a.nii.gz": nifti(brightness, affine)}, masks=masks, model_id="spaced").json()
+    row = body["evaluation"]["classes"][2]
+    assert row["dice"] > 0.9
+    assert row["volume_error_ml"] == pytest.approx(body["classes"][2]["ml"] - (known == 4).sum() * 0.002)
+
+
+def test_what_cannot_be_brought_to_the_models_voxels_is_refused(server):
+    pages = stack(classes() * np.uint8(85))
+    refused(predict(server, {"a.tif": pages}, model_id="spaced"), 422, "a.tif", "how large its voxels are", "1×1×1 mm")
+    answer = predict(server, {"a.nii.gz": volume(classes())}, model_id="fine")
+    refused(answer, 413, "a.nii.gz is 16×18×20 voxels of 1×1×1 mm", "160×180×200", "100,000 voxels")
 
 
 def test_lengths_in_micrometres_stay_so(server):
@@ -251,6 +335,7 @@ def test_a_known_mask_is_compared(server):
     }
     for words, mask in wrong.items():
         refused(predict(server, files, masks={"m.nii.gz": mask}), 422, "m.nii.gz", words)
+    refused(predict(server, files, masks={"m.nii.gz": nifti(values, affine)[:-50]}), 422, "m.nii.gz", "cut off")
     two = {"m.nii.gz": nifti(values, affine), "n.nii.gz": nifti(values, affine)}
     refused(predict(server, files, masks=two), 422, "2 masks came for 1 cases")
 
@@ -278,7 +363,13 @@ def test_bad_files_are_told(server, subtests):
     whole = volume(classes())
     hole = np.zeros(SHAPE, np.float32)
     hole[5, 5, 5] = np.nan
+    plain = nifti(classes(), zipped=False)
+    header_alone = {"of voxels, it holds 0": plain[:352], "its header alone has 348": plain[:200], "is empty": b""}
+    for words, content in header_alone.items():
+        with subtests.test(words):
+            refused(predict(server, {"bad.nii": content}), 422, "bad.nii", words)
     bad = {
+        "of voxels, it holds": gzip.compress(plain[:352]),
         "cut off": whole[: len(whole) // 2],
         "a fourth axis of 2": nifti(np.zeros((*SHAPE, 2), np.float32)),
         "not finite": nifti(hole),

@@ -43,6 +43,7 @@ def test_voxels_are_resampled_by_a_repair(api):
     ("content", "code"),
     [
         (nifti(case()[0])[:-50], "volume_unreadable"),
+        (nifti(case()[0])[:60], "volume_unreadable"),
         (nifti(case()[0], zipped=False)[:352], "volume_unreadable"),
         (b"", "volume_unreadable"),
         (b"text", "volume_unreadable"),
@@ -63,6 +64,36 @@ def test_a_bad_volume_is_an_error_that_names_it_in_both_languages(api, content, 
         assert code in [finding["code"] for finding in answer.json()["findings"]]
         assert "case_001" in answer.json()["findings"][0]["message"]
     assert api.traces()["rows"]["datasets"] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (nifti(case()[1])[:-50], "volume_unreadable"),
+        (nifti(np.zeros((*SHAPE, 2), np.uint8)), "volume_fourth_axis"),
+        (nifti(np.full(SHAPE, np.nan, np.float32)), "volume_mask_fractions"),
+        (nifti(case()[1] + np.float32(0.5)), "volume_mask_fractions"),
+        (nifti(case(shape=(20, 18, 20))[1]), "volume_shapes_differ"),
+        (nifti(case()[1], affine_of("RAS", (1, 1, 2))), "volume_affines_differ"),
+    ],
+)
+def test_a_bad_mask_of_a_volume_is_an_error_that_names_it(api, content, code):
+    answer = api.upload(zip_bytes(msd_files(2) | {IMAGE.replace("images", "labels"): content}))
+    assert answer.status_code == 422, answer.text
+    told = {finding["code"]: finding["message"] for finding in answer.json()["findings"]}
+    assert "case_001" in told[code]
+    assert api.traces()["rows"]["datasets"] == 0
+
+
+def test_thin_slices_and_narrow_pixels_are_taken_as_they_are(api):
+    shape, affine = (40, 40, 4), affine_of("RAS", (0.1, 0.1, 5))
+    files = {}
+    for number in range(3):
+        image, mask = case(number, shape=shape)
+        files |= {f"imagesTr/{number}.nii.gz": nifti(image, affine), f"labelsTr/{number}.nii.gz": nifti(mask, affine)}
+    answer = api.upload(zip_bytes(files))
+    assert answer.status_code == 201, answer.text
+    assert not [finding for finding in answer.json()["findings"] if finding["severity"] == "error"]
 
 
 def test_a_job_on_volumes_leaves_their_normalisation_to_the_plan(api):

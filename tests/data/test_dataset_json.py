@@ -20,6 +20,19 @@ def test_names_are_read_both_ways(facts):
     assert faults == []
 
 
+def test_the_size_that_voxels_were_brought_to_is_read():
+    names, faults = read_dataset_json(b'{"common_spacing_mm": [3, 0.5, 1e-1]}', "dataset.json")
+    assert (names.common_spacing_mm, faults) == ((3.0, 0.5, 0.1), [])
+    assert read_dataset_json(b"{}", "dataset.json")[0].common_spacing_mm == ()
+
+
+@pytest.mark.parametrize("sides", ["[1, 1]", "[1, 1, 0]", "[1, 1, -1]", "[1, 1, NaN]", "[1, 1, null]", '"1"', "{}"])
+def test_a_size_that_makes_no_sense_is_a_fault(sides):
+    names, faults = read_dataset_json(f'{{"common_spacing_mm": {sides}}}'.encode(), "dataset.json")
+    assert names.common_spacing_mm == ()
+    assert [fault.code for fault in faults] == ["dataset_json_not_understood"]
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"[]", b"\xff", b'{"labels": {"a": "b"}}', b'{"labels": {"a": -1}}', b'{"modality": ["MRI"]}',

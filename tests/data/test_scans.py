@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from octa_backend.data.scans import decode_mask, read_header, read_image, read_mask
+from octa_backend.data.scan_header import read_header
+from octa_backend.data.scans import decode_mask, read_image, read_mask
 from octa_backend.errors import ScanTooLarge, UnreadableScan
 from tests.data.zips import colour, encoded, grey, square
 

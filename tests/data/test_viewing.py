@@ -8,7 +8,7 @@ from PIL import Image
 
 from octa_backend.data import viewing
 from octa_backend.data.pairing import Pair
-from octa_backend.data.scans import Header
+from octa_backend.data.scan_header import Header
 from octa_backend.data.survey import Survey
 from octa_backend.data.viewing import threads, view_all
 

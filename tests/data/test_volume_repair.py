@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from octa_backend.data.intake import examine, opened_archive, prepare
+from octa_backend.data.store import Manifest
 from octa_backend.data.volume_repair import write_repaired_volumes
 from octa_backend.diagnosis.remedies import plan_repair
 from octa_backend.errors import InvalidDataset
@@ -67,7 +68,22 @@ def test_voxels_come_to_the_usual_size_and_modalities_keep_their_names(tmp_path)
     ]
     assert [scan.spacing_mm for scan in manifest.scans] == [(2, 1, 1)] * 3
     assert manifest.modalities == ("flair", "t1")
+    assert manifest.common_spacing_mm == (2, 1, 1)
     assert "spacing_outliers" not in codes
+
+
+def test_only_a_resampled_dataset_says_a_size_and_later_repairs_keep_it(tmp_path):
+    files = msd_files(4)
+    files[IMAGE], files[MASK] = (nifti(values, affine_of(spacing=(1, 1, 3))) for values in case(1))
+    files["imagesTr/case_003.nii.gz"] = files["imagesTr/case_002.nii.gz"]
+    for name in ("plain", "first", "second"):
+        (tmp_path / name).mkdir()
+    assert repaired(tmp_path / "plain", files, "drop_duplicates")[2].common_spacing_mm == ()
+    assert repaired(tmp_path / "first", files, "resample_spacing")[2].common_spacing_mm == (1, 1, 1)
+    _, _, manifest = repaired(tmp_path / "second", content(tmp_path / "first" / "repaired.zip"), "drop_duplicates")
+    assert len(manifest.scans) == 3
+    assert manifest.common_spacing_mm == (1, 1, 1)
+    assert Manifest.from_json(manifest.to_json()) == manifest
 
 
 def test_the_same_repair_gives_the_same_bytes(tmp_path):

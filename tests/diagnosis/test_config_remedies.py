@@ -125,9 +125,16 @@ def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
 def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
     strong = {"augmentation": "strong", "augmentation_overrides": None}
     assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125, **strong}
-    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 200, **strong}
-    enough = changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=100))
-    assert enough == strong
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 500, **strong}
+    enough = {"epochs": 20, "train_scans": 5, "steps_per_epoch": 100}
+    assert changes("train_scans_few", a_run(**enough)) == strong
+    assert remedy_for("train_scans_few", RunView(a_run(**enough, augmentation="strong"))) is None
+
+
+def test_training_a_handful_of_scans_for_longer_needs_nobody():
+    few = remedy_for("train_scans_few", RunView(a_run(epochs=20, train_scans=5, steps_per_epoch=10)))
+    assert few.code == "train_longer"
+    assert is_automatic(Finding("train_scans_few", Severity.WARNING, {"confidence": 0.85}, remedy=few))
 
 
 def test_remaining_causes_have_their_remedies():

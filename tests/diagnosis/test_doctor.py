@@ -179,6 +179,14 @@ def test_trial_on_one_batch_counts_for_the_rate_that_it_was_made_at(lr, judged):
     assert (found.verdict.code == "one_batch_not_learnt") is judged
 
 
+def test_batch_that_was_not_learnt_at_a_low_rate_gives_way_to_the_rate_where_no_range_test_was_made():
+    tiny = lambda *_: {"update_ratios": {"encoder_conv1": 3e-5}}  # noqa: E731
+    slow = run(np.random.default_rng(0), epochs=8, lr=1e-5, first=0.7, limit=0.69, dice=(0.1, 0.1), given=tiny)
+    untimed = histories.with_start(slow, overfit_dice=0.1, overfit_steps=100, not_tried={"rates": "time"})
+    assert examine_run(first_epochs(untimed, 2)).verdict.code == "one_batch_not_learnt"
+    assert examine_run(untimed).verdict.code == "lr_too_low"
+
+
 def test_plateau_report_has_the_classic_rule_and_the_shape():
     history = run(np.random.default_rng(0), epochs=11, first=0.5, limit=0.5, noise=0.0)
     found = plateau_report(history)

@@ -3,17 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octa_backend.inference.label_review import compare, review
+from octa_backend.inference.label_review import Labelled, compare, review
 from octa_backend.training.ignored import IGNORED
 
 
 class SureOfTheLeftHalf:
     """A predictor that is sure of foreground in the left half of every scan, and of background elsewhere."""
 
-    def predict(self, image):
+    spatial_dims = 2
+
+    def foreground(self, image, spacing_mm):
         probability = np.full(image.shape[1:], 0.02, np.float32)
         probability[:, : image.shape[2] // 2] = 0.98
-        return type("Prediction", (), {"probability": probability})()
+        return probability
 
 
 def mask(columns: slice) -> np.ndarray:
@@ -51,7 +53,7 @@ def test_a_mask_of_nothing_but_the_ignored_class_contradicts_nobody():
 def test_the_most_suspicious_scan_comes_first():
     masks = {"right": mask(slice(0, 2)), "wrong": mask(slice(2, 4)), "half": mask(slice(1, 3))}
     image, seen = np.zeros((1, 4, 4), np.uint8), []
-    scans = ((name, image, drawn) for name, drawn in masks.items())
+    scans = (Labelled(name, image, drawn) for name, drawn in masks.items())
     found = review(SureOfTheLeftHalf(), scans, progress=lambda: seen.append(1))
     assert [one.scan for one in found] == ["wrong", "half", "right"]
     assert [one.disagreement for one in found] == pytest.approx([1.0, 2 / 3, 0.0])
@@ -61,6 +63,6 @@ def test_the_most_suspicious_scan_comes_first():
 
 @pytest.mark.parametrize(("ignore_index", "disagreement"), [(None, 1), (2, 0), (3, 1)])
 def test_pixels_of_the_ignored_class_are_left_out(ignore_index, disagreement):
-    scan = ("a", np.zeros((1, 4, 4), np.uint8), 2 * mask(slice(2, 4)) + mask(slice(0, 2)))
+    scan = Labelled("a", np.zeros((1, 4, 4), np.uint8), 2 * mask(slice(2, 4)) + mask(slice(0, 2)))
     (found,) = review(SureOfTheLeftHalf(), [scan], ignore_index)
     assert found.extra_fraction == disagreement / 2

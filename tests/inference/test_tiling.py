@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from octa_backend.inference.tiling import predict_logits, tile_starts
+from octa_backend.inference.tiling import TILE, even_side, predict_logits, tile_starts
 
 
 def pointwise(x):
@@ -127,6 +127,29 @@ def test_more_overlap_gives_more_tiles():
         predict_logits(network, torch.rand(1, 1, 64, 64), tile=32, overlap=overlap)
         counts.append(len(network.sizes))
     assert counts == [4, 9, 9, 25]
+
+
+@pytest.mark.parametrize(
+    ("length", "side", "count"),
+    [(700, 704, 1), (1024, 1024, 1), (1025, 608, 2), (1272, 736, 2), (1792, 1024, 2), (1793, 736, 3)],
+)
+def test_tiles_are_no_larger_than_as_many_need(length, side, count):
+    assert even_side(length, TILE[2], 0.25) == side
+    assert len(tile_starts(length, side, 0.25)) == count == len(tile_starts(length, TILE[2], 0.25))
+
+
+def test_even_tiles_never_need_more_than_the_largest():
+    for length in range(1, 9000, 7):
+        side = even_side(length, TILE[2], 0.25)
+        assert side <= TILE[2]
+        assert len(tile_starts(length, side, 0.25)) == len(tile_starts(length, TILE[2], 0.25)), length
+
+
+def test_large_picture_is_cut_into_equal_tiles_and_a_smaller_one_is_whole():
+    network = Recorder()
+    predict_logits(network, torch.zeros(1, 1, 40, 1100))
+    predict_logits(network, torch.zeros(1, 1, 1024, 33))
+    assert network.sizes == [(40, 640)] * 2 + [(1024, 33)]
 
 
 def test_volume_that_fits_is_computed_whole_and_a_larger_one_in_tiles():

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from octa_backend.data.store import ScanEntry
+from octa_backend.data.volume_geometry import VolumeGeometry
 from octa_backend.inference.distribution import outliers
-from octa_backend.inference.volume_distribution import summarise_volumes, volume_features
+from octa_backend.inference.volume_distribution import spacing_of_file, summarise_volumes, volume_features
 
 SPACING = (2.0, 1.0, 1.0)
 HOW = "zscore_nonzero"
@@ -48,7 +51,7 @@ def test_the_numbers_of_a_volume_by_hand():
     assert (found["size"], found["spacing"], found["anisotropy"]) == pytest.approx((2, 1, 2))
     image = np.zeros((1, 5, 5, 5), np.uint8)
     image[0, :, 1::2] = 51
-    found = volume_features(image, "unit", None)
+    found = volume_features(image, "unit", ())
     assert (found["empty"], found["low"], found["middle"], found["high"]) == pytest.approx((0.5, 0.2, 0.2, 0.2))
     assert found["sharpness"] == pytest.approx(math.log(0.04 / 3 / 0.01))
     assert "spacing" not in found
@@ -102,7 +105,17 @@ def test_each_modality_is_looked_at_by_itself():
     assert {"sharpness_0000", "sharpness_0001"} <= set(names(pair(60)[::-1], HOW, statistics))
 
 
+def test_the_voxel_size_of_a_training_volume_is_that_of_its_file():
+    geometry = VolumeGeometry((40, 30, 20), ((2.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 4.0, 0), (0, 0, 0, 1)), "RAS")
+    entry = ScanEntry("v", None, None, (20, 30, 40), "uint8", 0, 0, (4.0, 1.0, 2.0), geometry)
+    assert spacing_of_file(entry) == (4, 1, 2)
+    resampled = replace(geometry, resampled_shape=(80, 30, 80), resampled_spacing_mm=(1.0, 1.0, 1.0))
+    assert spacing_of_file(replace(entry, spacing_mm=(1.0, 1.0, 1.0), geometry=resampled)) == (4, 1, 2)
+    assert spacing_of_file(replace(entry, geometry=replace(geometry, orientation=""))) == ()
+    assert spacing_of_file(replace(entry, geometry=None)) == ()
+
+
 def test_of_a_file_that_knows_no_voxel_size_it_is_not_judged():
-    assert names(body(60), HOW, statistics_of(8), None) == []
+    assert names(body(60), HOW, statistics_of(8), ()) == []
     assert "spacing" not in statistics_of(2, spacing=())["features"]
     assert names(body(60), HOW, statistics_of(8, spacing=()), (20.0, 10.0, 10.0)) == []

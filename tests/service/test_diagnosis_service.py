@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from octa_backend.cli import app
 from octa_backend.errors import ModelDoesNotFit
+from octa_backend.inference.label_review import Labelled
 from octa_backend.service.diagnosis_service import judge_labels, review_labels
 from octa_backend.service.predict_service import load_predictor
 from tests.data.zips import encoded, zip_of
@@ -81,7 +82,7 @@ def test_the_command_line_leaves_the_ignored_class_out_as_well(model, tmp_path):
 
 def test_masks_without_the_ignored_class_are_looked_at_whole(model):
     image, mask = scans(0)[0]
-    (found,) = judge_labels(load_predictor(model, "cpu"), [("a", image[None], mask)], classes=2).reviews
+    (found,) = judge_labels(load_predictor(model, "cpu"), [Labelled("a", image[None], mask)], classes=2).reviews
     assert found.missed_fraction == pytest.approx(8 / 32)  # of the bright columns the lower 8 of 32 rows
 
 
@@ -94,5 +95,5 @@ def test_a_model_that_ignores_nothing_takes_any_classes_as_foreground(tmp_path):
     image, mask = scans(2)[0]
     store = write_store(tmp_path / "data", [(image[None], (mask == 1).astype(np.uint8))] * 2)
     predictor = load_predictor(publish(tmp_path / "bright", store, "f" * 64), "cpu")
-    (found,) = judge_labels(predictor, [("a", image[None], mask)], classes=3).reviews
+    (found,) = judge_labels(predictor, [Labelled("a", image[None], mask)], classes=3).reviews
     assert found.extra_fraction == pytest.approx(8 * 16 / (32 * 16 + 8 * 16))  # the dark part of the void class

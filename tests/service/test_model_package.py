@@ -174,6 +174,7 @@ def test_curves_and_scores_stand_in_the_card_in_words():
     epochs = list(range(1, 121))
     found = ModelCard(
         **{"network": "unet", "channels": 1, "classes": 2},
+        common_spacing_mm=[3, 0.5, 0.5],
         best={"epoch": 3, "val_dice": 0.8},
         validation={"dice": 0.8, "loss": None},
         test={"scans": 2, "dice": 0.75, "dice_std": 0.05},
@@ -185,6 +186,7 @@ def test_curves_and_scores_stand_in_the_card_in_words():
         "Epoch 3, the best on the validation scans: Dice 0.8000.",
         "| Dice, 0 to 1 | 0.8 | 0.75 | 0.05 |",
         "| loss | – | – | – |",
+        "| size of a voxel, mm | 3×0.5×0.5 |",
         "| epoch | training loss | Dice |",
         "| 1 | 0.25 | – |",
         "| warning | few_validation_scans | only \\<1\\> scan |",

@@ -73,6 +73,12 @@ def test_step_that_the_memory_would_not_hold_is_not_tried(zip_file, monkeypatch)
     assert previewed(zip_file).epoch_seconds is None
 
 
+def test_a_cross_validation_is_planned_as_its_first_fold(zip_file):
+    found = previewed(zip_file, folds=2, val_fraction=0.3)
+    assert found.plan.fingerprint.training_scans == 2
+    assert why(found, "val_fraction").startswith("this has no effect with folds=2")
+
+
 def test_remedy_that_sets_a_field_is_its_reason(zip_file):
     with one_thread():
         found = preview(zip_file, TrainConfig(epochs=1), Settings(device="cpu"), StartOptions(repair="auto"))

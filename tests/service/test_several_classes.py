@@ -21,6 +21,7 @@ from octa_backend.service.predict_service import load_predictor
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.evaluation_html import to_html
 from octa_backend.training.events import EpochFinished
 from tests.fakes import zip_bytes
 from tests.tiny import one_thread, tiny_networks
@@ -137,4 +138,6 @@ def test_ignored_class_is_neither_learnt_nor_answered_and_the_others_keep_their_
     run = design_evaluation(open_model(story.result.model, "cpu"), EvaluatedZip(store, "z", ""), EvaluationOptions())
     report = run.run(lambda _: None).report
     assert len(report.class_summaries) == 2
+    assert report.subject.ignore_index == 2
+    assert "Class (3)" in to_html(report, [])
     assert all(scan.true_fraction > 0 for scan in report.scans)

@@ -130,6 +130,13 @@ def test_each_class_has_a_table_where_there_are_several():
         assert f"Class ({number})" in several
 
 
+def test_classes_have_the_numbers_of_the_dataset_where_one_is_ignored():
+    page = to_html(report(scan("a", metrics(0.5), metrics(0.7)), about=subject(classes=3, ignore_index=2)), [])
+    assert "Class (1)" in page
+    assert "Class (2)" not in page
+    assert "Class (3)" in page
+
+
 def test_pictures_are_embedded_with_their_dice():
     page = Page(to_html(report(), [Picture("a", b"\x89PNG...")]))
     [image] = [attributes for tag, attributes in page.elements if tag == "img"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octa_backend.training.bootstrap import mean_interval
-from octa_backend.training.evaluation_report import WORST, make_report, summarise
+from octa_backend.training.evaluation_report import WORST, make_report, read_subject, summarise
 from octa_backend.training.threshold import ProbabilityHistogram, tune_threshold
 from tests.reports import epoch, metrics, report, scan, subject
 
@@ -74,6 +74,13 @@ def test_the_json_holds_everything_with_null_for_what_is_not_defined():
     assert content["notes"] == ["other_dataset"]
     assert content["history"][1] == {"epoch": 2, "train_loss": 0.5, "val_loss": None, "val_dice": 0.5, "lr": 0.001}
     assert "血管" in found.to_json()
+
+
+def test_a_report_of_an_earlier_version_ignores_no_class():
+    content = json.loads(report(about=subject(ignore_index=2)).to_json())
+    assert read_subject(content).ignore_index == 2
+    del content["subject"]["ignore_index"]
+    assert read_subject(content).ignore_index is None
 
 
 def test_a_single_scan_has_no_interval():

@@ -194,6 +194,12 @@ def test_treatment_is_told_again_where_its_first_epoch_was_not_reached(tmp_path,
     assert [one.lr for one in epochs(events)] == [0.01, 0.005, 0.005]
 
 
+def test_remedy_that_brings_its_own_epochs_has_so_many(tmp_path, data):
+    events, advise = once_after(2, advice("train_longer", from_checkpoint=False, epochs=6))
+    train(tmp_path, data, emit=events.append, advise=advise, **OPTIONS)
+    assert [one.epoch for one in epochs(events)] == list(range(1, 9))
+
+
 def test_no_more_than_three_remedies_are_taken(tmp_path, data):
     rates = itertools.count(2)
     events, _ = train(tmp_path, data, advise=lambda: advice("raise_lr", lr=next(rates) / 100), **OPTIONS)

@@ -230,6 +230,18 @@ def test_option_that_the_optimizer_or_schedule_does_not_look_at_is_named(options
     assert found.reason.endswith(f"it belongs to {belongs_to}")
 
 
+def test_share_of_validation_scans_has_no_effect_on_folds_and_that_is_said():
+    found = reason_for(make_plan(TrainConfig(folds=5, val_fraction=0.3), ONE_SIZE, SLOW), "val_fraction")
+    assert found.value == 0.3
+    assert found.reason.startswith("this has no effect with folds=5")
+
+
+@pytest.mark.parametrize("options", [{"val_fraction": 0.3}, {"folds": 5}])
+def test_share_of_validation_scans_needs_no_reason_without_folds_or_where_it_was_not_set(options):
+    plan = make_plan(TrainConfig(**options), ONE_SIZE, SLOW)
+    assert "val_fraction" not in {reason.field for reason in plan.reasons}
+
+
 def test_option_that_is_looked_at_needs_no_reason():
     plan = make_plan(TrainConfig(optimizer="sgd", momentum=0.5, scheduler="plateau", gamma=0.5), ONE_SIZE, SLOW)
     assert not {"momentum", "gamma"} & {reason.field for reason in plan.reasons}

@@ -179,6 +179,18 @@ def test_rates_are_those_of_a_range_test(data, monkeypatch):
     assert 1e-6 < found.lr_found < 1
 
 
+@pytest.mark.parametrize(("steps", "first"), [(0, "rates"), (1e9, "overfit")])
+def test_rates_come_first_where_there_is_time_for_both(data, monkeypatch, steps, first):
+    monkeypatch.setattr(checking, "STEPS_FOR_BOTH", steps)
+    tried = []
+    monkeypatch.setattr(checking, "_sweep_rates", lambda *given: tried.append("rates") or given[-2])
+    monkeypatch.setattr(checking, "_overfit_batch", lambda *given: tried.append("overfit") or given[-2])
+    plan = plan_for(data)
+    checked(build_network(plan), data, plan)
+    assert sorted(tried) == ["overfit", "rates"]
+    assert tried[0] == first
+
+
 def test_divergence_is_the_least_rate_from_which_the_loss_is_worse_than_untrained():
     rates = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
     assert divergence(RangeTest(rates, (), (0.9, 0.5, 0.6, 0.95, 1.2), 1e-4)) == 0.1

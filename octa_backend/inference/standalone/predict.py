@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 SMALLEST_SIDE = 16  # pixels
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 PERCENTILES = (1.0, 99.0)
-TILE, OVERLAP, SIGMA, SMALLEST_WEIGHT = 768, 0.25, 0.125, 1e-4
+TILE, STEP, OVERLAP, SIGMA, SMALLEST_WEIGHT = 1024, 32, 0.25, 0.125, 1e-4
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +48,7 @@ class Network:
         height, width = scan_CHW.shape[1:]
         if max(height, width) <= TILE:
             return self._whole(scan_CHW)
-        size = min(TILE, height), min(TILE, width)
+        size = even_side(height), even_side(width)
         weight_HW = gaussian(size)
         total: Array | None = None
         weights = np.zeros((height, width), np.float32)
@@ -70,6 +71,12 @@ class Network:
         padded_CHW = np.pad(scan_CHW, ((0, 0), (0, below), (0, right)), mode="edge")
         logits_1KHW = self._session.run(None, {"scan": padded_CHW[None].astype(np.float32)})[0]
         return np.asarray(logits_1KHW)[0, :, :height, :width]
+
+
+def even_side(length: int) -> int:
+    """The smallest side, a multiple of STEP, with which an axis needs no more tiles than with TILE."""
+    count = len(tile_starts(length, TILE))
+    return min(length, TILE, math.ceil(length / (count - (count - 1) * OVERLAP) / STEP) * STEP)
 
 
 def tile_starts(length: int, tile: int) -> list[int]:

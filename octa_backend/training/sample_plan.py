@@ -1,0 +1,52 @@
+"""What a plan decides about a training sample: the patch of a picture, or the part of a volume."""
+
+from __future__ import annotations
+
+from octa_backend.models import registry
+from octa_backend.training import patch_plan
+from octa_backend.training.memory_plan import Ground, recomputing
+from octa_backend.training.plan_draft import Draft
+from octa_backend.training.precision import is_half
+from octa_backend.training.volume_plan import Shape, choose_target_shape, take_target_shape
+
+
+def settle_sample(draft: Draft, ground: Ground) -> Shape:
+    """Settle `patch_size` and `target_shape`; the shape of a sample."""
+    fast = is_half(draft.config.precision) or ground.hardware.on_gpu
+    if ground.manifest.spatial_dims == 2:
+        draft.take({"target_shape": None})
+        return _settle_patch(draft, ground, fast)
+    wanted = draft.config.target_shape
+    if isinstance(wanted, tuple):
+        shape = take_target_shape(wanted, ground.manifest, ground.facts.spacing_mm)
+        rounded = f"{wanted} within the largest scan, with sides that the network can halve"
+        return _taken(draft, shape, "as you set it" if shape == wanted else rounded)
+    if draft.config.patch_size != "auto":
+        return _taken(draft, _settle_patch(draft, ground, fast), "a cube of patch_size, within the scans")
+    return _taken(draft, *_choose_target_shape(draft, ground, fast))
+
+
+def _settle_patch(draft: Draft, ground: Ground, fast: bool) -> Shape:
+    def fits(size: int) -> bool:
+        return ground.holds(draft.config, patch_plan.patch_shape(ground.manifest, size))
+
+    draft.settle("patch_size", lambda: patch_plan.choose_patch_size(fast, fits))
+    assert isinstance(draft.config.patch_size, int)
+    return patch_plan.patch_shape(ground.manifest, draft.config.patch_size)
+
+
+def _choose_target_shape(draft: Draft, ground: Ground, fast: bool) -> tuple[Shape, str]:
+    config = draft.config
+    able = registry.NETWORKS[config.model].recomputes and config.activation_checkpointing == "auto"
+
+    def fits(shape: Shape) -> bool:
+        return ground.holds(config, shape) or (able and ground.holds(recomputing(config, "on"), shape))
+
+    return choose_target_shape(ground.facts.median, ground.facts.spacing_mm, fast, fits)
+
+
+def _taken(draft: Draft, shape: Shape, why: str) -> Shape:
+    """Note the shape of a sample of volumes."""
+    draft.note("target_shape", list(shape), why)
+    draft.take({"target_shape": shape, "patch_size": max(shape)})
+    return shape
