@@ -27,6 +27,7 @@ from octa_backend.service.volume_evaluation import compared
 from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.service.volume_segmenting import (
     classes_found,
+    confidence_file,
     mask_file,
     probability_file,
     segment_case,
@@ -116,6 +117,8 @@ def _predict(
     write_aside(out / f"{name}.nii.gz", mask_file(models, segmented))
     if (probability := probability_file(segmented)) is not None:
         write_aside(out / f"{name}_probability.nii.gz", probability)
+    if (confidence := confidence_file(segmented)) is not None:
+        write_aside(out / f"{name}_confidence.nii.gz", confidence)
     found = classes_found(models, segmented)
     tables.volumes += [
         {"case": name, **{column: row[column] for column in ("class", "value", "name", "voxels", "ml")}}

@@ -98,6 +98,8 @@ class VolumePredictionOut(Answer):
     """With `probability=true`: (X, Y, Z, class), 8 bits with a slope of 1/255."""
     probability_classes: list[int] | None
     """Which classes these are."""
+    confidence_nii_gz: str | None
+    """With `confidence_map=true`: probability of the class chosen, 8 bits with a slope of 1/255."""
     overlays: list[PlaneOverlayOut]
     confidence: Confidence
     """Over the box of what is not 0."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -101,14 +101,21 @@ def segment_case(
     predictors = list(volume_predictors(models).values())
     binary = models.classes - (models.ignore_index is not None) == 2
     tuned = [model.tuned_threshold for model in predictors]
-    threshold = settle(options.threshold, np.zeros(0, np.float32), binary, tuned)
+    nothing_yet = np.zeros(1, np.float32)  # the probabilities of `auto` are looked at slab by slab
+    threshold = settle(options.threshold, nothing_yet, binary, tuned)
     image = read_case(case, opened, predictors[0].modalities, max_voxels)
     box = content_of(image.values)
     geometry = image.volume.geometry if box is None else image.volume.geometry.cropped(box)
     views = _views(predictors, case, image, box or tuple((0, length) for length in image.header.shape), max_voxels)
     found = predict_views(
-        predictors, views, threshold.value, tta=options.tta, with_probability=options.with_probability
+        predictors,
+        views,
+        None if threshold.source == "auto" else threshold.value,
+        tta=options.tta,
+        with_probability=options.with_probability,
+        with_certainty=options.with_confidence,
     )
+    threshold = replace(threshold, value=found.threshold)
     mask = found.mask
     if box is not None:
         mask = np.zeros(image.values.shape[1:], np.uint8)
@@ -179,6 +186,15 @@ def probability_file(segmented: SegmentedVolume) -> bytes | None:
         return None
     restored = [restore(share, segmented.geometry, fill=0 if index else 255) for index, share in enumerate(shares)]
     return _file(np.stack(restored, axis=-1), segmented, PROBABILITY_SLOPE)
+
+
+def confidence_file(segmented: SegmentedVolume) -> bytes | None:
+    """The probability of the class chosen as .nii.gz, in 8 bits with a slope; None where there is none. It is 1 where
+    nothing was looked at."""
+    certainty = segmented.found.certainty
+    if certainty is None:
+        return None
+    return _file(restore(certainty, segmented.geometry, fill=255), segmented, PROBABILITY_SLOPE)
 
 
 def network_class_numbers(models: Together) -> list[int]:
