@@ -27,6 +27,7 @@ from octa_backend.service.volume_evaluation import compared
 from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.service.volume_segmenting import (
     classes_found,
+    confidence_file,
     mask_file,
     probability_file,
     segment_case,
@@ -91,7 +92,8 @@ def predict_volumes(
         out.mkdir(parents=True, exist_ok=True)
         for at, one in enumerate(track(cases, "predicting", console=console)):
             known = ImageFile(masks[at], masks[at].name) if masks else None
-            console.print(_predict(models, one, known, out, options, settings, tables), markup=False)
+            for line in _predict(models, one, known, out, options, settings, tables):
+                console.print(line, markup=False)
     _write(out / VOLUMES_FILE, tables.volumes)
     console.print(f"masks and {VOLUMES_FILE} are in {out}", markup=False)
     if masks:
@@ -107,7 +109,7 @@ def _predict(
     options: PredictOptions,
     settings: Settings,
     tables: Tables,
-) -> str:
+) -> list[str]:
     """Write one case's files, note its rows; what is said of it."""
     name, most = one.case.name, settings.max_scan_voxels
     segmented = segment_case(models, one.case, one.opened, options, most)
@@ -115,16 +117,18 @@ def _predict(
     write_aside(out / f"{name}.nii.gz", mask_file(models, segmented))
     if (probability := probability_file(segmented)) is not None:
         write_aside(out / f"{name}_probability.nii.gz", probability)
+    if (confidence := confidence_file(segmented)) is not None:
+        write_aside(out / f"{name}_confidence.nii.gz", confidence)
     found = classes_found(models, segmented)
     tables.volumes += [
         {"case": name, **{column: row[column] for column in ("class", "value", "name", "voxels", "ml")}}
         for row in found
     ]
     line = f"{name}: {segmented.found.seconds:.2f} s, " + ", ".join(_told(row) for row in found)
-    if evaluation is None or known is None:
-        return line
-    tables.evaluations += [{"case": name, "mask": known.name, **row} for row in evaluation["classes"]]
-    return f"{line}; Dice {evaluation['mean']['dice']:.4f} with {known.name}"
+    if evaluation is not None and known is not None:
+        tables.evaluations += [{"case": name, "mask": known.name, **row} for row in evaluation["classes"]]
+        line += f"; Dice {evaluation['mean']['dice']:.4f} with {known.name}"
+    return [line, *(f"  {warning['message']}" for warning in segmented.warnings)]
 
 
 def _told(row: Mapping[str, Any]) -> str:

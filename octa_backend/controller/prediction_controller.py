@@ -30,7 +30,7 @@ WithPictures = Annotated[bool, Query(description="Also send the pictures, in bas
 Before = Annotated[datetime | None, Query(description="Only those made before this time; UTC where it has no zone.")]
 OfPlane = Literal["axial", "coronal", "sagittal", "axial_projection", "coronal_projection", "sagittal_projection"]
 Picture = Literal["mask", "overlay", "probability", "scan", "measurement"] | OfPlane
-Volume = Literal["mask", "probability"]
+Volume = Literal["mask", "probability", "confidence"]
 UNCHANGING = {"Cache-Control": "private, max-age=86400"}
 
 
@@ -93,7 +93,7 @@ def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts
     responses={200: {"content": {"application/gzip": {}}}, **problems(errors.PredictionNotFound)},
 )
 def show_volume(prediction_id: str, volume: Volume, db: Reading, parts: Parts) -> Response:
-    """The mask, or the probability of each class where it was asked for, in the place of the case's (first) file."""
+    """The mask, or what was asked for beside it: probability of each class, or confidence in the class chosen."""
     row = prediction_history.get(db, prediction_id)
     path = prediction_history.volume_path(parts.files, row.id, volume)
     return Response(path.read_bytes(), media_type="application/gzip", headers=UNCHANGING)

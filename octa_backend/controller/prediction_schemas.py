@@ -87,7 +87,7 @@ class KeptVolumePredictionOut(VolumePredictionOut):
     pictures: dict[str, str] = Field(examples=[{"axial": "/predictions/81b2fb36743ca0c1/axial.png"}])
     """Name → address: of each plane the slice and the projection."""
     volumes: dict[str, str] = Field(examples=[{"mask": "/predictions/81b2fb36743ca0c1/mask.nii.gz"}])
-    """Name → address: mask, and probability where it was asked for."""
+    """Name → address: mask, and probability and confidence where they were asked for."""
 
 
 OF_PICTURES_ALONE = {"file", "width", "height", "depth"}

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from octa_backend.controller.model_schemas import Confidence, MeasurementOut
+from octa_backend.controller.model_schemas import Confidence, MeasurementOut, ScanWarningOut
 from octa_backend.controller.schemas import Answer
 
 
@@ -98,6 +98,8 @@ class VolumePredictionOut(Answer):
     """With `probability=true`: (X, Y, Z, class), 8 bits with a slope of 1/255."""
     probability_classes: list[int] | None
     """Which classes these are."""
+    confidence_nii_gz: str | None
+    """With `confidence_map=true`: probability of the class chosen, 8 bits with a slope of 1/255."""
     overlays: list[PlaneOverlayOut]
     confidence: Confidence
     """Over the box of what is not 0."""
@@ -105,6 +107,7 @@ class VolumePredictionOut(Answer):
     """Empty: what is measured of vessels is measured in pictures."""
     evaluation: VolumeEvaluationOut | None
     """Where a mask was sent."""
+    warnings: list[ScanWarningOut]
     seconds: float
     engine: str = Field(examples=["openvino fp32"])
     notice: str

@@ -25,5 +25,11 @@ FEATURE_NAMES: Mapping[str, Text] = {
     "entropy": Text("entropy of the greys", "灰度熵"),
     "colour": Text("colourfulness", "色彩"),
     "size": Text("size", "尺寸"),
+    "middle": Text("the middle of the intensities", "强度中位数"),
+    "empty": Text("share of empty space", "空白区域比例"),
+    "spacing": Text("voxel size", "体素尺寸"),
+    "anisotropy": Text("shape of the voxels", "体素形状"),
 }
-"""Of the numbers of `inference.distribution`."""
+"""Of the numbers of `inference.distribution` and `inference.volume_distribution`."""
+
+OF_CHANNEL = Text("{feature} of channel {channel}", "通道 {channel} 的{feature}")

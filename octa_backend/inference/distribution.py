@@ -112,26 +112,28 @@ def _entropy_bits(grey: NDArray[np.float32]) -> float:
     return float(-sum(share * math.log2(share) for share in shares if share > 0))
 
 
-def summarise(scans: Iterable[Mapping[str, float]]) -> dict[str, Any]:
+def summarise(scans: Iterable[Mapping[str, float]], smallest: Mapping[str, float] = SMALLEST_SPREAD) -> dict[str, Any]:
     """What is kept of the training scans in a model's card.
 
     Args:
         scans: the numbers of each, at least one.
+        smallest: the numbers that are looked at, and the least spread of each.
 
     Returns:
         `scans`, how many; `features`, of each number: `median`, `low` and `high` (the `SHARES`), and `spread`:
-        `MAD_TO_DEVIATION` times the median distance from the median, or `SMALLEST_SPREAD` where that is larger.
+        `MAD_TO_DEVIATION` times the median distance from the median, or the smallest one where that is larger.
     """
     rows = list(scans)
-    features = {name: np.array([row[name] for row in rows]) for name in SMALLEST_SPREAD}
-    return {"scans": len(rows), "features": {name: _summary(name, values) for name, values in features.items()}}
+    features = {name: np.array([row[name] for row in rows]) for name in smallest}
+    told = {name: _summary(values, smallest[name]) for name, values in features.items()}
+    return {"scans": len(rows), "features": told}
 
 
-def _summary(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+def _summary(values: NDArray[np.float64], smallest: float) -> dict[str, float]:
     median = float(np.median(values))
     low, high = (float(value) for value in np.percentile(values, SHARES))
     spread = MAD_TO_DEVIATION * float(np.median(np.abs(values - median)))
-    return {"median": median, "low": low, "high": high, "spread": max(spread, SMALLEST_SPREAD[name])}
+    return {"median": median, "low": low, "high": high, "spread": max(spread, smallest)}
 
 
 def outliers(scan: Mapping[str, float], statistics: Mapping[str, Any]) -> list[Outlier]:

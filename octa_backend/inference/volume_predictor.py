@@ -28,6 +28,7 @@ from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.predictor import Predictor
 from octa_backend.inference.probability import mean_probabilities
+from octa_backend.inference.thresholds import otsu
 from octa_backend.inference.tiling import logit_slabs
 from octa_backend.inference.volume_views import SLAB, View, interpolated, whole_view
 from octa_backend.settings import EngineName
@@ -43,6 +44,7 @@ class VolumePredictor(Predictor):
 
     Attributes:
         modalities: its channels.
+        normalisation: of the volumes it was trained on.
         common_spacing_mm: (D, H, W), of the voxels it was trained on; empty where they had the sizes of their files.
     """
 
@@ -50,6 +52,7 @@ class VolumePredictor(Predictor):
         super().__init__(folder, engines)
         card = read_card(folder)
         self.modalities = Channels(self.channels, tuple(card.get("modalities", ())))
+        self.normalisation = self._normalisation
         self.common_spacing_mm: tuple[float, ...] = tuple(card.get("common_spacing_mm", ()))
         self._tile: tuple[int, ...] = tuple(card["patch_shape"])
 
@@ -109,6 +112,8 @@ class VolumePrediction:
         confidence: mean probability of the class chosen, in 0..1.
         uncertain_fraction: see `Prediction`.
         seconds: that it took.
+        threshold: from which a voxel is foreground.
+        certainty: uint8, (D, H, W), probability of the class chosen, 0..255; None where it was not wanted.
     """
 
     mask: NDArray[np.uint8]
@@ -116,6 +121,8 @@ class VolumePrediction:
     confidence: float
     uncertain_fraction: float
     seconds: float
+    threshold: float
+    certainty: NDArray[np.uint8] | None = None
 
 
 def predict_volume(
@@ -134,10 +141,11 @@ def predict_volume(
 def predict_views(
     models: Sequence[Predictor],
     views: Sequence[View],
-    threshold: float,
+    threshold: float | None,
     *,
     tta: bool = False,
     with_probability: bool = False,
+    with_certainty: bool = False,
 ) -> VolumePrediction:
     """Segment one volume; of several models the mean of their probabilities.
 
@@ -145,21 +153,29 @@ def predict_views(
         models: `VolumePredictor`s of the same classes, at least one.
         views: what each of them sees; all are answered for the same voxels.
         tta: see `VolumePredictor.slabs`.
-        threshold: a voxel is foreground from this probability on (binary models only).
+        threshold: a voxel is foreground from this probability on (binary models only); None: from Otsu's of this
+            volume on, for which its probabilities are in memory as a whole.
         with_probability: keep the probabilities, rounded to 8 bits.
+        with_certainty: likewise that of the class chosen.
 
     Raises:
         ScanDoesNotFit: a model is one of pictures.
     """
     start = time.perf_counter()
-    masks, shares, confidence, uncertain = [], [], 0.0, 0.0
-    for probability_KDHW in _mean_slabs(_volumetric(models), views, tta=tta):
+    masks, shares, certainties, confidence, uncertain = [], [], [], 0.0, 0.0
+    slabs = _mean_slabs(_volumetric(models), views, tta=tta)
+    if threshold is None:
+        slabs = iter(whole := list(slabs))
+        threshold = otsu(np.concatenate([1 - slab_KDHW[0].numpy() for slab_KDHW in whole]))
+    for probability_KDHW in slabs:
         found = decide(probability_KDHW, threshold, 0.0, models[0].ignore_index)
         masks.append(found.mask)
         confidence += found.confidence * found.mask.size
         uncertain += found.uncertain_fraction * found.mask.size
         if with_probability:
             shares.append(probability_KDHW.mul(255).round().to(torch.uint8).numpy())
+        if with_certainty:
+            certainties.append(np.rint(found.certainty * 255).astype(np.uint8))
     mask = np.concatenate(masks)
     return VolumePrediction(
         mask=mask,
@@ -167,6 +183,8 @@ def predict_views(
         confidence=confidence / mask.size,
         uncertain_fraction=uncertain / mask.size,
         seconds=time.perf_counter() - start,
+        threshold=threshold,
+        certainty=np.concatenate(certainties) if with_certainty else None,
     )
 
 

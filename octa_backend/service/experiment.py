@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from octa_backend.data.folds import assign_folds
+from octa_backend.data.normalise import Normalisation
 from octa_backend.data.splits import Splits, assign_splits
 from octa_backend.data.store import DatasetStore, Manifest
 from octa_backend.diagnosis.findings import Finding
@@ -20,6 +21,7 @@ from octa_backend.inference.distribution import features_of
 from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.inference.model_card import CARD_FORMAT, NOTICE
 from octa_backend.inference.pictures import png
+from octa_backend.inference.volume_distribution import spacing_of_file, summarise_volumes, volume_features
 from octa_backend.service.model_service import versions
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
@@ -164,11 +166,16 @@ def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
     return summary
 
 
-def scan_statistics(store: DatasetStore, indices: Sequence[int]) -> dict[str, Any] | None:
-    """What the training scans of a model are like, for its card; see `distribution.summarise`. None of volumes."""
-    if store.manifest.spatial_dims == 3:
-        return None
+def scan_statistics(store: DatasetStore, indices: Sequence[int], normalisation: Normalisation) -> dict[str, Any]:
+    """What the training scans of a model are like, for its card; see `distribution` and `volume_distribution`."""
     chosen = indices[:: -(-len(indices) // MOST_SCANS_KNOWN)]
+    manifest = store.manifest
+    if manifest.spatial_dims == 3:
+        found = (
+            volume_features(store.image(index), normalisation, spacing_of_file(manifest.scans[index]))
+            for index in chosen
+        )
+        return summarise_volumes(found, manifest.channels, normalisation)
     return summarise_features(features_of(store.image(index)) for index in chosen)
 
 
@@ -197,7 +204,7 @@ def make_card(
         "format": CARD_FORMAT,
         **_network_facts(plan, manifest),
         "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train),
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train, plan.config.normalisation),
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {

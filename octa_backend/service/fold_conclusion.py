@@ -149,7 +149,7 @@ class Conclusion:
             "splits": {**splits, "train": [self.store.manifest.scans[index].name for index in indices], "val": []},
             "best": None,
             "tuned_threshold": self._tuned(),
-            "scan_statistics": scan_statistics(self.store, indices),
+            "scan_statistics": scan_statistics(self.store, indices, cards[0]["normalisation"]),
             "findings": list(findings.values()),
             "versions": model_service.versions(),
             "licence": None,

@@ -49,7 +49,7 @@ def predict_case(
 
 def _answer(models: Together, segmented: SegmentedVolume, evaluation: dict[str, Any] | None) -> Answer:
     mask_nii_gz = segmenting.mask_file(models, segmented)
-    probability = segmenting.probability_file(segmented)
+    probability, confidence = segmenting.probability_file(segmented), segmenting.confidence_file(segmented)
     header, found = segmented.image.header, segmented.found
     overlays = plane_overlays(
         segmented.image.values, segmented.mask, segmented.image.volume.spacing_mm, models.classes, models.colours
@@ -72,10 +72,12 @@ def _answer(models: Together, segmented: SegmentedVolume, evaluation: dict[str, 
         "mask_nii_gz": _text(mask_nii_gz),
         "probability_nii_gz": None if probability is None else _text(probability),
         "probability_classes": None if probability is None else segmenting.network_class_numbers(models),
+        "confidence_nii_gz": None if confidence is None else _text(confidence),
         "overlays": [_overlay(one) for one in overlays],
         "confidence": {"mean": found.confidence, "uncertain_fraction": found.uncertain_fraction},
         "measurements": {},
         "evaluation": evaluation,
+        "warnings": segmented.warnings,
         "seconds": found.seconds,
         "engine": models.engine,
         "notice": NOTICE,

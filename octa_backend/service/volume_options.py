@@ -24,8 +24,6 @@ def refuse_options_of_pictures(options: PredictOptions) -> None:
         "vessel_class": measuring is not None and measuring.vessel_class != 1,
         "measure_segments": options.with_segments,
         "measure_picture": options.with_picture,
-        "confidence_map": options.with_confidence,
-        "threshold=auto": options.threshold == "auto",
     }
     if named := [name for name, value in asked.items() if value]:
         raise InvalidOptions(f"for a volume there is no {', '.join(named)}; leave out what is for pictures alone")

@@ -14,8 +14,8 @@ from octa_backend.service.answer_files import PICTURE, VOLUME
 from octa_backend.service.results_zip import ResultsZip
 from octa_backend.storage.prediction_tables import KeptPrediction
 
-VOLUMES = {"masks": "mask", "probabilities": "probability"}
-"""Folder of the zip -> volume of a prediction; the last one where it was asked for."""
+VOLUMES = {"masks": "mask", "probabilities": "probability", "confidence": "confidence"}
+"""Folder of the zip -> volume of a prediction; the last two where they were asked for."""
 
 CASE_COLUMNS = (
     "case", "files", "width", "height", "depth", "threshold", "foreground_fraction", "confidence_mean",
@@ -30,6 +30,7 @@ CONTENTS = """\
 masks/            with the affine, shape and orientation of each case's (first) file, and the dataset's values
 overlays/         slice and projection of each plane, with each foreground class tinted
 probabilities/    of each class (where they were asked for)
+confidence/       probability of the class chosen (where it was asked for)
 scans.csv         a row for each case: its files, size, share of foreground, confidence, and the ml of each class
 measurements.csv  a row for each case and class: voxels and ml
 errors.csv        cases that could not be predicted, and why (where there are some)"""

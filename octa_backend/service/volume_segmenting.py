@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from octa_backend.inference.thresholds import Threshold, settle
 from octa_backend.inference.volume_predictor import VolumePrediction, VolumePredictor, predict_views
 from octa_backend.inference.volume_views import View, require_room, view_of
 from octa_backend.service.predict_service import PredictOptions
+from octa_backend.service.scan_warnings import volume_warnings
 from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.training.ignored import dataset_class
 
@@ -43,6 +44,7 @@ class SegmentedVolume:
         geometry: of that part.
         threshold: from which a voxel is foreground.
         seen_mm: for each model the sides of the voxels that it saw, (D, H, W); None where it saw the file's own.
+        warnings: see `volume_warnings`.
     """
 
     case: Case
@@ -52,6 +54,7 @@ class SegmentedVolume:
     geometry: VolumeGeometry
     threshold: Threshold
     seen_mm: tuple[tuple[float, ...] | None, ...]
+    warnings: list[dict[str, Any]]
 
     @property
     def voxel_ml(self) -> float | None:
@@ -98,21 +101,31 @@ def segment_case(
     predictors = list(volume_predictors(models).values())
     binary = models.classes - (models.ignore_index is not None) == 2
     tuned = [model.tuned_threshold for model in predictors]
-    threshold = settle(options.threshold, np.zeros(0, np.float32), binary, tuned)
+    nothing_yet = np.zeros(1, np.float32)  # the probabilities of `auto` are looked at slab by slab
+    threshold = settle(options.threshold, nothing_yet, binary, tuned)
     image = read_case(case, opened, predictors[0].modalities, max_voxels)
     box = content_of(image.values)
     geometry = image.volume.geometry if box is None else image.volume.geometry.cropped(box)
     views = _views(predictors, case, image, box or tuple((0, length) for length in image.header.shape), max_voxels)
     found = predict_views(
-        predictors, views, threshold.value, tta=options.tta, with_probability=options.with_probability
+        predictors,
+        views,
+        None if threshold.source == "auto" else threshold.value,
+        tta=options.tta,
+        with_probability=options.with_probability,
+        with_certainty=options.with_confidence,
     )
+    threshold = replace(threshold, value=found.threshold)
     mask = found.mask
     if box is not None:
         mask = np.zeros(image.values.shape[1:], np.uint8)
         cut_out(mask, box)[...] = found.mask
     pairs = zip(predictors, views, strict=True)
     seen_mm = tuple(None if view.places is None else model.common_spacing_mm for model, view in pairs)
-    return SegmentedVolume(case, image, found, mask, geometry, threshold, seen_mm)
+    spacing_mm = image.volume.spacing_mm if image.header.orientation else ()
+    seen = {name: view.image for name, view in zip(models.models, views, strict=True)}
+    warnings = volume_warnings(volume_predictors(models), seen, spacing_mm, options.language)
+    return SegmentedVolume(case, image, found, mask, geometry, threshold, seen_mm, warnings)
 
 
 def _views(models: Sequence[VolumePredictor], case: Case, image: CaseImage, box: Box, max_voxels: int) -> list[View]:
@@ -173,6 +186,15 @@ def probability_file(segmented: SegmentedVolume) -> bytes | None:
         return None
     restored = [restore(share, segmented.geometry, fill=0 if index else 255) for index, share in enumerate(shares)]
     return _file(np.stack(restored, axis=-1), segmented, PROBABILITY_SLOPE)
+
+
+def confidence_file(segmented: SegmentedVolume) -> bytes | None:
+    """The probability of the class chosen as .nii.gz, in 8 bits with a slope; None where there is none. It is 1 where
+    nothing was looked at."""
+    certainty = segmented.found.certainty
+    if certainty is None:
+        return None
+    return _file(restore(certainty, segmented.geometry, fill=255), segmented, PROBABILITY_SLOPE)
 
 
 def network_class_numbers(models: Together) -> list[int]:

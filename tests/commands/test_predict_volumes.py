@@ -93,6 +93,27 @@ def test_a_model_of_other_voxels_answers_on_the_grid_of_the_case(folder):
     assert float(rows(folder / "out" / "evaluation.csv")[0]["dice"]) == pytest.approx(overlap)
 
 
+def test_a_folder_of_volumes_becomes_masks_and_a_table_in_ml(folder):
+    (folder / "cases").mkdir()
+    affines = {"b": affine_of("LPS", (0.5, 1, 2)), "c": affine_of("RAS", (2, 2, 2))}
+    for seed, (name, affine) in enumerate(affines.items()):
+        (folder / "cases" / f"{name}.nii.gz").write_bytes(nifti(case(seed)[0], affine))
+    result = octa("one", "cases", "--out", "out", "--confidence-map")
+    assert result.exit_code == 0, result.output
+    made = {f"{name}{kind}.nii.gz" for name in "bc" for kind in ("", "_confidence")}
+    assert {path.name for path in (folder / "out").iterdir()} == {"volumes.csv", *made}
+    table = rows(folder / "out" / "volumes.csv")
+    assert [(row["case"], row["value"]) for row in table] == [("b", "1"), ("b", "4"), ("c", "1"), ("c", "4")]
+    for row in table:
+        mask = nib.load(folder / "out" / f"{row['case']}.nii.gz")
+        np.testing.assert_array_equal(mask.affine, affines[row["case"]])
+        found = (np.asarray(mask.dataobj) == int(row["value"])).sum()
+        assert int(row["voxels"]) == found
+        assert float(row["ml"]) == pytest.approx(found * {"b": 1, "c": 8}[row["case"]] / 1000)
+    confidence = nib.load(folder / "out" / "b_confidence.nii.gz").get_fdata()
+    assert ((confidence >= 1 / 3 - 0.01) & (confidence <= 1)).all()
+
+
 def test_modalities_from_files_folders_and_zips(folder):
     contents = {f"{name}_000{at}.nii.gz": nifti(case(at)[0]) for name in "xyz" for at in (0, 1)}
     (folder / "cases").mkdir()

@@ -309,6 +309,30 @@ def test_thresholds_of_two_classes(server):
     refused(predict(server, image, threshold="tuned"), 422, "the likeliest wins")
 
 
+def test_the_threshold_of_the_volume_itself(server):
+    image = np.zeros(SHAPE, np.uint8)
+    image[4:10], image[10:16] = 114, 124  # probabilities of 0.10 and 0.36
+    found = predict(server, {"case.nii.gz": nifti(image)}, model_id="two", threshold="auto").json()
+    assert found["threshold_source"] == "auto"
+    assert 0.1 < found["threshold"] < 0.37
+    np.testing.assert_array_equal(np.asarray(opened(found["mask_nii_gz"]).dataobj), image == 124)
+    refused(predict(server, {"case.nii.gz": nifti(image)}, threshold="auto"), 422, "the likeliest wins")
+
+
+def test_a_map_of_the_confidence(server):
+    image = np.zeros(SHAPE, np.uint8)
+    image[4:10] = 130  # probability 0.6
+    files = {"case.nii.gz": nifti(image, affine_of("LPI"))}
+    found = predict(server, files, model_id="two", confidence_map="true").json()
+    shown = opened(found["confidence_nii_gz"])
+    np.testing.assert_array_equal(shown.affine, opened(files["case.nii.gz"]).affine)
+    expected = np.where(image > 0, 1 / (1 + np.exp(-40 * (130 / 255 - 0.5))), 1)
+    np.testing.assert_allclose(shown.get_fdata(), expected, atol=0.003)
+    assert predict(server, files, model_id="two").json()["confidence_nii_gz"] is None
+    whole = server.get(f"{found['prediction_url']}/confidence.nii.gz").content
+    assert whole == base64.b64decode(found["confidence_nii_gz"])
+
+
 def test_an_empty_volume_has_an_empty_mask(server):
     body = predict(server, {"case.nii.gz": nifti(np.zeros(SHAPE, np.uint8))}).json()
     assert body["foreground_fraction"] == 0
@@ -350,8 +374,6 @@ def test_a_known_mask_is_compared(server):
         ("vessel_class", "2"),
         ("measure_segments", "true"),
         ("measure_picture", "true"),
-        ("confidence_map", "true"),
-        ("threshold", "auto"),
     ],
 )
 def test_options_of_pictures_are_named(server, field, value):

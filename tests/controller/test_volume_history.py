@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.volume_server import CARDS, classes, predict, volume, volume_api
+from octa_backend.inference.volume_distribution import summarise_volumes, volume_features
+from tests.volume_server import CARDS, classes, predict, publish, volume, volume_api
 from tests.volumes import SHAPE, affine_of
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -93,6 +94,22 @@ def test_a_volume_that_is_not_to_be_kept_leaves_no_trace(predicting):
     assert answer["prediction_url"] is None
     assert predict(predicting, {"case.nii.gz": b"no volume"}).status_code == 422
     assert predicting.traces() == before
+
+
+def test_a_volume_unlike_those_of_the_training_is_warned_about_in_both_languages(predicting, tmp_path):
+    parts = (classes(seed)[2:-3, 1:-2, 3:-1].T[None] * np.uint8(85) for seed in range(6))
+    seen = [volume_features(part, "unit", (1, 1, 1)) for part in parts]
+    publish(predicting, tmp_path, {"known": {**CARDS["one"], "scan_statistics": summarise_volumes(seen, 1, "unit")}})
+    like = predict(predicting, {"c.nii.gz": volume(classes(50))}, model_id="known").json()
+    assert like["warnings"] == []
+    sent = {"c.nii.gz": volume(classes(50), affine_of("RAS", (10, 10, 10)))}
+    (warning,) = predict(predicting, sent, model_id="known").json()["warnings"]
+    assert (warning["code"], warning["model_id"]) == ("out_of_distribution", "known")
+    assert "voxel size out of the range" in warning["message"]
+    assert warning["evidence"]["spacing"]["value"] == pytest.approx(np.log2(10))
+    (chinese,) = predict(predicting, sent, model_id="known", headers={"accept-language": "zh"}).json()["warnings"]
+    assert "体素尺寸" in chinese["message"]
+    assert predict(predicting, sent).json()["warnings"] == []  # its card does not say what it was trained on
 
 
 def test_the_stored_answer_holds_no_files(predicting):

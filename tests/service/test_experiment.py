@@ -146,4 +146,4 @@ def test_a_card_holds_what_a_prediction_needs_of_the_dataset_and_of_its_training
 
 def test_of_many_training_scans_some_are_looked_at(store, monkeypatch):
     monkeypatch.setattr(experiment, "MOST_SCANS_KNOWN", 2)
-    assert scan_statistics(store, range(3))["scans"] == 2
+    assert scan_statistics(store, range(3), "unit")["scans"] == 2
