@@ -45,7 +45,8 @@ SPLIT_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("test", "testing", "testset", "ts"), "test"),
 }
 _PART_OF_A_NAME_ONLY = ("tr", "ts", "dev")
-"""Split words that count in "imagesTr" but not as a folder's whole name."""
+"""Split words that do not count as a folder's whole name, and inside a word ("imagesTr") only where it speaks of images
+or masks: a folder "BraTS-GLI-00005-000" is a case."""
 
 _STRONG_WORDS = (
     (Role.MASK, r"masks?|labels?|lbls?|gts?|(?:ground)?truths?|manuals?|manual\d|annot(?:ation)?s?|annotated"),
@@ -151,7 +152,12 @@ def role_of(folder: str) -> tuple[int, Role] | None:
 
 def _split(folder: str) -> str | None:
     words = _words(folder)
-    known = [word for word in words if word in SPLIT_WORDS and (len(words) > 1 or word not in _PART_OF_A_NAME_ONLY)]
+    apart = re.split(r"[\W_]+", folder.casefold())
+
+    def counts(word: str) -> bool:
+        return word not in _PART_OF_A_NAME_ONLY or (len(words) > 1 and (word in apart or role_of(folder) is not None))
+
+    known = [word for word in words if word in SPLIT_WORDS and counts(word)]
     return SPLIT_WORDS[known[0]] if known else None
 
 

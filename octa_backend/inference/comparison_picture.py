@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from octa_backend.inference.channels import shown_channels
+
 LONGEST = 480  # pixels of one panel's longer side; larger scans are scaled down
 GAP = 4  # white pixels between panels
 
@@ -22,7 +24,7 @@ def comparison(
     """Draw scan, grader's mask and comparison side by side.
 
     Args:
-        image: (C, *spatial) in 0..1, one or three channels.
+        image: (C, *spatial) in 0..1.
         predicted: class indices, (*spatial).
         target: class indices, (*spatial). Of a volume the slice along the first axis is shown in which the two differ
             most.
@@ -55,8 +57,8 @@ def _differences(
 
 
 def rgb(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A scan (C, H, W) in 0..1, one or three channels, as colours (H, W, 3)."""
-    levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    """A scan (C, H, W) in 0..1 as colours (H, W, 3), see `shown_channels`."""
+    levels = np.rint(np.clip(shown_channels(image), 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (3, *levels.shape[1:])).transpose(1, 2, 0))
 
 

@@ -17,6 +17,7 @@ from torchvision.utils import draw_segmentation_masks, make_grid
 
 from octa_backend.data.class_table import ClassLabel
 from octa_backend.data.normalise import to_unit
+from octa_backend.inference.channels import shown_channels
 
 COLOURS = ("#ff3b30", "#34c759", "#0a84ff", "#ffcc00", "#af52de", "#ff9500", "#5ac8fa", "#ff2d55")
 """Overlay colour of class 1, 2, …; they begin again after the last."""
@@ -140,7 +141,7 @@ def _hwc(picture: Tensor) -> NDArray[np.uint8]:
 
 
 def _rgb(image: NDArray[np.float32]) -> Tensor:
-    tensor = torch.from_numpy(image).mul(255).round().to(torch.uint8)
+    tensor = torch.from_numpy(shown_channels(image)).mul(255).round().to(torch.uint8)
     return tensor.expand(3, -1, -1) if tensor.shape[0] == 1 else tensor
 
 

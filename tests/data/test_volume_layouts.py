@@ -47,6 +47,12 @@ def test_a_folder_per_case_with_its_modalities_is_understood(suffixes):
     assert find_volume_layout(paths).modalities == ("flair", "t1", "t1ce", "t2")
 
 
+@pytest.mark.parametrize("case", ["BraTS_00{}", "BraTS-GLI-0000{}-000", "BraTS20_case_00{}"])
+def test_the_name_of_a_brats_case_is_no_split(case):
+    paths = [f"{case.format(n)}/{case.format(n)}-{what}.nii.gz" for n in "12" for what in ("t1n", "t2w", "seg")]
+    assert [split for _, _, split in names(paths)] == [None, None]
+
+
 def test_a_case_with_other_modalities_than_most_is_a_fault():
     paths = [f"C{case}_{what}.nii" for case in "12" for what in ("t1", "t2", "seg")] + ["C3_t1.nii", "C3_seg.nii"]
     assert found(paths) == {("modalities_differ", "C3_t1.nii")}

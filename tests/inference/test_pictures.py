@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from octa_backend.data.class_table import ClassLabel
+from octa_backend.inference.comparison_picture import comparison
 from octa_backend.inference.pictures import COLOURS, contact_sheet, mask_picture, overlay, overview, png, sheet_row
 
 GREY = np.full((1, 4, 6), 0.4, np.float32)  # 102 of 255
@@ -128,3 +129,12 @@ def test_large_scans_are_thinned_out_for_a_sheet():
     image, mask = sheet_row(np.full((1, 1300, 800), 255, np.uint8), np.ones((1300, 800), np.uint8))
     assert (image.shape, mask.shape) == ((1, 434, 267), (434, 267))  # every third pixel
     assert image.max() == 1
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_of_several_modalities_the_first_is_shown(channels):
+    image = np.concatenate([GREY, np.ones((channels - 1, 4, 6), np.float32)])
+    mask = striped(1, 2)
+    np.testing.assert_array_equal(overlay(image, mask, classes=3), overlay(GREY, mask, classes=3))
+    colours = ("#ffffff", "#ff0000", "#0000ff", "#00ff00")
+    np.testing.assert_array_equal(comparison(image, mask, mask, colours), comparison(GREY, mask, mask, colours))
