@@ -82,7 +82,7 @@ def start_checks(
     Returns:
         What was found; None for each number that time, data or loss do not allow.
     """
-    clock = _Clock(SECONDS_LEAST if seconds_limit is None else seconds_limit, should_stop)
+    clock = _Clock(_time_of(plan.device), SECONDS_LEAST if seconds_limit is None else seconds_limit, should_stop)
     small = _shrunk(plan)
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
         batch = _telling_batch(data, small)
@@ -90,7 +90,7 @@ def start_checks(
             return _nothing("no_batch" if batch is None else "time")
         try:
             trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config), small, batch)
-            checks, step_seconds = _first_loss(trial), _step_seconds(trial)
+            checks, step_seconds = _first_loss(trial), _step_seconds(trial, clock)
             if seconds_limit is None:
                 clock.allow(time_limit(plan, len(data.train), step_seconds))
             is_ample = clock.left() >= STEPS_FOR_BOTH * step_seconds
@@ -130,11 +130,21 @@ def time_limit(plan: Plan, scans: int, step_seconds: float) -> float:
     return min(max(SHARE_OF_RUN * run_seconds, SECONDS_LEAST), SECONDS_LIMIT)
 
 
+def _time_of(device: str) -> Callable[[], float]:
+    """What tells the seconds.
+
+    On a CPU those that this thread computes: beside other work everything takes longer, the run as well, and what is
+    found should not depend on it.
+    """
+    return time.thread_time if torch.device(device).type == "cpu" else time.monotonic
+
+
 class _Clock:
     """Says when the checks are over: their time, or the run's."""
 
-    def __init__(self, seconds: float, should_stop: ShouldStop) -> None:
-        self._start = time.monotonic()
+    def __init__(self, now: Callable[[], float], seconds: float, should_stop: ShouldStop) -> None:
+        self.now = now
+        self._start = now()
         self._seconds, self._should_stop = seconds, should_stop
 
     def allow(self, seconds: float) -> None:
@@ -143,7 +153,7 @@ class _Clock:
 
     def left(self) -> float:
         """Seconds until the limit; negative beyond it."""
-        return self._start + self._seconds - time.monotonic()
+        return self._start + self._seconds - self.now()
 
     def over(self) -> bool:
         """Whether to end here."""
@@ -200,14 +210,14 @@ def _rate(plan: Plan) -> float:
     return plan.config.lr
 
 
-def _step_seconds(trial: _Trial) -> float:
+def _step_seconds(trial: _Trial, clock: _Clock) -> float:
     """Of a forward and a backward pass; the weights stay, and an earlier pass has warmed the device up."""
-    start = time.monotonic()
+    start = clock.now()
     torch.autograd.backward(trial.compare(trial.batch[0])[1])
     trial.network.zero_grad(set_to_none=True)
     if trial.plan.device.startswith("cuda"):
         torch.cuda.synchronize(trial.plan.device)
-    return time.monotonic() - start
+    return clock.now() - start
 
 
 def _overfit_batch(trial: _Trial, checks: StartChecks, clock: _Clock) -> StartChecks:
