@@ -26,7 +26,7 @@ class Estimate(BaseModel):
     Attributes:
         parameters: of the network.
         memory_mib: weights, their running average, gradients, moments, and what a step keeps for its backward pass.
-            Measured peaks are some hundred MiB higher: the program itself, and scratch space of single operations.
+            Measured peaks are higher, on a CPU by a GiB and more: the program itself, and scratch space of operations.
     """
 
     model_config = ConfigDict(frozen=True)
