@@ -54,7 +54,10 @@ def test_the_numbers_of_a_volume_by_hand():
     found = volume_features(image, "unit", ())
     assert (found["empty"], found["low"], found["middle"], found["high"]) == pytest.approx((0.5, 0.2, 0.2, 0.2))
     assert found["sharpness"] == pytest.approx(math.log(0.04 / 3 / 0.01))
+    assert found["skewness"] == pytest.approx(0, abs=0.1)
     assert "spacing" not in found
+    image[0, :, 3] = 255
+    assert volume_features(image, "unit", ())["skewness"] == pytest.approx((0.2 + 1 - 2 * 0.6) / 0.4, abs=1e-5)
 
 
 def test_an_empty_and_a_flat_volume_have_numbers_too():
