@@ -67,7 +67,7 @@ def test_an_empty_and_a_flat_volume_have_numbers_too():
 
 def test_similar_volumes_are_not_warned_about(trained):
     how, statistics = trained
-    assert [names(body(seed), how, statistics) for seed in range(112)[12:]] == [[]] * 100
+    assert [names(body(seed), how, statistics) for seed in range(12, 36)] == [[]] * 24
     assert names(body(50, scale=37.0), how, statistics) == []  # another scanner's scale means nothing
 
 
