@@ -25,12 +25,19 @@ MOST_VOXELS = 2**17
 PERCENTILES = (5.0, 50.0, 95.0)
 """Of what is not empty: `low`, `middle` and `high`."""
 
-SMALLEST_OF_CHANNEL: Mapping[str, float] = {"low": 0.25, "middle": 0.2, "high": 0.25, "sharpness": 0.25}
+SMALLEST_OF_CHANNEL: Mapping[str, float] = {
+    "low": 0.25,
+    "middle": 0.2,
+    "high": 0.25,
+    "skewness": 0.08,
+    "sharpness": 0.25,
+}
 """Smallest spreads of the numbers of each channel; intensities in deviations."""
 
 SMALLEST_OF_ALL: Mapping[str, float] = {"empty": 0.08, "spacing": 0.3, "anisotropy": 0.3, "size": 0.4}
 """Of the numbers of the whole volume: the last three in powers of two."""
 
+LEVELS = ("low", "middle", "high")
 WITHIN_ONE = 0.25
 """Of intensities that a normalisation leaves in 0..1, whose deviation is about a quarter."""
 
@@ -47,7 +54,8 @@ def volume_features(
 
     Returns:
         Of each channel (with its number as ending where there are several): `low`, `middle` and `high`, the
-        `PERCENTILES` of what lies above the least value, normalised; `sharpness`, the natural logarithm of the mean
+        `PERCENTILES` of what lies above the least value, normalised; `skewness`, how much further the third lies above
+        the mean than the first below it, in deviations; `sharpness`, the natural logarithm of the mean
         squared difference between neighbours over the variance. Of the whole: `empty`, the share of voxels that have
         the least value in every channel; `size`, binary logarithm of the cube root of the number of voxels; `spacing`
         and `anisotropy`, binary logarithms of the geometric mean of the sides in mm and of the
@@ -103,7 +111,8 @@ class _Seen:
         change = sum(steps) / max(len(steps), 1)
         sharpness = math.log(max(change, 1e-9) / max(float(values.var()), 1e-9))
         low, middle, high = (float(level) for level in np.percentile(inside, PERCENTILES))
-        return {"low": low, "middle": middle, "high": high, "sharpness": sharpness}
+        skewness = (low + high - 2 * float(inside.mean())) / max(float(inside.std()), 1e-6)
+        return {"low": low, "middle": middle, "high": high, "skewness": skewness, "sharpness": sharpness}
 
 
 def _moved(first: Sequence[slice], axis: int, step: int) -> tuple[slice, ...]:
@@ -122,7 +131,7 @@ def summarise_volumes(
     scale = 1.0 if normalisation in ("zscore", "zscore_nonzero") else WITHIN_ONE
     endings = [f"_{channel:04d}" for channel in range(channels)] if channels > 1 else [""]
     smallest = {
-        f"{name}{ending}": spread if name == "sharpness" else spread * scale
+        f"{name}{ending}": spread * scale if name in LEVELS else spread
         for ending in endings
         for name, spread in SMALLEST_OF_CHANNEL.items()
     }
