@@ -12,7 +12,7 @@ from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
 from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
-from octa_backend.training.volume_options import Regions, TargetShape
+from octa_backend.training.volume_options import Regions, TargetShape, patch_size_of
 
 Auto = Literal["auto"]
 
@@ -279,7 +279,7 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_size_of_a_patch(self) -> Self:
-        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", max(self.target_shape)):
+        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", patch_size_of(self.target_shape)):
             shape = ",".join(map(str, self.target_shape))
             raise ValueError(f"patch_size={self.patch_size} and target_shape={shape} contradict each other; give one")
         return self

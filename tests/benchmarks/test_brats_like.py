@@ -9,7 +9,18 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from brats_like import GREYS, SERVER, VALUES, WORKER, affine_of, case_files, dice_table, faults_of, phase_table, write_zip
+from brats_like import (
+    GREYS,
+    SERVER,
+    VALUES,
+    WORKER,
+    affine_of,
+    case_files,
+    dice_table,
+    faults_of,
+    phase_table,
+    write_zip,
+)
 
 from octa_backend.data.nifti import nifti_gz
 from octa_backend.data.volume_layouts import find_volume_layout
