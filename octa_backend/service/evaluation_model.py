@@ -23,6 +23,7 @@ from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits, tile_of
+from octa_backend.models.regions import class_logits
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
@@ -54,7 +55,8 @@ class EvaluatedModel:
             x_1C = x_1C.contiguous(memory_format=layout)
             tile = tile_of(self.plan.patch_shape)
             logits = [predict_logits(network, x_1C, tile) for network in self.networks]
-        found: NDArray[np.float32] = mean_probabilities(logits)[0].float().cpu().numpy()
+        of_classes = [class_logits(one, self.plan.region_order) for one in logits]
+        found: NDArray[np.float32] = mean_probabilities(of_classes)[0].float().cpu().numpy()
         return found
 
 

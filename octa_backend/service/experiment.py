@@ -204,6 +204,7 @@ def make_card(
         "modalities": list(manifest.modalities),
         "channels": plan.channels,
         "classes": plan.classes,
+        "region_order": list(plan.region_order),
         "ignore_index": plan.config.ignore_index,
         "labels": [asdict(label) for label in manifest.labels],
         "mask_values": list(manifest.mask_values),
