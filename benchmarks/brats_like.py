@@ -178,7 +178,8 @@ class Story:
     def take_in(self, archive: Path) -> str:
         with self.phase("intake"), archive.open("rb") as file:
             dataset = _body(self._client.post("/datasets", files={"file": (archive.name, file)}))
-        assert dataset["channels"] == len(GREYS) and dataset["classes"] == len(VALUES), dataset
+        if (dataset["channels"], dataset["classes"]) != (len(GREYS), len(VALUES)):
+            sys.exit(f"the dataset was not understood: {dataset}")
         return str(dataset["file_id"])
 
     def train(self, file_id: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -170,9 +170,8 @@ def _unweigh_foreground(view: RunView) -> Remedy:
 def _balance_components(view: RunView) -> Remedy:
     """Give the component that stays high the larger weight."""
     if view.option("loss") not in ("dice_bce", "dice_ce"):
-        return Remedy(
-            "another_loss", {"loss": "dice_bce" if view.facts.classes == 2 else "dice_ce"}, from_checkpoint=False
-        )
+        sigmoids = view.facts.classes == 2 or view.option("target") == "regions"
+        return Remedy("another_loss", {"loss": "dice_bce" if sigmoids else "dice_ce"}, from_checkpoint=False)
     now = view.epochs[-1].loss_components
     entropy = now.get("bce", now.get("ce", 0.0))
     heavy = {"dice_weight": 0.7, "bce_weight": 0.3}

@@ -24,7 +24,9 @@ NAMED = 3
 DRY_RUN_SIDE = 64  # pixels
 
 
-def network_with(path: Path, file: str, network: str, channels: int, classes: int) -> nn.Module:
+def network_with(
+    path: Path, file: str, network: str, channels: int, classes: int, *, of_regions: bool = False
+) -> nn.Module:
     """A network with the weights of a safetensors file, tried on a small scan.
 
     Nothing is allocated for the weights before the file's header names exactly the network's tensors.
@@ -34,13 +36,14 @@ def network_with(path: Path, file: str, network: str, channels: int, classes: in
         file: its name, for messages.
         network: a key of `registry.NETWORKS`.
         channels, classes: of scans, and of masks with background.
+        of_regions: whether it learned regions, see `models.regions`.
 
     Raises:
         InvalidModel: the file is no safetensors file, or its tensors are not the network's, or not finite.
         UnknownNetwork: no network has this name.
     """
     header = read_header(path, file)
-    built = registry.build(network, channels, registry.out_channels(classes))
+    built = registry.build(network, channels, registry.out_channels(classes, of_regions=of_regions))
     _require_same({name: entry.shape for name, entry in header.items()}, built, file, network)
     try:
         tensors = load_file(path)

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from octa_backend.models.base import PaddedNetwork, resize
+from octa_backend.models.regions import RegionsAsClasses, class_logits
 
 SMALLEST_CELLS = 2
 """Sides of the deepest level at least: `torch.export` takes a size of 1 for a constant."""
@@ -51,17 +52,21 @@ class GraphNetwork(nn.Module):
     Takes the network over: its attention layers are replaced.
     """
 
+    network: nn.Module
+    order: tuple[int, ...]
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         replace_attention(network)
-        self.network = network
+        self.network, self.order = network, ()
+        if isinstance(network, RegionsAsClasses):
+            self.network, self.order = network.network, network.order
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to logits (B, K, H, W)."""
         if isinstance(self.network, PaddedNetwork):
-            return resize(self.network.levels(x)[0], x.shape[2:])
-        logits: Tensor = self.network(x)
-        return logits
+            return class_logits(resize(self.network.levels(x)[0], x.shape[2:]), self.order)
+        return class_logits(self.network(x), self.order)
 
 
 def replace_attention(network: nn.Module) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from octa_backend.data.normalise import Normalisation
 from octa_backend.errors import InvalidModel
@@ -141,6 +141,7 @@ class ModelCard(_Part):
     common_spacing_mm: Annotated[list[Length], AfterValidator(_three_or_none)] = []
     channels: int = Field(ge=1, le=MAX_CHANNELS)
     classes: int = Field(ge=2, le=MAX_CLASSES)
+    region_order: list[int] = Field(default=[], max_length=MAX_CLASSES)
     ignore_index: int | None = Field(default=None, ge=1, le=MAX_CLASSES)
     labels: list[CardLabel] = Field(default=[], max_length=MAX_CLASSES + 1)
     mask_values: list[int] = Field(default=[], max_length=MAX_CLASSES + 1)
@@ -163,6 +164,14 @@ class ModelCard(_Part):
     imported: CardImport | None = None
     members: list[CardMember] | None = Field(default=None, min_length=1, max_length=100)
     notice: Line = NOTICE
+
+    @model_validator(mode="after")
+    def _regions_add_all_classes(self) -> Self:
+        if self.region_order and (self.classes == 2 or sorted(self.region_order) != list(range(1, self.classes))):
+            raise ValueError(
+                f"region_order is {self.region_order}; regions add each of the classes 1 to {self.classes - 1} once"
+            )
+        return self
 
 
 def parse_card(data: bytes, file: str) -> ModelCard:

@@ -15,27 +15,29 @@ from torch import Tensor, nn
 from octa_backend.inference.model_folder import WEIGHTS_FILE, spatial_dims
 from octa_backend.models import registry
 from octa_backend.models.network_shape import NetworkShape
+from octa_backend.models.regions import answering
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.precision import autocast, memory_format
 
 
 def load_network(folder: Path, card: Mapping[str, Any]) -> nn.Module:
-    """The network of a model's folder in evaluation mode, on the CPU.
+    """The network of a model's folder in evaluation mode, on the CPU; its logits are of classes.
 
     Raises:
         UnknownNetwork: the card names a network that this version does not know.
         IncompatibleCheckpoint: the weights do not fit the card.
     """
+    region_order = card.get("region_order", ())
     network = registry.build(
         card["network"],
         card["channels"],
-        registry.out_channels(card["classes"]),
+        registry.out_channels(card["classes"], of_regions=bool(region_order)),
         spatial_dims(card),
         residual=card.get("residual", True),
         shape=NetworkShape.read(card.get("network_shape")),
     )
     load_weights(network, folder / WEIGHTS_FILE)
-    return network.eval()
+    return answering(network, region_order).eval()
 
 
 class TorchEngine:

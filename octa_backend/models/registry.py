@@ -190,9 +190,12 @@ def _those(fits: Callable[[NetworkEntry], bool]) -> str:
     return ", ".join(name for name, entry in NETWORKS.items() if fits(entry))
 
 
-def out_channels(classes: int) -> int:
-    """Channels of the logits: one for binary masks, else one per class, with background."""
-    return 1 if classes == 2 else classes
+def out_channels(classes: int, *, of_regions: bool = False) -> int:
+    """Channels of the logits: one for binary masks, else one per class with background, or one per region.
+
+    Regions are as many as classes without background: each adds one.
+    """
+    return 1 if classes == 2 else classes - of_regions
 
 
 def build(

@@ -24,6 +24,7 @@ from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
 from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.inference.volume_views import interpolated, whole_view
+from octa_backend.models.regions import class_logits
 from octa_backend.training.checkpoint import load_weights
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
@@ -73,7 +74,8 @@ class EvaluatedModel:
             x_1C = x_1C.contiguous(memory_format=layout)
             tile = tile_of(self.plan.patch_shape)
             logits = [predict_logits(network, x_1C, tile) for network in self.networks]
-        return mean_probabilities(logits)[0].float().cpu()
+        of_classes = [class_logits(one, self.plan.region_order) for one in logits]
+        return mean_probabilities(of_classes)[0].float().cpu()
 
 
 def open_model(folder: Path, wanted_device: str) -> EvaluatedModel:

@@ -235,6 +235,7 @@ def _network_facts(plan: Plan, manifest: Manifest) -> dict[str, Any]:
         "common_spacing_mm": list(manifest.common_spacing_mm),
         "channels": plan.channels,
         "classes": plan.classes,
+        "region_order": list(plan.region_order),
         "ignore_index": plan.config.ignore_index,
         "labels": [asdict(label) for label in manifest.labels],
         "mask_values": list(manifest.mask_values),

@@ -34,7 +34,8 @@ from octa_backend.training.threshold import pool
 
 SHARED = (
     *("network", "spatial_dims", "residual", "network_shape", "patch_shape", "modalities", "channels", "classes"),
-    *("ignore_index", "labels", "mask_values", "normalisation", "common_spacing_mm", "dataset", "plan", "notice"),
+    *("region_order", "ignore_index", "labels", "mask_values", "normalisation", "common_spacing_mm", "dataset", "plan"),
+    "notice",
 )
 """Fields in which the cards of all folds agree."""
 

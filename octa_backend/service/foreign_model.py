@@ -34,7 +34,7 @@ from octa_backend.training.plan_draft import Reason
 SAID = ("name", "notes", "licence")
 """Fields of a card that become columns, because they can be changed."""
 
-SHARED = ("network", "channels", "classes", "ignore_index", "normalisation")
+SHARED = ("network", "channels", "classes", "ignore_index", "normalisation", "region_order")
 """Fields in which an ensemble's members agree."""
 
 
@@ -135,7 +135,8 @@ class ModelReader:
             with path.open("wb") as file:
                 for piece in archive.pieces(name):
                     file.write(piece)
-            return network_with(path, name, card.network, card.channels, card.classes)
+            of_regions = bool(card.region_order)
+            return network_with(path, name, card.network, card.channels, card.classes, of_regions=of_regions)
         finally:
             remove(path)
 
@@ -163,10 +164,14 @@ class ModelReader:
             raise InvalidModel(f"{file}: ignore_index={card.ignore_index} is no class of a dataset with {named}")
         if card.labels and len(card.labels) != named:
             raise InvalidModel(f"{file} has {len(card.labels)} labels for {named} classes")
+        if not card.plan and card.region_order:
+            raise InvalidModel(f"{file} has a region_order but no plan that names the regions; send both or neither")
         if not card.plan:
             return card.model_copy(update={"plan": _plan_for(card).model_dump(mode="json")})
         plan = _plan_of(card, file)
-        says = (plan.config.model, plan.channels, plan.classes, plan.config.ignore_index, plan.config.normalisation)
+        config = plan.config
+        numbers = (plan.channels, plan.classes, config.ignore_index)
+        says = (config.model, *numbers, config.normalisation, list(plan.region_order))
         if says != (of_card := tuple(getattr(card, field) for field in SHARED)) or len(plan.patch_shape) != 2:
             raise InvalidModel(f"{file}: the plan is of {says}, the card of {of_card}")
         return card
@@ -194,7 +199,8 @@ class ModelReader:
 
 def _plan_of(card: ModelCard, file: str) -> Plan:
     try:
-        return Plan.model_validate(card.plan)
+        plan = Plan.model_validate(card.plan)
+        return plan.checked() if plan.config.target == "regions" else plan
     except ValidationError as error:
         fault = error.errors()[0]
         raise InvalidModel(

@@ -22,6 +22,7 @@ from torch import nn
 from octa_backend.data.normalise import to_unit
 from octa_backend.inference.pictures import contact_sheet
 from octa_backend.inference.probability import predicted_classes
+from octa_backend.models.regions import class_logits
 from octa_backend.service.experiment import Experiment
 from octa_backend.training.batches import steps_per_epoch
 from octa_backend.training.checkpoint import Checkpoints
@@ -182,7 +183,7 @@ def _picture(run: Experiment, network: nn.Module, index: int) -> np.ndarray[Any,
     image = to_unit(run.data.store.image(index))
     mask = run.data.store.mask(index).astype(np.uint8)
     logits, _ = whole_logits(network, run.data, run.plan, index)
-    answer = predicted_classes(logits)[0].to("cpu", torch.uint8).numpy()
+    answer = predicted_classes(class_logits(logits, run.plan.region_order))[0].to("cpu", torch.uint8).numpy()
     found = dataset_classes(answer, run.plan.config.ignore_index)
     if mask.ndim == 3:
         middle = mask.shape[0] // 2

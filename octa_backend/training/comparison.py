@@ -1,7 +1,7 @@
 """A batch's logits beside its mask, in the forms that losses look at.
 
-Shapes: B scans, C channels of logits (1 for binary masks, else one per class), K classes with background, F = K - 1
-foreground classes, *spatial pixels or voxels.
+Shapes: B scans, C channels of logits (1 for binary masks, one per region, else one per class), K classes with
+background, F = K - 1 foreground classes or regions, *spatial pixels or voxels.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ class Comparison:
         logits: float32, (B, C, *spatial).
         mask: class indices, (B, *spatial), int64; with one channel of logits 0 or 1 of any type; 0 where ignored.
         counted: float32, (B, *spatial), 0 where a pixel is ignored, else 1; None where all count.
+        regions: the classes that each channel of logits stands for, where they are regions; they may overlap. There is
+            then no probability of each class, and no cross-entropy between them.
     """
 
     logits: Tensor
     mask: Tensor
     counted: Tensor | None = None
+    regions: tuple[tuple[int, ...], ...] = ()
     _of_mask: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def beside(self, logits: Tensor) -> Comparison:
@@ -63,7 +66,9 @@ class Comparison:
     @cached_property
     def foreground_probability(self) -> Tensor:
         """Float32, (B, F, *spatial)."""
-        return self._where_counted(self.logits.sigmoid()) if self.binary else self.probability[:, 1:]
+        if self.binary or self.regions:
+            return self._where_counted(self.logits.sigmoid())
+        return self.probability[:, 1:]
 
     @property
     def one_hot(self) -> Tensor:
@@ -72,7 +77,9 @@ class Comparison:
 
     @property
     def foreground(self) -> Tensor:
-        """The mask's foreground classes as float32, (B, F, *spatial)."""
+        """The mask's foreground classes, or its regions, as float32, (B, F, *spatial)."""
+        if self.regions:
+            return self.once("foreground", self._of_regions)
         if self.binary:
             return self.once("foreground", lambda: self.mask.unsqueeze(1).float())
         return self.one_hot[:, 1:]
@@ -106,24 +113,33 @@ class Comparison:
     def _one_hot(self) -> Tensor:
         return self._where_counted(F.one_hot(self.mask.long(), self.classes).movedim(-1, 1).float())
 
+    def _of_regions(self) -> Tensor:
+        found = [torch.isin(self.mask, self.mask.new_tensor(classes)) for classes in self.regions]
+        return self._where_counted(torch.stack(found, dim=1).float())
+
     def _where_counted(self, each_BC: Tensor) -> Tensor:
         return each_BC if self.counted is None else each_BC * self.counted.unsqueeze(1)
 
 
-def compare(logits_BC: Tensor, mask_B: Tensor, *, ignores: bool = False) -> Comparison:
+def compare(
+    logits_BC: Tensor, mask_B: Tensor, *, ignores: bool = False, regions: tuple[tuple[int, ...], ...] = ()
+) -> Comparison:
     """Logits (B, C, *spatial) of any float type beside class indices (B, *spatial), in float32 from here on.
 
     Args:
         logits_BC: of a network.
         mask_B: what they should give.
         ignores: whether the mask may hold `IGNORED`; looking for it would make a GPU wait.
+        regions: see `Comparison`.
 
     Raises:
         ValueError: the shapes do not fit (broadcasting would hide a bug).
     """
     if logits_BC.shape[:1] + logits_BC.shape[2:] != mask_B.shape:
         raise ValueError(f"logits are {tuple(logits_BC.shape)} but the mask is {tuple(mask_B.shape)}")
+    if regions and logits_BC.shape[1] != len(regions):
+        raise ValueError(f"logits are {tuple(logits_BC.shape)} but there are {len(regions)} regions")
     if not ignores:
-        return Comparison(logits_BC.to(torch.float32), mask_B)
+        return Comparison(logits_BC.to(torch.float32), mask_B, regions=regions)
     counted = mask_B != IGNORED
-    return Comparison(logits_BC.to(torch.float32), mask_B.where(counted, 0), counted.float())
+    return Comparison(logits_BC.to(torch.float32), mask_B.where(counted, 0), counted.float(), regions)

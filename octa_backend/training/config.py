@@ -12,7 +12,8 @@ from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
 from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
-from octa_backend.training.volume_options import Regions, TargetShape
+from octa_backend.training.region_targets import check_target
+from octa_backend.training.volume_options import Regions, TargetShape, patch_size_of
 
 Auto = Literal["auto"]
 
@@ -185,6 +186,9 @@ class TrainConfig(BaseModel):
     regions: Regions = None
     """Unions of classes that are scored too, by the masks' values: `{"WT": [1, 2, 4]}`, `brats` or `brats2023`."""
 
+    target: Literal["classes", "regions"] = "classes"
+    """What the network learns: `classes` by a softmax, or each of `regions` by a sigmoid, which gives labels again."""
+
     foreground_oversampling: Annotated[float, Field(ge=0, le=1)] | Auto = "auto"
     """Share of the patches cut around a foreground pixel, 0 to 1, or `auto`; only for scans larger than a patch."""
 
@@ -279,7 +283,7 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_size_of_a_patch(self) -> Self:
-        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", max(self.target_shape)):
+        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", patch_size_of(self.target_shape)):
             shape = ",".join(map(str, self.target_shape))
             raise ValueError(f"patch_size={self.patch_size} and target_shape={shape} contradict each other; give one")
         return self
@@ -292,6 +296,11 @@ class TrainConfig(BaseModel):
                 registry.check_form(self.model, deep_supervision=self.deep_supervision, recomputes=recomputes)
         except InvalidConfig as error:
             raise ValueError(error.message) from error
+        return self
+
+    @model_validator(mode="after")
+    def _regions_can_be_learned(self) -> Self:
+        check_target(self.target, self.regions, self.loss)
         return self
 
     @model_validator(mode="after")

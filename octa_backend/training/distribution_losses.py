@@ -17,10 +17,10 @@ SMALLEST = 1e-12
 
 
 def binary_cross_entropy(comparison: Comparison, pos_weight: float | None = None) -> Tensor:
-    """Mean over pixels of -(w·y·log p + (1 - y)·log(1 - p)), for one channel of logits.
+    """Mean over pixels of -(w·y·log p + (1 - y)·log(1 - p)), for one channel of logits; of regions their mean.
 
     Args:
-        comparison: of binary masks.
+        comparison: of binary masks, or of regions.
         pos_weight: w, the weight of foreground pixels; None is 1.
     """
     logits, target = comparison.logits, comparison.foreground
@@ -28,7 +28,7 @@ def binary_cross_entropy(comparison: Comparison, pos_weight: float | None = None
     if comparison.counted is None:
         return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
     each = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
-    return comparison.mean(each[:, 0])
+    return comparison.mean(each.mean(1))
 
 
 def cross_entropy(comparison: Comparison) -> Tensor:

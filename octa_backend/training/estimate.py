@@ -55,7 +55,7 @@ def estimate(
         _Form(
             config.model,
             channels,
-            registry.out_channels(classes),
+            registry.out_channels(classes, of_regions=config.target == "regions"),
             config.residual,
             config.activation_checkpointing == "on",
             network_shape,

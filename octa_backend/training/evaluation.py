@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from octa_backend.inference.probability import predicted_classes
 from octa_backend.inference.tiling import predict_logits, tile_of
+from octa_backend.models.regions import class_logits
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.losses import Loss, compute_loss
 from octa_backend.training.metrics import ClassScores, ScanScore, mean_of_classes, score_classes
@@ -59,7 +60,8 @@ def evaluate(
         if should_stop():
             return None
         logits, mask = whole_logits(network, data, plan, index)
-        classes = score_classes(predicted_classes(logits)[0], mask[0], plan.classes)
+        found = predicted_classes(class_logits(logits, plan.region_order))[0]
+        classes = score_classes(found, mask[0], plan.classes)
         results.append(
             Evaluated(
                 name=data.store.manifest.scans[index].name,

@@ -19,6 +19,8 @@ CountPixels = Callable[[], Sequence[int]]
 Decide = Callable[[str, Any, str], Any]
 """Notes a field, its value and the reason; returns the value."""
 
+NO_WEIGHT = (None, "none: one weight would be for all regions, and they differ in their share of the pixels")
+
 
 def resolve_loss(
     config: TrainConfig, manifest: Manifest, count_pixels: CountPixels | None, decide: Decide
@@ -35,11 +37,10 @@ def resolve_loss(
         InvalidConfig: `class_weights` does not fit the classes, or the masks are needed and not at hand.
     """
     chosen: dict[str, Any] = {}
-    loss = chosen["loss"] = (
-        decide("loss", *_choose_loss(manifest)) if config.loss == "auto" else _fitting_loss(config, manifest, decide)
-    )
+    loss = chosen["loss"] = _loss(config, manifest, decide)
     if "pos_weight" in USES[loss] and config.pos_weight == "auto":
-        chosen["pos_weight"] = decide("pos_weight", *_choose_pos_weight(loss, manifest, count_pixels))
+        found = NO_WEIGHT if config.target == "regions" else _choose_pos_weight(loss, manifest, count_pixels)
+        chosen["pos_weight"] = decide("pos_weight", *found)
     if "class_weights" in USES[loss]:
         if config.class_weights == "auto":
             pixels = _pixels(manifest, count_pixels)
@@ -52,6 +53,19 @@ def resolve_loss(
             )
     _name_idle_options(config, loss, decide)
     return chosen
+
+
+def _loss(config: TrainConfig, manifest: Manifest, decide: Decide) -> LossName:
+    if config.target == "regions":
+        if config.loss != "auto":
+            return config.loss
+        name: LossName = "dice_bce"
+        decide("loss", name, "the default for regions: each is foreground of its own, for one sigmoid")
+        return name
+    if config.loss == "auto":
+        chosen: LossName = decide("loss", *_choose_loss(manifest))
+        return chosen
+    return _fitting_loss(config, manifest, decide)
 
 
 def _choose_loss(manifest: Manifest) -> tuple[LossName, str]:

@@ -33,6 +33,7 @@ from octa_backend.training.region_losses import (
     iou_loss,
     tversky_loss,
 )
+from octa_backend.training.region_targets import RegionTarget
 
 Logits = Tensor | Sequence[Tensor]
 """Of one level (B, C, *spatial), or of several of the same shape, finest first (deep supervision)."""
@@ -59,6 +60,7 @@ class Loss(nn.Module):
 
     Attributes:
         ignores: whether masks may hold `IGNORED`, whose pixels do not count.
+        regions: the classes that each channel of logits stands for, where they are regions.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -66,6 +68,7 @@ class Loss(nn.Module):
         self.weights = {name: weight for name, (weight, _) in recipe.items()}
         self.functions = {name: function for name, (_, function) in recipe.items()}
         self.ignores = False
+        self.regions: tuple[tuple[int, ...], ...] = ()
 
     def forward(self, logits_BC: Logits, mask_B: Tensor) -> LossResult:
         """Compare logits (B, C, *spatial), or several of deep supervision, with class indices (B, *spatial), int64.
@@ -77,7 +80,7 @@ class Loss(nn.Module):
         """
         finest, *others = _levels(logits_BC)
         with torch.autocast(finest.device.type, enabled=False):
-            comparison = compare(finest, mask_B, ignores=self.ignores)
+            comparison = compare(finest, mask_B, ignores=self.ignores, regions=self.regions)
             components = self._components(comparison)
             if others:
                 levels = [components, *(self._components(comparison.beside(logits)) for logits in others)]
@@ -99,6 +102,11 @@ def _supervised(levels: Sequence[Tensor]) -> Tensor:
     return (weights * torch.stack(list(levels))).sum()
 
 
+def _dice_bce(bce_weight: float, dice_weight: float, pos_weight: float | None, dice_denominator: Denominator) -> Recipe:
+    bce = partial(binary_cross_entropy, pos_weight=pos_weight)
+    return {"bce": (bce_weight, bce), "dice": (dice_weight, partial(dice_loss, denominator=dice_denominator))}
+
+
 class DiceBCELoss(Loss):
     """Weighted sum of binary cross-entropy and Dice loss (1 - soft Dice, mean over scans), for binary masks.
 
@@ -116,10 +124,7 @@ class DiceBCELoss(Loss):
         pos_weight: float | None = None,
         dice_denominator: Denominator = "plain",
     ) -> None:
-        bce = partial(binary_cross_entropy, pos_weight=pos_weight)
-        super().__init__(
-            {"bce": (bce_weight, bce), "dice": (dice_weight, partial(dice_loss, denominator=dice_denominator))}
-        )
+        super().__init__(_dice_bce(bce_weight, dice_weight, pos_weight, dice_denominator))
         self.pos_weight = pos_weight
 
     def forward(self, logits_B1: Logits, target_B1: Tensor) -> LossResult:
@@ -205,17 +210,24 @@ RECIPES: Mapping[LossName, Callable[[TrainConfig], Recipe]] = {
 """All losses but the two with a class of their own, `DiceBCELoss` and `DiceCELoss`."""
 
 
-def make_loss(config: TrainConfig) -> Loss:
-    """The loss that a resolved config names."""
-    loss = _plain_loss(config)
+def make_loss(config: TrainConfig, regions: Sequence[RegionTarget] = ()) -> Loss:
+    """The loss that a resolved config names.
+
+    Args:
+        config: of the plan.
+        regions: what the channels of the logits stand for, where the network learns regions.
+    """
+    loss = _plain_loss(config, of_regions=bool(regions))
     loss.ignores = config.ignore_index is not None
+    loss.regions = tuple(target.classes for target in regions)
     return loss
 
 
-def _plain_loss(config: TrainConfig) -> Loss:
+def _plain_loss(config: TrainConfig, *, of_regions: bool) -> Loss:
     assert config.loss != "auto", "make_plan resolves it"
     if config.loss == "dice_bce":
-        return DiceBCELoss(config.bce_weight, config.dice_weight, _pos_weight(config), config.dice_denominator)
+        numbers = (config.bce_weight, config.dice_weight, _pos_weight(config), config.dice_denominator)
+        return Loss(_dice_bce(*numbers)) if of_regions else DiceBCELoss(*numbers)
     if config.loss == "dice_ce":
         return DiceCELoss(config.bce_weight, config.dice_weight, config.dice_denominator)
     return Loss(RECIPES[config.loss](config))

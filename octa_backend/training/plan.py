@@ -23,6 +23,7 @@ from octa_backend.training.memory_plan import Ground, settle_recomputing
 from octa_backend.training.network_plan import in_words
 from octa_backend.training.plan_draft import Draft, Reason
 from octa_backend.training.precision import Hardware
+from octa_backend.training.region_targets import RegionTarget, region_targets
 from octa_backend.training.sample_plan import settle_sample
 from octa_backend.training.treatment import Treatment, begun_after
 from octa_backend.training.volume_options import region_classes
@@ -80,14 +81,26 @@ class Plan(BaseModel):
         return region_classes(self.config.regions or {}, self.mask_values)
 
     @property
+    def region_targets(self) -> tuple[RegionTarget, ...]:
+        """What the channels of the network's logits stand for where it learns regions; else nothing."""
+        if self.config.target == "classes":
+            return ()
+        return region_targets(self.config.regions or {}, self.mask_values)
+
+    @property
+    def region_order(self) -> tuple[int, ...]:
+        """The class that each of these channels adds, see `models.regions.class_logits`."""
+        return tuple(target.adds for target in self.region_targets)
+
+    @property
     def spacing(self) -> tuple[float, ...]:
         """Median sides of the scans' voxels along each axis, mm; empty where they are not known."""
         return self.fingerprint.spacing_mm if self.fingerprint is not None else ()
 
     @property
     def out_channels(self) -> int:
-        """Channels of the logits: one for binary masks, else one per class."""
-        return registry.out_channels(self.classes)
+        """Channels of the logits: one for binary masks, else one per class, or per region that is learned."""
+        return registry.out_channels(self.classes, of_regions=self.config.target == "regions")
 
     @property
     def dataset_classes(self) -> int:
@@ -172,9 +185,10 @@ class Plan(BaseModel):
         """The same plan.
 
         Raises:
-            InvalidConfig: a region has a value that the masks do not have.
+            InvalidConfig: a region has a value that the masks do not have, or regions cannot be learned.
         """
         region_classes(self.config.regions or {}, self.mask_values)
+        assert len(self.region_targets) in (0, self.out_channels)
         return self
 
     def found_for(self, config: TrainConfig) -> dict[str, Any]:
@@ -239,6 +253,12 @@ def make_plan(
     return _with_sample(draft, Ground(manifest, facts, hardware)).with_epochs().with_compile()
 
 
+_FOR_REGIONS = {
+    "classes": "unions of what the softmax finds are scored beside the classes it learns",
+    "regions": "each is learned by a sigmoid; the label of the smallest one found is the answer",
+}
+
+
 def _with_sample(draft: Draft, ground: Ground) -> Plan:
     """The plan, once what does not depend on the training sample is resolved."""
     manifest = ground.manifest
@@ -249,7 +269,7 @@ def _with_sample(draft: Draft, ground: Ground) -> Plan:
         draft.note("network_shape", list(network.filters), in_words(network))
     if draft.config.regions:
         named = {name: list(values) for name, values in draft.config.regions.items()}
-        draft.note("regions", named, "unions of what the softmax finds are scored beside the classes it learns")
+        draft.note("regions", named, _FOR_REGIONS[draft.config.target])
     patches = patch_plan.patches_per_scan(manifest, shape)
     patch_plan.name_idle_options(draft.config, manifest, shape, draft.note)
     draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, shape))

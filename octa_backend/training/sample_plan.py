@@ -7,6 +7,7 @@ from octa_backend.training import patch_plan
 from octa_backend.training.memory_plan import Ground, recomputing
 from octa_backend.training.plan_draft import Draft
 from octa_backend.training.precision import is_half
+from octa_backend.training.volume_options import patch_size_of
 from octa_backend.training.volume_plan import Shape, choose_target_shape, take_target_shape
 
 
@@ -48,5 +49,5 @@ def _choose_target_shape(draft: Draft, ground: Ground, fast: bool) -> tuple[Shap
 def _taken(draft: Draft, shape: Shape, why: str) -> Shape:
     """Note the shape of a sample of volumes."""
     draft.note("target_shape", list(shape), why)
-    draft.take({"target_shape": shape, "patch_size": max(shape)})
+    draft.take({"target_shape": shape, "patch_size": patch_size_of(shape)})
     return shape

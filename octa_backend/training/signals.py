@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from octa_backend.diagnosis.run_history import EpochSignals
+from octa_backend.models.regions import class_logits
 from octa_backend.training.batch_times import BatchTimes
 from octa_backend.training.dead_channels import DeadChannels
 from octa_backend.training.gradient_noise import GradientNoise
@@ -69,7 +70,8 @@ class Signals(StepHooks):
     """
 
     def __init__(self, network: nn.Module, plan: Plan, *, compiled: bool = False) -> None:
-        self._loss = make_loss(plan.config)
+        self._loss = make_loss(plan.config, plan.region_targets)
+        self._region_order = plan.region_order
         self._clipping = plan.config.gradient_clipping
         self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         groups: Mapping[str, list[nn.Parameter]] = network.gradient_groups()  # type: ignore[operator]
@@ -98,7 +100,7 @@ class Signals(StepHooks):
         logits_BK = finest(logits)
         scans = logits_BK.shape[0]
         self._try.scans += scans
-        self._try.counts.append(foreground_counts(logits_BK, mask_B))
+        self._try.counts.append(foreground_counts(class_logits(logits_BK.detach(), self._region_order), mask_B))
         if self._looks_closer:
             # The loss is a mean over the part's scans: times their number, parts of all sizes add up.
             self._try.products.append(component_products(self._loss, logits_BK, mask_B) * scans**2)

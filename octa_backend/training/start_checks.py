@@ -23,6 +23,7 @@ from torch.optim import Adam
 
 from octa_backend.diagnosis.run_history import TRIALS, StartChecks
 from octa_backend.inference.probability import predicted_classes
+from octa_backend.models.regions import class_logits
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.determinism import reproducible
 from octa_backend.training.evaluation import ShouldStop
@@ -89,7 +90,7 @@ def start_checks(
         if batch is None or clock.over():
             return _nothing("no_batch" if batch is None else "time")
         try:
-            trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config), small, batch)
+            trial = _Trial(copy.deepcopy(network).train(), make_loss(plan.config, plan.region_targets), small, batch)
             checks, step_seconds = _first_loss(trial), _step_seconds(trial, clock)
             if seconds_limit is None:
                 clock.allow(time_limit(plan, len(data.train), step_seconds))
@@ -264,7 +265,7 @@ def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int
         if over():
             return None, step
         logits, loss = trial.compare(image)
-        best = max(best, _dice(finest(logits).detach(), mask, trial.plan.classes))
+        best = max(best, _dice(finest(logits).detach(), mask, trial.plan))
         if best >= OVERFIT_DICE or step == OVERFIT_STEPS or not torch.isfinite(loss):
             break
         optimizer.zero_grad(set_to_none=True)
@@ -273,10 +274,10 @@ def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int
     return best, step
 
 
-def _dice(logits_BK: Tensor, mask_B: Tensor, classes: int) -> float:
-    found = predicted_classes(logits_BK)
+def _dice(logits_BC: Tensor, mask_B: Tensor, plan: Plan) -> float:
+    found = predicted_classes(class_logits(logits_BC, plan.region_order))
     return fmean(
-        mean_of_classes(score_classes(one, true, classes)).dice for one, true in zip(found, mask_B, strict=True)
+        mean_of_classes(score_classes(one, true, plan.classes)).dice for one, true in zip(found, mask_B, strict=True)
     )
 
 

@@ -72,7 +72,7 @@ class Stepper:
         self._forward: Callable[[Tensor], Logits] = compile_network(network) if compiled else network
         self._compiled = compiled
         self.optimizer = make_optimizer(network, plan.config)
-        self.loss: Loss = make_loss(plan.config)
+        self.loss: Loss = make_loss(plan.config, plan.region_targets)
         self.scaler = gradient_scaler(plan.device, plan.config.precision)
         self.micro_batch = plan.batch_size
         self._plan = plan

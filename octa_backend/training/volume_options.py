@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from octa_backend.errors import InvalidConfig
 
 SHORTEST_SIDE, LONGEST_SIDE = 8, 1024
+SMALLEST_PATCH = 32
+"""What `patch_size` is at least, also beside the shape of a smaller volume."""
 
 
 def _sides_in_text(value: Any) -> Any:
@@ -18,6 +20,11 @@ def _sides_in_text(value: Any) -> Any:
     if not isinstance(value, str) or value == "auto":
         return value
     return value.strip().removeprefix("[").removesuffix("]").split(",")
+
+
+def patch_size_of(shape: Sequence[int]) -> int:
+    """The `patch_size` that stands beside a sample's shape."""
+    return max(SMALLEST_PATCH, *shape)
 
 
 Side = Annotated[int, Field(ge=SHORTEST_SIDE, le=LONGEST_SIDE)]

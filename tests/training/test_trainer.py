@@ -354,6 +354,7 @@ ELSEWHERE = {
     "target_shape": "test_volume_plan.py",
     "activation_checkpointing": "models/test_recomputing.py",
     "regions": "test_spacings.py",
+    "target": "test_region_targets.py",
     "patience": "test_control.py",
     "max_minutes": "test_control.py",
     "save_freq": "test_control.py",

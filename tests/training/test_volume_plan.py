@@ -162,6 +162,12 @@ def test_residual_is_named_where_it_has_no_effect():
     assert not [one for one in plan((32, 32, 32), residual=False).reasons if one.field == "residual"]
 
 
+def test_the_plan_of_small_volumes_can_be_read_again():
+    made = plan((16, 24, 20))
+    assert max(made.patch_shape) < 32
+    assert Plan.model_validate(made.model_dump(mode="json")) == made
+
+
 def test_regions_are_unions_of_the_masks_values():
     made = plan((32, 32, 32), values=(0, 1, 2, 4), regions="brats")
     assert made.regions == {"WT": (1, 2, 3), "TC": (1, 3), "ET": (3,)}
