@@ -66,8 +66,8 @@ def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures =
     """The answer as it was given, with the addresses of its pictures and volumes."""
     row = prediction_history.get(db, prediction_id)
     body = prediction_history.read_answer(parts.files, row.id, pictures)
-    pictures = prediction_history.picture_names(parts.files, row.id)
-    return JSONResponse(kept_prediction(row, body, pictures, prediction_history.volume_names(parts.files, row.id)))
+    drawn = prediction_history.picture_names(parts.files, row.id)
+    return JSONResponse(kept_prediction(row, body, drawn, prediction_history.volume_names(parts.files, row.id)))
 
 
 @router.get(

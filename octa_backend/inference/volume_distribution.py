@@ -62,7 +62,7 @@ def volume_features(
         longest over the shortest.
     """
     seen = _Seen(image, normalisation)
-    found = {}
+    found: dict[str, float] = {}
     for channel in range(image.shape[0]):
         ending = f"_{channel:04d}" if image.shape[0] > 1 else ""
         found |= {f"{name}{ending}": value for name, value in seen.of_channel(channel).items()}

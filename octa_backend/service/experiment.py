@@ -204,7 +204,7 @@ def make_card(
         "format": CARD_FORMAT,
         **_network_facts(plan, manifest),
         "tuned_threshold": dict(tuned) if tuned else None,
-        "scan_statistics": scan_statistics(run.data.store, run.splits.train, plan.config.normalisation),
+        "scan_statistics": scan_statistics(run.data.store, run.splits.train, plan.normalisation),
         "dataset": {"file_id": source.file_id, "name": source.name, "sha256": source.sha256},
         "plan": plan.model_dump(mode="json"),
         "splits": {

@@ -20,6 +20,9 @@ from octa_backend.service.volume_evaluation import compared
 from octa_backend.service.volume_segmenting import SegmentedVolume
 from octa_backend.storage.tables import new_id
 
+BLOCK_BYTES = 2**20
+"""A file is read in pieces of so many bytes."""
+
 
 def predict_case(
     models: Together,
@@ -111,4 +114,7 @@ def _digest(content: Source) -> str:
         with content.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     content.seek(0)
-    return hashlib.file_digest(content, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while block := content.read(BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()

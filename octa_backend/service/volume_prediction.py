@@ -76,7 +76,7 @@ def predict_volumes(
             raise InvalidOptions(
                 f"{len(masks)} masks came for {len(files.cases)} cases; send one mask for each case, in their order"
             )
-        known = masks or [None] * len(files.cases)
+        known: Sequence[ImageFile | None] = masks or [None] * len(files.cases)
         return [
             predict_case(models, case, files.opened, options, settings.max_scan_voxels, mask)
             for case, mask in zip(files.cases, known, strict=True)
