@@ -12,7 +12,7 @@ from octa_backend.errors import InvalidConfig, UnknownNetwork
 from octa_backend.models import registry
 from octa_backend.training.augmentation_options import Augmentation, Overrides, PresetName, resolve
 from octa_backend.training.loss_options import ClassWeights, Denominator, LossName, check_weights
-from octa_backend.training.volume_options import Regions, TargetShape
+from octa_backend.training.volume_options import LEAST_PATCH_SIZE, Regions, TargetShape
 
 Auto = Literal["auto"]
 
@@ -176,7 +176,7 @@ class TrainConfig(BaseModel):
     augmentation_overrides: Overrides = None
     """Numbers in place of the preset's, as JSON or as `gamma_probability=0.3,gamma_max=2`; null changes none."""
 
-    patch_size: Annotated[int, Field(ge=32, le=4096)] | Auto = "auto"
+    patch_size: Annotated[int, Field(ge=LEAST_PATCH_SIZE, le=4096)] | Auto = "auto"
     """Side in pixels of the square (or cube) cut from larger scans for training, 32 to 4096, or `auto`."""
 
     target_shape: TargetShape = "auto"

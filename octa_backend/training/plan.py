@@ -24,7 +24,7 @@ from octa_backend.training.loss_plan import CountPixels, resolve_loss
 from octa_backend.training.network_plan import in_words, network_shape
 from octa_backend.training.precision import Hardware, is_half
 from octa_backend.training.treatment import Treatment, begun_after
-from octa_backend.training.volume_options import region_classes
+from octa_backend.training.volume_options import LEAST_PATCH_SIZE, region_classes
 from octa_backend.training.volume_plan import (
     choose_target_shape,
     refuse_for_pictures,
@@ -343,7 +343,7 @@ def _sample_shape(draft: _Draft, manifest: Manifest, hardware: Hardware, facts: 
 def _taken(draft: _Draft, shape: tuple[int, ...], why: str) -> tuple[int, ...]:
     """Note the shape of a sample of volumes."""
     draft.note("target_shape", list(shape), why)
-    draft.take({"target_shape": shape, "patch_size": max(shape)})
+    draft.take({"target_shape": shape, "patch_size": max(LEAST_PATCH_SIZE, *shape)})
     return shape
 
 

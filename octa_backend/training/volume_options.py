@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from octa_backend.errors import InvalidConfig
 
 SHORTEST_SIDE, LONGEST_SIDE = 8, 1024
+LEAST_PATCH_SIZE = 32
+"""Of `patch_size`; the samples of small volumes may be smaller."""
 
 
 def _sides_in_text(value: Any) -> Any:

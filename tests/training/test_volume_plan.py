@@ -26,6 +26,13 @@ def why(made, field):
     return reason
 
 
+@pytest.mark.parametrize(("shape", "wanted"), [((16, 18, 20), "auto"), ((40, 40, 40), (16, 16, 16))])
+def test_a_plan_of_small_samples_is_read_back(shape, wanted):
+    made = plan(shape, shape, model="tiny_unet", target_shape=wanted)
+    assert max(made.patch_shape) < 32
+    assert Plan.model_validate(made.model_dump(mode="json")) == made
+
+
 # --- the layout of the network --------------------------------------------------------------------------------------
 
 
