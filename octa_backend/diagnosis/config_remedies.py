@@ -41,7 +41,7 @@ POS_WEIGHT_BOUNDS = (1.0, 20.0)
 SMALL_NETWORK = 1e6
 """Parameters below which a network may lack capacity: `tiny_unet` has 0.07 million."""
 
-AUTOMATIC_CONFIDENCE = 0.75
+AUTOMATIC_CONFIDENCE = 0.6
 """A remedy is applied unasked only where its cause is at least this sure."""
 
 ENOUGH_STEPS, MOST_EPOCHS = 1250, 500
