@@ -279,8 +279,9 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_size_of_a_patch(self) -> Self:
-        if isinstance(self.target_shape, tuple) and self.patch_size not in ("auto", max(self.target_shape)):
-            shape = ",".join(map(str, self.target_shape))
+        wanted = self.target_shape
+        if isinstance(wanted, tuple) and self.patch_size not in ("auto", max(LEAST_PATCH_SIZE, *wanted)):
+            shape = ",".join(map(str, wanted))
             raise ValueError(f"patch_size={self.patch_size} and target_shape={shape} contradict each other; give one")
         return self
 
