@@ -29,6 +29,7 @@ from measuring import (
     answer_order,
     by_machine,
     end,
+    networks_for_pictures,
     number,
     opened_results,
     parser,
@@ -65,8 +66,6 @@ def measure(order: Numbers) -> Numbers:
 
 def jobs(arguments: argparse.Namespace, about: Numbers) -> list[Numbers]:
     """What the command line asks for, seed by seed, then network by network."""
-    from octa_backend.models.registry import NETWORKS
-
     options = settings_of(arguments.set)
     usual = {**options, "epochs": arguments.epochs}
     wanted: list[Numbers] = []
@@ -77,7 +76,7 @@ def jobs(arguments: argparse.Namespace, about: Numbers) -> list[Numbers]:
         if seed in arguments.plain_seeds:
             plain = {name: config[name] for name in SHARED if name in config}
             wanted.append({"way": "plain", **about, "config": plain, "minutes": arguments.plain_minutes})
-    for name in NETWORKS if arguments.networks == ["all"] else arguments.networks:
+    for name in networks_for_pictures() if arguments.networks == ["all"] else arguments.networks:
         config = checked_config({**options, "epochs": arguments.network_epochs, "model": name})
         wanted.append({"way": "ours", **about, "config": config})
     return wanted

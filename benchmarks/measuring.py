@@ -258,3 +258,10 @@ def spread(values: Sequence[float | None], digits: int = 4) -> str:
     if len(known) < 2:
         return number(known[0] if known else None, digits)
     return f"{fmean(known):.{digits}f} ± {pstdev(known):.{digits}f}"
+
+
+def networks_for_pictures() -> list[str]:
+    """Names of the networks that have a form for scans of two axes."""
+    from octa_backend.models.registry import NETWORKS
+
+    return [name for name, entry in NETWORKS.items() if 2 in entry.dimensions]

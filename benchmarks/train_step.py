@@ -31,6 +31,7 @@ from measuring import (
     device_of,
     end,
     machine,
+    networks_for_pictures,
     opened_results,
     parser,
     run_apart,
@@ -174,9 +175,7 @@ def drawn_store(folder: Path, count: int, size: int) -> DatasetStore:
 
 def jobs(arguments: argparse.Namespace) -> list[Numbers]:
     """Round by round, a plain measurement of each network and then ours in each precision."""
-    from octa_backend.models.registry import NETWORKS
-
-    networks = NETWORKS if arguments.networks == ["all"] else arguments.networks
+    networks = networks_for_pictures() if arguments.networks == ["all"] else arguments.networks
     shape = {name: getattr(arguments, name) for name in ("size", "batch_size", "steps")}
     ways = [{"way": PLAIN}, *({"way": OURS, "precision": precision} for precision in arguments.precisions)]
     return [

@@ -16,7 +16,8 @@ class DeadChannels:
     """Watches the activation layers of a network during single steps, by hooks that are there no longer than that.
 
     Only layers that are modules are seen, not calls of `torch.relu` inside a `forward`. Layers behind a global pooling,
-    with one value per scan, are left out: with few scans their channels are 0 by chance.
+    with one value per scan, are left out: with few scans their channels are 0 by chance. A layer that a pass goes
+    through several times, as it does in torchvision's residual blocks, is seen with each number of channels.
 
     Args:
         network: to watch; not a compiled one, which would be compiled anew for each change of its hooks.
@@ -25,7 +26,7 @@ class DeadChannels:
     def __init__(self, network: nn.Module) -> None:
         self._layers = {name: module for name, module in network.named_modules() if isinstance(module, RECTIFIERS)}
         self._handles: list[RemovableHandle] = []
-        self._alive: dict[str, Tensor] = {}
+        self._alive: dict[str, dict[int, Tensor]] = {}  # of a layer, by its number of channels
 
     def watch(self) -> None:
         """Begin anew with the passes that follow."""
@@ -45,11 +46,12 @@ class DeadChannels:
         if output[0, 0].numel() == 1:
             return
         alive = output.ne(0).any(dim=axes)
-        self._alive[name] = self._alive[name] | alive if name in self._alive else alive
+        seen = self._alive.setdefault(name, {})
+        seen[len(alive)] = seen[len(alive)] | alive if len(alive) in seen else alive
 
     def fractions(self) -> dict[str, float]:
         """Per layer the share of channels that were 0 in all passes watched last; empty if there were none."""
         if not self._alive:
             return {}
-        alive = torch.stack([channels.float().mean() for channels in self._alive.values()]).tolist()
+        alive = torch.stack([torch.cat([*seen.values()]).float().mean() for seen in self._alive.values()]).tolist()
         return {name: 1 - share for name, share in zip(self._alive, alive, strict=True)}

@@ -30,7 +30,7 @@ def test_each_seed_is_trained_and_the_plain_recipe_right_after_it() -> None:
 
 def test_all_networks_are_trained_for_their_own_number_of_epochs() -> None:
     wanted = asked(networks=["all"])
-    assert [job["config"]["model"] for job in wanted] == list(NETWORKS)
+    assert [job["config"]["model"] for job in wanted] == [name for name in NETWORKS if name != "unet3d"]
     assert {job["config"]["epochs"] for job in wanted} == {2}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -55,3 +56,15 @@ def test_layers_with_one_value_per_scan_are_left_out():
     dead.watch()
     network(torch.zeros(1, 3, 2, 2))
     assert dead.fractions() == {"0": 1.0}
+
+
+def test_a_layer_that_is_used_with_several_numbers_of_channels_is_seen_with_each():
+    relu = nn.ReLU()
+    network = nn.Sequential(relu, nn.Conv2d(4, 6, 1), relu)
+    with torch.no_grad():
+        network[1].weight.fill_(0)
+        network[1].bias.copy_(torch.tensor([1.0, 1, 1, 1, 1, -1]))
+    dead = DeadChannels(network)
+    dead.watch()
+    network(torch.ones(1, 4, 3, 3))
+    assert dead.fractions() == {"0": pytest.approx(0.1)}  # one of 4 + 6
