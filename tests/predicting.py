@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from sqlalchemy import update
 
 from octa_backend.models import registry
 from octa_backend.service import model_service
 from octa_backend.service.train_service import start
 from octa_backend.settings import Settings
+from octa_backend.storage.prediction_tables import PredictionJob
 from octa_backend.storage.tables import Dataset
 from octa_backend.training import precision
 from octa_backend.training.checkpoint import save_weights
@@ -51,3 +53,11 @@ def predict(api: Api, *scans: bytes, headers: dict[str, str] | None = None, **fi
     """Send scans named scan0.png, scan1.png, …"""
     files = [("file", (f"scan{n}.png", scan, "image/png")) for n, scan in enumerate(scans)]
     return api.post("/predict", files=files, data=fields, headers=headers or {})
+
+
+def end_prediction_jobs(api: Api) -> None:
+    """Delete all prediction jobs of a server, those that are under way too."""
+    with api.parts.database.writing() as session:
+        session.execute(update(PredictionJob).values(state="cancelled"))
+    for job in api.get("/predictions/jobs").json()["items"]:
+        assert api.delete(f"/predictions/jobs/{job['prediction_job_id']}").status_code == 204

@@ -8,16 +8,14 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import update
 
 from octa_backend.errors import StorageFull
 from octa_backend.service import prediction_history, prediction_job_service, prediction_results
 from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.storage.files import Files
-from octa_backend.storage.prediction_tables import PredictionJob
 from tests.data.zips import encoded, grey, raw_zip
 from tests.fakes import wait_for, zip_bytes
-from tests.predicting import predict, predicting_api, publish
+from tests.predicting import end_prediction_jobs, predict, predicting_api, publish
 
 SCANS = {
     "left/1.png": encoded(grey(1)),
@@ -39,10 +37,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def predicting(server):
     """The server without prediction jobs."""
-    with server.parts.database.writing() as session:
-        session.execute(update(PredictionJob).values(state="cancelled"))
-    for job in server.get("/predictions/jobs").json()["items"]:
-        assert server.delete(f"/predictions/jobs/{job['prediction_job_id']}").status_code == 204
+    end_prediction_jobs(server)
     server.delete("/predictions?before=2999-01-01")
     return server
 

@@ -9,12 +9,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import update
 
 from octa_backend.service import prediction_history
-from octa_backend.storage.prediction_tables import PredictionJob
 from tests.data.zips import encoded, grey
 from tests.fakes import zip_bytes
+from tests.predicting import end_prediction_jobs
 from tests.volume_models import volume_card
 from tests.volume_server import CARDS, VALUES, classes, predict, volume, volume_api
 from tests.volumes import SHAPE, affine_of, stack
@@ -39,10 +38,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def predicting(server):
     """The server without prediction jobs."""
-    with server.parts.database.writing() as session:
-        session.execute(update(PredictionJob).values(state="cancelled"))
-    for job in server.get("/predictions/jobs").json()["items"]:
-        assert server.delete(f"/predictions/jobs/{job['prediction_job_id']}").status_code == 204
+    end_prediction_jobs(server)
     return server
 
 
