@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -48,7 +48,9 @@ def dice(one: Mask, other: Mask) -> float:
     return 2 * int((one & other).sum()) / area if area else 1.0
 
 
-def compare(masks_of: dict[str, Callable[[NDArray[np.generic]], Mask]], scans: Iterator[NDArray[np.generic]]) -> None:
+def compare(
+    masks_of: Mapping[str, Callable[[NDArray[np.generic]], Mask]], scans: Iterator[NDArray[np.generic]]
+) -> None:
     """Print the mean and the smallest Dice of each two engines."""
     pairs: dict[tuple[str, str], list[float]] = {pair: [] for pair in itertools.combinations(masks_of, 2)}
     for image in scans:

@@ -65,7 +65,7 @@ def half_erased(scan: Scan, side: str, _: np.random.Generator) -> Scan:
     """The foreground of one half of the scan is background."""
     mask = binary(scan)
     height, width = mask.shape
-    halves = {
+    halves: dict[str, Any] = {
         "upper": np.s_[: height // 2],
         "lower": np.s_[height // 2 :],
         "left": np.s_[:, : width // 2],

@@ -95,7 +95,8 @@ def _round_to_half(module: nn.Module, _inputs: object, output: Tensor) -> Tensor
     """A forward hook that rounds what a layer gives, (B, C, *spatial), to fp16 at a scale that grows in training."""
     if not module.training:
         return None
-    module.training_calls += 1
-    scale = 2.0 ** (int(module.training_calls) / CALLS_TO_DOUBLE)
+    calls = module.get_buffer("training_calls").add_(1)
+    scale = 2.0 ** (int(calls) / CALLS_TO_DOUBLE)
     rounded = (output.detach() * scale).to(torch.float16).to(output.dtype) / scale
-    return output + (rounded - output.detach())  # gradients pass as they are, for those the loss is scaled
+    passed: Tensor = output + (rounded - output.detach())  # gradients pass as they are, for those the loss is scaled
+    return passed

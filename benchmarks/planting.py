@@ -34,7 +34,8 @@ class Scan:
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        return self.values != 0
+        inside: NDArray[np.bool_] = self.values != 0
+        return inside
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,5 @@ def by_chance_split(scans: Sequence[Scan], rng: np.random.Generator) -> list[Sca
 
 
 def clipped(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return np.clip(values, 0, 255).astype(np.uint8)
+    clipped: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return clipped

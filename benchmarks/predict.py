@@ -144,6 +144,26 @@ def through_http(url: str, scan: bytes) -> float:
     return median(others)
 
 
+def mask_alone(url: str, scan: bytes, model: Path, size: int) -> None:
+    """The mask of a scan through HTTP and in this process, by turns."""
+    from octa_backend.inference.predictor import open_predictor
+
+    predictor, image = open_predictor(model, "auto"), a_scan(size)
+    data, headers = {"model_id": MODEL_ID, "measure": "false", "keep": "false"}, {"accept": "image/png"}
+    with httpx.Client(base_url=url, timeout=120) as client:
+
+        def fetch() -> None:
+            client.post("/predict", files={"file": ("scan.png", scan)}, data=data, headers=headers).raise_for_status()
+
+        turns = [(milliseconds(fetch, 1)[0], milliseconds(partial(predictor.predict, image), 1)[0]) for _ in range(30)]
+    fetched, computed = (median(elapsed for [elapsed] in column) for column in zip(*turns, strict=True))
+    more = fetched - computed
+    print(
+        f"\nthe mask alone: {computed:.0f} ms in one process, {fetched:.0f} ms through HTTP, {more:.0f} more",
+        flush=True,
+    )
+
+
 def _beside_the_model(client: httpx.Client, scan: bytes, measure: str) -> float:
     """The median of what an answer takes less what its own model took, ms."""
     waited = []
@@ -212,6 +232,7 @@ def main() -> None:
             while httpx.get(f"{url}/ready", timeout=120).status_code != 200:
                 time.sleep(0.1)
             idle_ms = through_http(url, scan)
+            mask_alone(url, scan, model, arguments.sizes[0])
             throughput(url, scan, 2 * RUNS)
             memory(url, data_dir, scan, max(WARM_REQUESTS, arguments.requests))
             if not arguments.without_training:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any
 
 import httpx
 import numpy as np
@@ -151,17 +152,18 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def upload(client: httpx.Client, scans: list[Scan]) -> dict:
+def upload(client: httpx.Client, scans: list[Scan]) -> dict[str, Any]:
     answer = client.post("/datasets", files={"file": ("scans.zip", zipped(scans))})
     answer.raise_for_status()
-    return answer.json()
+    dataset: dict[str, Any] = answer.json()
+    return dataset
 
 
-def codes(dataset: dict) -> set[str]:
+def codes(dataset: dict[str, Any]) -> set[str]:
     return {finding["code"] for finding in dataset["findings"]}
 
 
-def train(client: httpx.Client, file_id: str, config: dict) -> str:
+def train(client: httpx.Client, file_id: str, config: dict[str, Any]) -> str:
     """Train to the end; returns the model's id."""
     answer = client.post(f"/train/start-with-file/{file_id}", json=config)
     answer.raise_for_status()
@@ -171,7 +173,7 @@ def train(client: httpx.Client, file_id: str, config: dict) -> str:
         if progress["finished_at"] is not None:
             if progress["state"] != "succeeded":
                 raise RuntimeError(progress["error"])
-            return progress["model_id"]
+            return str(progress["model_id"])
         time.sleep(0.5)
     raise TimeoutError(f"the training took longer than {PATIENCE_SECONDS} s")
 

@@ -13,7 +13,8 @@ from planting import Scan, binary, each_channel, with_mask
 
 from octa_backend.data.splits import assign_splits
 from octa_backend.data.store import DatasetStore, StoreWriter
-from octa_backend.inference.predictor import Predictor
+from octa_backend.inference.label_review import Labelled
+from octa_backend.inference.predictor import Predictor, open_predictor
 from octa_backend.service.diagnosis_service import LabelDiagnosis, judge_labels
 from octa_backend.service.model_service import write_model
 from octa_backend.training import trainer
@@ -58,7 +59,7 @@ def reviewed(scans: Sequence[Scan], seed: int) -> LabelDiagnosis:
     """Train on these scans, and let the best epoch's network judge their masks."""
     with tempfile.TemporaryDirectory() as folder:
         predictor = trained(Path(folder), scans, seed)
-        labelled = ((scan.name, scan.image, np.asarray(scan.inside, np.uint8)) for scan in scans)
+        labelled = (Labelled(scan.name, scan.image, np.asarray(scan.inside, np.uint8)) for scan in scans)
         return judge_labels(predictor, labelled, len(MASK_VALUES))
 
 
@@ -78,4 +79,4 @@ def trained(folder: Path, scans: Iterable[Scan], seed: int) -> Predictor:
     trainer.fit(data, plan, checkpoints=checkpoints, emit=lambda _: None, should_stop=lambda: False)
     card = {"network": config.model, "channels": plan.channels, "classes": plan.classes}
     write_model(folder / "model", checkpoints.best_weights(), {**card, "normalisation": plan.normalisation})
-    return Predictor(folder / "model", "cpu", "fp32")
+    return open_predictor(folder / "model", "cpu", "torch")

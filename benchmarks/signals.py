@@ -15,6 +15,7 @@ import copy
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -73,7 +74,7 @@ def compare(model: str, size: int, batch_size: int, rounds: int) -> tuple[dict[s
         for place, kind in enumerate(KINDS):
             order = [(plain, without), (watched, with_signals)]
             for stepper, found in reversed(order) if (turn + place) % 2 else order:
-                found[kind].append(seconds(lambda stepper=stepper: stepper.step(image, mask, 1e-3), plan.device))
+                found[kind].append(seconds(partial(stepper.step, image, mask, 1e-3), plan.device))
         with_signals["epoch"].append(seconds(signals.epoch, plan.device))
     all_plain = median([value for values in without.values() for value in values])
     return {"step": all_plain}, {kind: median(values) for kind, values in with_signals.items()}

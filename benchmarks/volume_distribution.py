@@ -18,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from octa_backend.data.normalise import Normalisation
 from octa_backend.data.volume_case import Channels, content_of, find_cases, read_case, volumes_among
 from octa_backend.data.volume_measuring import cut_out
 from octa_backend.inference.distribution import outliers
 from octa_backend.inference.volume_distribution import summarise_volumes, volume_features
 
-ONE, HOW, MAX_VOXELS = Channels(1), "zscore_nonzero", 10**8
+ONE, MAX_VOXELS = Channels(1), 10**8
+HOW: Normalisation = "zscore_nonzero"
 COUNTS = (5, 10, 20, 40)
 
 Volume = NDArray[Any]
@@ -41,7 +43,7 @@ CHANGES: Mapping[str, Callable[[Volume], Volume]] = {
 
 def volumes_of(path: Path) -> list[Known]:
     """The volumes of a zip, cropped to what is not 0."""
-    found = []
+    found: list[Known] = []
     with zipfile.ZipFile(path) as archive:
         for case in find_cases(volumes_among(name for name in archive.namelist() if not name.endswith("/")), ONE):
             image = read_case(case, archive.read, ONE, MAX_VOXELS)

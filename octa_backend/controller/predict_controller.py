@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -76,7 +77,9 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
         if wants_png and len(wanted.uploads) != 1:
             raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(wanted.uploads)} came")
         with queue.place():
-            answers = await to_thread.run_sync(predict_all, parts, wanted, limiter=queue.threads)
+            answers = await to_thread.run_sync(
+                partial(predict_all, parts, wanted, masks_alone=wants_png), limiter=queue.threads
+            )
     if wants_png:
         return Response(answers[0].mask_file, media_type="image/png")
     bodies = [{**answer.body, "prediction_url": kept_at(wanted, answer)} for answer in answers]

@@ -19,7 +19,7 @@ from octa_backend.data.scan_files import is_zip
 from octa_backend.data.volume_case import Channels
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import model_service, prediction_history, prediction_job_service
-from octa_backend.service.predict_service import Answer, ImageFile, PredictOptions
+from octa_backend.service.predict_service import Answer, Extent, ImageFile, PredictOptions
 from octa_backend.service.prediction_history import Scanned
 from octa_backend.service.volume_options import refuse_options_of_pictures
 from octa_backend.service.volume_prediction import channels_of, opened_cases
@@ -126,11 +126,18 @@ def _cases(
     return PredictRequest(model_ids, options, uploads, masks, is_job, is_kept, channels, cases)
 
 
-def predict_all(parts: Context, wanted: PredictRequest) -> list[Answer]:
-    """Predict each scan; keep all of the predictions once none has failed."""
+def predict_all(parts: Context, wanted: PredictRequest, *, masks_alone: bool) -> list[Answer]:
+    """Predict each scan; keep all of the predictions once none has failed.
+
+    Args:
+        parts: of the server.
+        wanted: the scans, and how.
+        masks_alone: nothing is answered but the masks' files.
+    """
+    extent: Extent = "kept" if wanted.is_kept else "mask" if masks_alone else "answer"
     scans, masks = ([ImageFile(one.path, one.name) for one in sent] for sent in (wanted.uploads, wanted.masks))
     answers = [
-        parts.predictions.predict(wanted.model_ids, scan, wanted.options, mask, for_history=wanted.is_kept)
+        parts.predictions.predict(wanted.model_ids, scan, wanted.options, mask, extent)
         for scan, mask in zip(scans, masks or repeat(None, len(scans)), strict=True)
     ]
     if wanted.is_kept:

@@ -78,7 +78,7 @@ def checked_arithmetic(wanted: ExportFormat) -> tuple[str, ...]:
     return ("fp32",)
 
 
-def load_graph(record: ExportRecord, arithmetic: str) -> Callable[[Tensor], Tensor]:
+def load_graph(record: ExportRecord, arithmetic: str) -> OnnxEngine | ExportedProgramEngine | OpenVinoEngine:
     """Read an export back as an engine."""
     if record.format == "onnx":
         return OnnxEngine(record)

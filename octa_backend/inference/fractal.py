@@ -49,24 +49,31 @@ def box_count(mask: NDArray[np.bool_]) -> BoxCount:
     sides = [side for side in BOX_SIDES if side * BOXES_ACROSS <= min(mask.shape)]
     if len(sides) < LEAST_SIZES:
         raise NotMeasurable("too_small")
-    counts = [_boxes(mask, side) for side in sides]
+    table = np.zeros(np.add(mask.shape, 1), dtype=np.int64)  # foreground pixels above and left of each corner
+    table[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
+    counts = [_boxes(table, side) for side in sides]
     return _fitted(-np.log(sides), np.log(counts))
 
 
-def _boxes(mask: NDArray[np.bool_], side: int) -> float:
+def _boxes(table: NDArray[np.int64], side: int) -> float:
     """How many boxes it takes to cover the pattern.
 
     The share of boxes that hold a foreground pixel, times the boxes that the picture's area is worth. Only boxes that
     lie in the picture as a whole are looked at, of four grids, one from each corner: a cut box would count too much.
+
+    Args:
+        table: (H + 1, W + 1), the summed area of the mask.
+        side: of a box, pixels.
     """
-    rows, columns = (length // side for length in mask.shape)
-    views = (mask, mask[::-1], mask[:, ::-1], mask[::-1, ::-1])
+    height, width = (length - 1 for length in table.shape)
+    rows, columns = height // side, width // side
     held = 0
-    for view in views:
-        strips = np.any(view[: rows * side].reshape(rows, side, -1), axis=1)[:, : columns * side]
-        held += int(np.count_nonzero(np.any(strips.reshape(rows, columns, side), axis=2)))
-    share = held / (len(views) * rows * columns)
-    return float(share * mask.size / side**2)
+    for top in (0, height - rows * side):
+        for left in (0, width - columns * side):
+            corners = table[top::side, left::side][: rows + 1, : columns + 1]
+            held += int(np.count_nonzero(np.diff(np.diff(corners, axis=0), axis=1)))
+    share = held / (4 * rows * columns)
+    return float(share * height * width / side**2)
 
 
 def _fitted(x: NDArray[np.float64], y: NDArray[np.float64]) -> BoxCount:

@@ -5,6 +5,7 @@ Shapes: S segments with P points in all; a point is row and column in pixels.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,12 +70,11 @@ class Segments:
 
         n passes are a Gaussian with a standard deviation of √(n/2) points. An arc of radius r shrinks by n/(4r²).
         """
-        inner = np.ones(len(self.points), dtype=bool)
-        inner[self.offsets[:-1]] = inner[self.offsets[1:] - 1] = False
-        places = np.flatnonzero(inner)
+        ends = np.concatenate((self.offsets[:-1], self.offsets[1:] - 1))
         points = self.points.copy()
         for _ in range(passes):
-            points[places] = (points[places - 1] + 2 * points[places] + points[places + 1]) / 4
+            points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4
+            points[ends] = self.points[ends]
         return replace(self, points=points)
 
     def chosen(self, keep: NDArray[np.bool_]) -> Segments:
@@ -85,15 +85,14 @@ class Segments:
 
 def traced(graph: PixelGraph) -> Segments:
     """The segments of a centre line, from branch point to branch point, smoothed by `LENGTH_PASSES`."""
-    pixels, branch_points = graph.pixels, graph.branch_points
+    places = np.concatenate((graph.pixels.astype(np.float64), graph.branch_points))
     curves = []
     for chain in _chains(graph):
-        before, after = _branches_at_ends(graph, chain)
-        curves.append(np.concatenate((branch_points[before], pixels[chain], branch_points[after])))
-    counts = [len(curve) for curve in curves]
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.intp)
-    points = np.concatenate(curves) if curves else np.zeros((0, 2))
-    return Segments(points.astype(np.float64), offsets).smoothed(LENGTH_PASSES)
+        before, after = ([len(graph.pixels) + one for one in found] for found in _branches_at_ends(graph, chain))
+        curves.append([*before, *chain, *after])
+    offsets = np.cumsum([0, *map(len, curves)], dtype=np.intp)
+    points = places[np.fromiter(itertools.chain.from_iterable(curves), dtype=np.intp)]
+    return Segments(points, offsets).smoothed(LENGTH_PASSES)
 
 
 def without_spurs(skeleton: Mask, distance: NDArray[np.float64]) -> Mask:
@@ -107,25 +106,27 @@ def without_spurs(skeleton: Mask, distance: NDArray[np.float64]) -> Mask:
         distance: (2H, 2W), see `edge_distance`.
     """
     graph = pixel_graph(skeleton)
-    widths = calibres(distance, graph.pixels)
-    kept = skeleton.copy()
+    inside = graph.branches >= 0
+    widest = np.zeros(graph.branches.max(initial=-1) + 1)
+    np.maximum.at(widest, graph.branches[inside], calibres(distance, graph.pixels[inside]))
+    spurs = []
     for chain in _chains(graph):
         before, after = _branches_at_ends(graph, chain)
-        if len(before) + len(after) == 1:
-            width = widths[graph.branches == (before + after)[0]].max()
-            if len(chain) <= width:
-                kept[tuple(graph.pixels[chain].T)] = False
+        if len(before) + len(after) == 1 and len(chain) <= widest[(before + after)[0]]:
+            spurs += chain
+    kept = skeleton.copy()
+    kept[tuple(graph.pixels[spurs].T)] = False
     return kept
 
 
 def _chains(graph: PixelGraph) -> list[list[int]]:
     """The numbers of the pixels outside branch points, in their order along the vessel; a ring ends where it began."""
     plain = graph.branches < 0
-    linked = (graph.links >= 0) & plain[graph.links]
-    numbers = np.where(linked, graph.links, -1).tolist()
-    onward = [[number for number in row if number >= 0] for row in numbers]
-    seen = (~plain).tolist()
-    rings_last = np.argsort(linked.sum(axis=1) > 1, kind="stable").tolist()
+    numbers = np.where((graph.links >= 0) & plain[graph.links], graph.links, -1)
+    linked_first = np.argsort(numbers < 0, axis=1, kind="stable")[:, :2]  # outside branch points there are two at most
+    onward = np.take_along_axis(numbers, linked_first, axis=1)
+    rings_last = np.argsort(onward[:, 1] >= 0, kind="stable").tolist()
+    onward, seen = onward.tolist(), [*(~plain).tolist(), True]  # number -1, no pixel, counts as seen
     chains = []
     for start in rings_last:
         if not seen[start]:
@@ -140,10 +141,10 @@ def _follow(start: int, onward: list[list[int]], seen: list[bool]) -> list[int]:
     chain, pixel = [start], start
     seen[start] = True
     while True:
-        ahead = [n for n in onward[pixel] if not seen[n]]
-        if not ahead:
+        one, other = onward[pixel]
+        pixel = other if seen[one] else one
+        if seen[pixel]:
             return chain
-        pixel = ahead[0]
         seen[pixel] = True
         chain.append(pixel)
 

@@ -43,7 +43,7 @@ class Pictures:
         """See `JobScans`."""
         name = self.names[position]
         data = read_scan(self._archive, name, self._max_pixels)
-        answer = self._predictions.predict(model_ids, ImageFile(io.BytesIO(data), name), options, for_history=True)
+        answer = self._predictions.predict(model_ids, ImageFile(io.BytesIO(data), name), options, extent="kept")
         return Scanned(answer, hashlib.sha256(data).hexdigest())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from octa_backend.data.scans import read_image
 from octa_backend.diagnosis.text import Language
@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # torch is imported with the first prediction, not with the s
     from octa_backend.inference.predictor import Predictor
 
 NOTICE = "research use only"
+
+Extent = Literal["mask", "answer", "kept"]
+"""What is made of a scan: its mask's file alone; all that the API shows; also what the history keeps."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ class Answer:
     """One scan's prediction, as the API shows it, and its mask's file.
 
     Attributes:
-        body: as the API shows it.
+        body: as the API shows it; empty where only the mask's file is asked for.
         mask_file: the mask as PNG, of a volume as .nii.gz.
         kept_pictures: file name -> PNG, of what the history keeps beside the pictures in `body`.
     """
@@ -128,8 +131,7 @@ class PredictService:
         scan: ImageFile,
         options: PredictOptions,
         known: ImageFile | None = None,
-        *,
-        for_history: bool = False,
+        extent: Extent = "answer",
     ) -> Answer:
         """Segment one scan with one model, or with several whose probabilities are averaged.
 
@@ -138,7 +140,7 @@ class PredictService:
             scan: the file.
             options: how.
             known: the mask that the scan should have, with which the predicted one is compared.
-            for_history: also draw what the history keeps.
+            extent: what is made of it.
 
         Raises:
             UnreadableScan, ScanTooLarge: a file is no image, or has too many pixels.
@@ -151,7 +153,7 @@ class PredictService:
         max_pixels = self._settings.max_scan_pixels
         image = read_image(scan.content, scan.name, max_pixels)
         models = self.together(model_ids)
-        return prediction_answer.answer(models, image, scan, options, known, max_pixels, for_history=for_history)
+        return prediction_answer.answer(models, image, scan, options, known, max_pixels, extent)
 
     def together(self, model_ids: Sequence[str]) -> Together:
         """The models in memory, loaded where they are not, as one.

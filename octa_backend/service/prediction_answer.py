@@ -17,7 +17,7 @@ from octa_backend.inference.decision import Prediction
 from octa_backend.inference.ensemble import Together
 from octa_backend.service import evaluated_answer as comparing
 from octa_backend.service import measured_answer as measuring
-from octa_backend.service.predict_service import NOTICE, Answer, ImageFile, PredictOptions
+from octa_backend.service.predict_service import NOTICE, Answer, Extent, ImageFile, PredictOptions
 from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.storage.tables import new_id
@@ -30,8 +30,7 @@ def answer(
     options: PredictOptions,
     known: ImageFile | None,
     max_pixels: int,
-    *,
-    for_history: bool = False,
+    extent: Extent = "answer",
 ) -> Answer:
     """Segment a scan, (C, H, W) as decoded, and tell what was asked for; see `PredictService.predict`."""
     height, width = image.shape[1:]
@@ -39,8 +38,10 @@ def answer(
     target = read_known_mask(known, scan.name, (height, width), models, max_pixels) if known else None
     segmented = segment(models, image, options)
     found = segmented.found
-    unit_CHW = to_unit(image)
     mask_png = pictures.png(pictures.mask_picture(found.mask, models.classes))
+    if extent == "mask":
+        return Answer({}, mask_png)
+    unit_CHW = to_unit(image)
     overlay = pictures.overlay(unit_CHW, found.mask, models.classes, models.colours)
     body = {
         "prediction_id": new_id(),
@@ -65,7 +66,7 @@ def answer(
         "engine": models.engine,
         "notice": NOTICE,
     }
-    return Answer(body, mask_png, pictures.kept_pictures(image, found.probability) if for_history else {})
+    return Answer(body, mask_png, pictures.kept_pictures(image, found.probability) if extent == "kept" else {})
 
 
 def _classes(models: Together, found: Prediction) -> list[dict[str, Any]]:

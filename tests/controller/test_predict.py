@@ -13,9 +13,10 @@ from PIL import Image
 from sqlalchemy import select
 
 from octa_backend import errors
+from octa_backend.inference import pictures
 from octa_backend.inference.measurements import QUANTITIES
 from octa_backend.models import registry
-from octa_backend.service import model_service
+from octa_backend.service import measured_answer, model_service
 from octa_backend.service.train_service import start
 from octa_backend.settings import Settings
 from octa_backend.storage.tables import Job
@@ -164,6 +165,18 @@ def test_the_mask_alone_is_sent_where_a_png_is_asked_for(predicting):
     assert answer.content == base64.b64decode(plain["mask_png"])
     several = predict(predicting, scan, scan, headers={"Accept": "image/png"})
     assert (several.status_code, several.json()["type"]) == (400, "urn:octa:invalid-request")
+
+
+def test_nothing_but_the_mask_is_made_where_it_is_neither_shown_nor_kept(predicting, monkeypatch):
+    scan = encoded(grey(1))
+    shown = base64.b64decode(predict(predicting, scan).json()["mask_png"])
+    drawn = []
+    monkeypatch.setattr(pictures, "overlay", lambda *given: drawn.append(given) or np.zeros((24, 32, 3), np.uint8))
+    monkeypatch.setattr(measured_answer, "measure", lambda *_: pytest.fail("nobody asked for measurements"))
+    sent = {"headers": {"Accept": "image/png"}, "keep": "false"}
+    assert (predict(predicting, scan, **sent).content, drawn) == (shown, [])
+    assert predict(predicting, scan, **{**sent, "keep": "true", "measure": "false"}).content == shown
+    assert len(drawn) == 1  # for the history
 
 
 def test_the_threshold_and_the_flips_change_the_outcome(predicting):
