@@ -86,9 +86,9 @@ class Segments:
 def traced(graph: PixelGraph) -> Segments:
     """The segments of a centre line, from branch point to branch point, smoothed by `LENGTH_PASSES`."""
     places = np.concatenate((graph.pixels.astype(np.float64), graph.branch_points))
-    curves = []
+    beside, curves = _branches_beside(graph), []
     for chain in _chains(graph):
-        before, after = ([len(graph.pixels) + one for one in found] for found in _branches_at_ends(graph, chain))
+        before, after = ([len(graph.pixels) + one for one in found] for found in _branches_at_ends(beside, chain))
         curves.append([*before, *chain, *after])
     offsets = np.cumsum([0, *map(len, curves)], dtype=np.intp)
     points = places[np.fromiter(itertools.chain.from_iterable(curves), dtype=np.intp)]
@@ -109,9 +109,9 @@ def without_spurs(skeleton: Mask, distance: NDArray[np.float64]) -> Mask:
     inside = graph.branches >= 0
     widest = np.zeros(graph.branches.max(initial=-1) + 1)
     np.maximum.at(widest, graph.branches[inside], calibres(distance, graph.pixels[inside]))
-    spurs = []
+    beside, spurs = _branches_beside(graph), list[int]()
     for chain in _chains(graph):
-        before, after = _branches_at_ends(graph, chain)
+        before, after = _branches_at_ends(beside, chain)
         if len(before) + len(after) == 1 and len(chain) <= widest[(before + after)[0]]:
             spurs += chain
     kept = skeleton.copy()
@@ -123,10 +123,9 @@ def _chains(graph: PixelGraph) -> list[list[int]]:
     """The numbers of the pixels outside branch points, in their order along the vessel; a ring ends where it began."""
     plain = graph.branches < 0
     numbers = np.where((graph.links >= 0) & plain[graph.links], graph.links, -1)
-    linked_first = np.argsort(numbers < 0, axis=1, kind="stable")[:, :2]  # outside branch points there are two at most
-    onward = np.take_along_axis(numbers, linked_first, axis=1)
-    rings_last = np.argsort(onward[:, 1] >= 0, kind="stable").tolist()
-    onward, seen = onward.tolist(), [*(~plain).tolist(), True]  # number -1, no pixel, counts as seen
+    onward = _first_two(numbers)  # outside branch points there are no more
+    rings_last = np.argsort([other >= 0 for _, other in onward], kind="stable").tolist()
+    seen = [*(~plain).tolist(), True]  # number -1, no pixel, counts as seen
     chains = []
     for start in rings_last:
         if not seen[start]:
@@ -149,11 +148,19 @@ def _follow(start: int, onward: list[list[int]], seen: list[bool]) -> list[int]:
         chain.append(pixel)
 
 
-def _branches_at_ends(graph: PixelGraph, chain: list[int]) -> tuple[list[int], list[int]]:
+def _branches_at_ends(beside: list[list[int]], chain: list[int]) -> tuple[list[int], list[int]]:
     """Numbers of the branch points before the first and after the last pixel: none or one each."""
-    first, last = _branches_beside(graph, chain[0]), _branches_beside(graph, chain[-1])
+    first, last = ([branch for branch in beside[pixel] if branch >= 0] for pixel in (chain[0], chain[-1]))
     return (first[:1], first[1:2]) if len(chain) == 1 else (first[:1], last[:1])
 
 
-def _branches_beside(graph: PixelGraph, pixel: int) -> list[int]:
-    return [int(graph.branches[n]) for n in graph.links[pixel] if n >= 0 and graph.branches[n] >= 0]
+def _branches_beside(graph: PixelGraph) -> list[list[int]]:
+    """For each pixel the numbers of two branch points that it is linked to, -1 where there is none."""
+    return _first_two(np.where(graph.links >= 0, graph.branches[graph.links], -1))
+
+
+def _first_two(numbers: NDArray[np.intp]) -> list[list[int]]:
+    """Of each row, (N, 8), the first two numbers that are not -1."""
+    there_first = np.argsort(numbers < 0, axis=1, kind="stable")[:, :2]
+    two: list[list[int]] = np.take_along_axis(numbers, there_first, axis=1).tolist()
+    return two
