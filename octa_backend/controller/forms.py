@@ -147,9 +147,9 @@ def _text(raw: bytes) -> str:
         return raw.decode("gb18030", "replace")
 
 
-def too_large(max_bytes: int) -> UploadTooLarge:
-    """The error of a request over its limit."""
-    return UploadTooLarge(f"the request is larger than {max_bytes / 2**20:g} MiB, the most this server accepts")
+def too_large(max_bytes: int, limit: str = "the most this server accepts") -> UploadTooLarge:
+    """The error of a request over its limit, and what that is."""
+    return UploadTooLarge(f"the request is larger than {max_bytes / 2**20:g} MiB, {limit}")
 
 
 @asynccontextmanager

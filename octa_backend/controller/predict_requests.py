@@ -87,9 +87,15 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
     is_job = fields.batch or has_zip or len(uploads) > settings.max_predict_files
     if is_job:
         _require_fit_for_job(fields, masks, f"up to {settings.max_predict_files} scans")
-    if not is_job and sum(upload.size_bytes for upload in uploads) > settings.max_predict_mib * 2**20:
-        raise too_large(settings.max_predict_mib * 2**20)
+    if not is_job:
+        _require_small(uploads, settings)
     return PredictRequest(model_ids, options, uploads, masks, is_job, fields.keep and settings.predictions_kept > 0)
+
+
+def _require_small(uploads: Sequence[Upload], settings: Settings) -> None:
+    """Refuse scans that are too large to be answered at once."""
+    if sum(upload.size_bytes for upload in uploads) > settings.max_predict_mib * 2**20:
+        raise too_large(settings.max_predict_mib * 2**20, "the most that is answered at once; send it with batch=true")
 
 
 def _require_fit_for_job(fields: PredictForm, masks: Sequence[Upload], at_once: str) -> None:
@@ -122,6 +128,8 @@ def _cases(
     is_job = fields.batch or cases > 1
     if is_job:
         _require_fit_for_job(fields, masks, "one case")
+    else:
+        _require_small(uploads, settings)
     is_kept = fields.keep and settings.predictions_kept > 0
     return PredictRequest(model_ids, options, uploads, masks, is_job, is_kept, channels, cases)
 

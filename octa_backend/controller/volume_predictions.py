@@ -15,7 +15,7 @@ from octa_backend.inference.model_folder import spatial_dims
 from octa_backend.service import prediction_history
 from octa_backend.service.predict_service import ImageFile, PredictOptions
 from octa_backend.service.prediction_history import Scanned
-from octa_backend.service.volume_prediction import predict_volumes, refuse_volumes
+from octa_backend.service.volume_prediction import predict_volume, refuse_volumes
 from octa_backend.storage.tables import Model
 from octa_backend.storage.uploads import Upload
 
@@ -43,13 +43,13 @@ def predict_one_case(
     options: PredictOptions,
     is_kept: bool,
 ) -> Scanned:
-    """Segment the case that came, see `predict_volumes`, and keep the prediction."""
+    """Segment the case that came, see `predict_volume`, and keep the prediction."""
     scans, known = image_files(uploads), image_files(masks)
     with parts.predictions.in_use.using(model_ids, "a prediction"):
-        found = predict_volumes(parts.predictions, parts.settings, model_ids, scans, options, known)
+        found = predict_volume(parts.predictions, parts.settings, model_ids, scans, options, known)
     if is_kept:
-        prediction_history.keep(parts.database, parts.files, found, parts.settings.predictions_kept)
-    return found[0]
+        prediction_history.keep(parts.database, parts.files, [found], parts.settings.predictions_kept)
+    return found
 
 
 def require_acceptable(request: Request, cases: int) -> None:

@@ -43,27 +43,27 @@ def refuse_volumes(scans: Sequence[ImageFile], model: str) -> None:
             )
 
 
-def predict_volumes(
+def predict_volume(
     service: PredictService,
     settings: Settings,
     model_ids: Sequence[str],
     scans: Sequence[ImageFile],
     options: PredictOptions,
     masks: Sequence[ImageFile] = (),
-) -> list[Scanned]:
-    """Segment the cases that files belong to, with one model or several.
+) -> Scanned:
+    """Segment the one case that files belong to, with one model or several.
 
     Args:
         service: has the models.
         settings: how large a volume may be.
         model_ids: at least one, of models of volumes.
-        scans: volumes, several of one case where the models have several modalities; or one zip of them.
+        scans: its volumes, several where the models have several modalities; or a zip of them.
         options: how.
-        masks: the known mask of each case, in the order of the answers, or none.
+        masks: its known mask, or none.
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, ScanDoesNotFit: see `opened_cases`.
-        InvalidOptions: an option is for pictures alone, or there is not one mask for each case.
+        InvalidOptions: an option is for pictures alone, or there are several masks.
         Others as `volume_answer.predict_case`.
     """
     from octa_backend.service.volume_answer import predict_case  # noqa: PLC0415 - imports torch
@@ -72,15 +72,10 @@ def predict_volumes(
     models = service.together(model_ids)
     channels = next(iter(volume_predictors(models).values())).modalities
     with opened_cases(scans, channels, settings) as files:
-        if masks and len(masks) != len(files.cases):
-            raise InvalidOptions(
-                f"{len(masks)} masks came for {len(files.cases)} cases; send one mask for each case, in their order"
-            )
-        known: Sequence[ImageFile | None] = masks or [None] * len(files.cases)
-        return [
-            predict_case(models, case, files.opened, options, settings.max_scan_voxels, mask)
-            for case, mask in zip(files.cases, known, strict=True)
-        ]
+        [case] = files.cases
+        if len(masks) > 1:
+            raise InvalidOptions(f"{len(masks)} masks came for case {case.name}; send one")
+        return predict_case(models, case, files.opened, options, settings.max_scan_voxels, *masks)
 
 
 def channels_of(models: Sequence[Model]) -> Channels:

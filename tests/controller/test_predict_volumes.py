@@ -361,7 +361,7 @@ def test_a_known_mask_is_compared(server):
         refused(predict(server, files, masks={"m.nii.gz": mask}), 422, "m.nii.gz", words)
     refused(predict(server, files, masks={"m.nii.gz": nifti(values, affine)[:-50]}), 422, "m.nii.gz", "cut off")
     two = {"m.nii.gz": nifti(values, affine), "n.nii.gz": nifti(values, affine)}
-    refused(predict(server, files, masks=two), 422, "2 masks came for 1 cases")
+    refused(predict(server, files, masks=two), 422, "2 masks came for case")
 
 
 @pytest.mark.parametrize(

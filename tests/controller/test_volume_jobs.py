@@ -16,7 +16,7 @@ from tests.fakes import zip_bytes
 from tests.predicting import end_prediction_jobs
 from tests.volume_models import volume_card
 from tests.volume_server import CARDS, VALUES, classes, predict, volume, volume_api
-from tests.volumes import SHAPE, affine_of, stack
+from tests.volumes import SHAPE, affine_of, nifti, stack
 
 PLANES = ("axial", "coronal", "sagittal")
 ZIP = {
@@ -229,3 +229,13 @@ def test_the_next_server_goes_on_with_the_case_at_which_one_was_killed(tmp_path,
         assert (job["done"], job["failed"]) == (3, 0)
         assert [row["case"] for row in table(found["scans.csv"])] == ["0", "1", "2"]
         assert len(api.traces()["predictions"]) == 3
+
+
+def test_a_case_too_large_to_be_answered_at_once_can_be_a_job(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 140, 140), dtype=np.uint8)
+    with volume_api(tmp_path, max_predict_mib=1) as api:
+        answer = predict(api, {"a.nii.gz": nifti(noise)})
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:octa:upload-too-large")
+        assert "1 MiB" in answer.json()["detail"]
+        assert "batch=true" in answer.json()["detail"]
+        assert predict(api, {"a.nii.gz": nifti(noise)}, batch="true").status_code == 202
