@@ -27,7 +27,7 @@ from octa_backend.data.volume_files import (
 from octa_backend.data.volume_geometry import Box
 from octa_backend.data.volume_layouts import MODALITIES, Channel, channel_of
 from octa_backend.data.volume_measuring import content_box
-from octa_backend.data.volume_survey import MAX_DISPLACEMENT, displacement
+from octa_backend.data.volume_survey import MAX_DISPLACEMENT, displacement, in_words
 from octa_backend.data.volume_viewing import stacked
 from octa_backend.errors import InvalidArchive, ScanDoesNotFit, ScanTooLarge
 
@@ -222,7 +222,10 @@ def _check_place(first: str, first_header: VolumeHeader, file: str, header: Volu
         raise ScanDoesNotFit(f"{file} is {header.size} but {first} is {first_header.size}; they must be of one grid")
     knows = bool(first_header.orientation and header.orientation)
     if knows and displacement(first_header, header) > MAX_DISPLACEMENT:
-        raise ScanDoesNotFit(f"{file} lies elsewhere than {first}: their affines differ; bring both to one grid")
+        raise ScanDoesNotFit(
+            f"{file} lies elsewhere than {first}: their affines are {in_words(header.affine)} and "
+            f"{in_words(first_header.affine)}; bring both to one grid"
+        )
 
 
 def _in_order(case: str, found: Mapping[Channel, str], channels: Channels) -> tuple[str, ...]:
