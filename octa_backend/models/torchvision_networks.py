@@ -14,6 +14,11 @@ from torchvision.models.segmentation import deeplabv3_resnet50, lraspp_mobilenet
 from octa_backend.models.base import GroupModules, PaddedNetwork
 
 
+BATCH_NORM_MOMENTUM = 0.1
+"""Share of a step's statistics in the running ones, torch's default. torchvision's MobileNet has 0.01, for runs of 100,000
+steps: after a few hundred, what is validated found no vessel at all, though the training loss had fallen."""
+
+
 def _with_channels(like: Any, in_channels: int) -> Any:
     """The convolution itself, or a fresh one like it, without bias, for another number of input channels."""
     if like.in_channels == in_channels:
@@ -43,6 +48,9 @@ class LrasppMobileNetV3(_TorchvisionNetwork):
         self.network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=out_channels)
         stem = self.network.backbone["0"]
         stem[0] = _with_channels(stem[0], in_channels)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = BATCH_NORM_MOMENTUM
 
     def group_modules(self) -> GroupModules:
         """The decoder is the head's own: the pooled branch's convolution, and the two classifiers."""
