@@ -13,10 +13,9 @@ from torchvision.models.segmentation import deeplabv3_resnet50, lraspp_mobilenet
 
 from octa_backend.models.base import GroupModules, PaddedNetwork
 
-
 BATCH_NORM_MOMENTUM = 0.1
-"""Share of a step's statistics in the running ones, torch's default. torchvision's MobileNet has 0.01, for runs of 100,000
-steps: after a few hundred, what is validated found no vessel at all, though the training loss had fallen."""
+"""Share of a step's statistics in the running ones, torch's default. torchvision's MobileNet has 0.01, for runs of
+100,000 steps: after a few hundred, what is validated found no vessel at all, though the training loss had fallen."""
 
 
 def _with_channels(like: Any, in_channels: int) -> Any:
