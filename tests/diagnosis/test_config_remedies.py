@@ -124,9 +124,9 @@ def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
 
 def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
     strong = {"augmentation": "strong", "augmentation_overrides": None}
-    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 125, **strong}
-    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 500, **strong}
-    enough = {"epochs": 20, "train_scans": 5, "steps_per_epoch": 100}
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 250, **strong}
+    assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 1000, **strong}
+    enough = {"epochs": 20, "train_scans": 5, "steps_per_epoch": 125}
     assert changes("train_scans_few", a_run(**enough)) == strong
     assert remedy_for("train_scans_few", RunView(a_run(**enough, augmentation="strong"))) is None
 
