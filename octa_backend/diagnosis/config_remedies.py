@@ -45,8 +45,8 @@ AUTOMATIC_CONFIDENCE = 0.6
 """A remedy is applied unasked only where its cause is at least this sure."""
 
 ENOUGH_STEPS, MOST_EPOCHS = 2500, 1000
-"""Optimizer steps that a run of a handful of scans should have, and epochs that it takes for them at most. Of five drawn
-scans in batches of two the Dice was 0.897 after 200 epochs, 0.909 after 417 and 0.914 after 834."""
+"""Optimizer steps that a run of a handful of scans should have, and epochs that it takes for them at most. Of five
+drawn scans in batches of two the Dice was 0.897 after 200 epochs, 0.909 after 417 and 0.914 after 834."""
 
 BY_HAND = ("more_epochs", "stop_early")
 """Remedies that are never applied unasked: how long a run may take is its user's business. So are those of the dataset,
