@@ -111,5 +111,5 @@ def by_chance_split(scans: Sequence[Scan], rng: np.random.Generator) -> list[Sca
 
 
 def clipped(values: NDArray[Any]) -> NDArray[np.uint8]:
-    clipped: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
-    return clipped
+    grey: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return grey
