@@ -168,7 +168,7 @@ def plateau_report(history: RunHistory) -> dict[str, Any]:
         history: with at least one epoch of finite loss.
     """
     view = RunView(history)
-    classic = asdict(classic_plateau([float(loss) for loss in view.losses]))
+    classic = asdict(classic_plateau([epoch.train_loss for epoch in view.every]))
     return {**classic, "last_losses": list(classic["last_losses"]), "verdict": view.shape.value}
 
 
@@ -213,8 +213,8 @@ def _state(view: RunView) -> State:
 
 def _without_fault(state: State, view: RunView) -> Finding:
     evidence: dict[str, Any] = {
-        "epochs": len(view.epochs),
-        "awaited": WINDOW[0] if len(view.epochs) < WINDOW[0] else CALLED_STUCK,
+        "epochs": len(view.every),
+        "awaited": (WINDOW[0] if len(view.epochs) < WINDOW[0] else CALLED_STUCK) * view.at_once,
         "best_dice": round(float(view.dice.max(initial=0.0)), 4),
         "shape": view.shape.value if view.epochs else Shape.UNCLEAR.value,
     }
@@ -231,4 +231,8 @@ def _without_fault(state: State, view: RunView) -> Finding:
 def _outlook(view: RunView) -> Approach | None:
     if len(view.epochs) < WINDOW[0] or view.shape is not Shape.IMPROVING:
         return None
-    return approach(view.losses, max(0, view.history.epochs_planned - view.epochs[-1].epoch))
+    left = max(0, view.history.epochs_planned - view.epochs[-1].epoch)
+    found = approach(view.losses, -(-left // view.at_once))
+    if found is None:
+        return None
+    return replace(found, pace=found.pace * view.at_once, epochs_to_plateau=found.epochs_to_plateau * view.at_once)

@@ -115,10 +115,8 @@ def _foreground(view: RunView) -> tuple[float | None, float]:
 
 def _collapsed(view: RunView) -> float:
     now = (float(np.median(view.dice[-RECENT:])) - view.trivial_dice) / max(1 - view.trivial_dice, 1e-6)
-    moving = 1.0
-    if view.dice_rises:
-        moving = STILL_MOVING
-    elif view.shape in (Shape.IMPROVING, Shape.UNCLEAR) and len(view.epochs) < BEGINNING * view.history.epochs_planned:
+    moving = STILL_MOVING if view.dice_rises else 1.0
+    if view.shape in (Shape.IMPROVING, Shape.UNCLEAR) and view.progress < BEGINNING:
         moving = AT_THE_BEGINNING
     awaited = EPOCHS_COLLAPSED if view.asks_for_one_side else EPOCHS_UNASKED
     return ramp(now, *RECOVERED) * moving * ramp(len(view.epochs), *awaited)

@@ -141,7 +141,7 @@ def masks_unpredictable(view: RunView) -> Suspicion | None:
     evidence = {
         "best_dice": round(float(view.dice.max()), 3),
         "trivial_dice": round(view.trivial_dice, 3),
-        "epochs": len(view.epochs),
+        "epochs": len(view.every),
     }
     return Suspicion("masks_unpredictable", confidence * _set_up_well(view), evidence)
 

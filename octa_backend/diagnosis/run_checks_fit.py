@@ -43,7 +43,7 @@ def overfitting(view: RunView) -> Suspicion | None:
     rise = float(np.median(losses[-RECENT:]) / smooth[best] - 1)
     since = trend(losses[best:]) if len(losses) - best >= RECENT else None
     rising = since is not None and since.slope > 0
-    trained = float(view.losses[view.validated[best].epoch - view.epochs[0].epoch])
+    trained = view.validated[best].train_loss
     falls = ramp(1 - view.loss_now / max(trained, 1e-9), -0.05, 0.1)
     gap = float(np.median(losses[-RECENT:])) / max(view.loss_now, 1e-9)
     dice_gain = float(np.median(view.dice[-RECENT:]) - np.median(view.dice[max(0, best - 1) : best + 2]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
@@ -28,6 +29,9 @@ BALANCED = (0.2, 5.0)
 
 SCARCE = 0.02
 """Share of foreground below which a cross-entropy without a Dice loss beside it may settle at nothing by itself."""
+
+LEAST_STEPS = 10
+"""Optimizer steps that make an epoch: of fewer, several are looked at as one."""
 
 AT_WORK = 0.2
 """Share of the peak rate from which steps are large enough to leave a standstill."""
@@ -57,14 +61,38 @@ def ramp(value: float, none: float, full: float) -> float:
     return min(1.0, max(0.0, (value - none) / (full - none)))
 
 
+def merged(epochs: Sequence[EpochRecord], at_once: int) -> tuple[EpochRecord, ...]:
+    """So many epochs as one, counted from the last: with their mean losses, and the rest of the last of them."""
+    first = len(epochs) % at_once
+    parts = [epochs[:first]] if first else []
+    parts += [epochs[start : start + at_once] for start in range(first, len(epochs), at_once)]
+    return tuple(_as_one(part) if len(part) > 1 else part[0] for part in parts)
+
+
+def _as_one(epochs: Sequence[EpochRecord]) -> EpochRecord:
+    names = epochs[-1].loss_components
+    components = {name: fmean(one.loss_components.get(name, math.nan) for one in epochs) for name in names}
+    return replace(epochs[-1], train_loss=fmean(one.train_loss for one in epochs), loss_components=components)
+
+
 class RunView:
-    """A run's history as the checks look at it. Epochs without a finite loss are left out."""
+    """A run's history as the checks look at it. Epochs without a finite loss are left out.
+
+    Attributes:
+        every: the epochs that are left.
+        at_once: how many of them are looked at as one, so that it has `LEAST_STEPS` steps: what checks count in epochs,
+            and call noise, was measured on epochs of 12 and more.
+        epochs: those, the first one of fewer where they do not come out even, see `merged`.
+        losses: mean training loss of each of `epochs`.
+    """
 
     def __init__(self, history: RunHistory) -> None:
         self.history = history
         self.facts = history.facts
         self.start = history.start
-        self.epochs = tuple(e for e in history.epochs if math.isfinite(e.train_loss))
+        self.every = tuple(e for e in history.epochs if math.isfinite(e.train_loss))
+        self.at_once = -(-LEAST_STEPS // max(1, self.facts.steps_per_epoch))
+        self.epochs = merged(self.every, self.at_once)
         self.losses: Values = np.array([epoch.train_loss for epoch in self.epochs])
 
     def option(self, name: str, default: Any = None) -> Any:
@@ -94,6 +122,14 @@ class RunView:
         return bool(self.epochs) and self.epochs[-1].lr > AT_WORK * self.peak_lr
 
     # --- losses and scores ---
+
+    @property
+    def progress(self) -> float:
+        """Share of its epochs that the run has had, 0..1; of one that began anew on its way, since then."""
+        if not self.every:
+            return 0.0
+        before = self.every[0].epoch - 1
+        return (self.every[-1].epoch - before) / max(1, self.history.epochs_planned - before)
 
     @cached_property
     def asks_for_one_side(self) -> bool:
@@ -125,11 +161,14 @@ class RunView:
 
     @cached_property
     def validated(self) -> tuple[EpochRecord, ...]:
-        """The epochs that were validated (`val_freq`); the others repeat the numbers of these."""
-        every = int(self.option("val_freq", 1))
-        last = self.history.epochs_planned
-        first = self.epochs[0].epoch if self.epochs else last
-        return tuple(e for e in self.epochs if e.epoch in (first, last) or e.epoch % every == 0)
+        """Those of `epochs` in which there was a validation (`val_freq`); the others repeat the numbers of these."""
+        if not self.every:
+            return ()
+        frequency, first, last = int(self.option("val_freq", 1)), self.every[0].epoch, self.history.epochs_planned
+        validated = [e.epoch for e in self.every if e.epoch in (first, last) or e.epoch % frequency == 0]
+        ends = (first - 1, *(e.epoch for e in self.epochs))
+        spans = zip(self.epochs, pairwise(ends), strict=True)
+        return tuple(e for e, (before, end) in spans if any(before < one <= end for one in validated))
 
     @cached_property
     def val_losses(self) -> Values:
@@ -162,8 +201,8 @@ class RunView:
 
     @cached_property
     def signals(self) -> tuple[EpochSignals, ...]:
-        """Of the epochs that kept some."""
-        return tuple(epoch.signals for epoch in self.epochs if epoch.signals is not None)
+        """Of all epochs that kept some, none of them merged."""
+        return tuple(epoch.signals for epoch in self.every if epoch.signals is not None)
 
     def recent(self, number: Callable[[EpochSignals], float | None]) -> float | None:
         """Mean of a number over the last epochs, where all of them have it."""
@@ -186,7 +225,7 @@ class RunView:
         """
         found = [
             median(moving) * (self.lr / max(epoch.lr, self.peak_lr))
-            for epoch in self.epochs
+            for epoch in self.every
             if epoch.signals is not None and epoch.lr > 0.5 * self.peak_lr
             if (moving := [ratio for ratio in epoch.signals.update_ratios.values() if ratio > 0])
         ]
