@@ -9,7 +9,7 @@ import numpy as np
 from octa_backend.diagnosis.curves import WINDOW, Shape, shape
 from octa_backend.diagnosis.run_checks_gradients import GROWN, growth
 from octa_backend.diagnosis.run_history import StartChecks
-from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, USUAL_LR, RunView, Suspicion, ramp
+from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RECENT, USUAL_LR, RunView, Suspicion, ramp
 
 BELOW_FOUND = (math.log10(1 / 8), math.log10(1 / 40))
 """Learning rate over that of the range test, in powers of ten. The test itself moves by a factor of 3 between seeds."""
@@ -38,6 +38,9 @@ LOSS_SWINGS = (0.08, 0.25)
 
 LOSS_REBOUNDS = (0.15, 0.6)
 """How far the loss is above its own best, as a share of it, when it does not come down any more."""
+
+SKILL_LOST = (0.02, 0.10)
+"""Skill below the best so far: while the validation keeps what it had, a swinging loss alone throws nothing."""
 
 VALIDATION_BREAKS = (10.0, 100.0)
 """Validation loss over its own first or last sane value: statistics of thrown weights do not fit."""
@@ -73,9 +76,11 @@ def lr_too_high(view: RunView) -> Suspicion | None:
     grown = ramp(growth(view) or 0.0, *GROWN)
     large = max(by_step, grown, _too_fast(view))
     unstable = _instability(view)
-    badly = max(unstable, ramp(view.skill, *UNFINISHED))
+    unfinished = ramp(view.skill, *UNFINISHED)
+    badly = max(unstable, unfinished)
     together = large + unstable - large * unstable if min(large, unstable) > 0 else 0.0
-    confidence = max(0.95 * large * (0.55 + 0.45 * badly), 0.7 * unstable, 0.9 * together * badly)
+    alone = 0.7 * unstable * max(unfinished, ramp(_lost_skill(view), *SKILL_LOST))
+    confidence = max(0.95 * large * (0.55 + 0.45 * badly), alone, 0.9 * together * badly)
     if view.is_warming_up:
         confidence *= 0.6  # losses that rise while the rate rises come down again
     evidence = {
@@ -114,6 +119,12 @@ def _rebound(view: RunView) -> float:
     """How far the better of the last two losses is above the best so far, as a share of it."""
     best = float(view.losses.min())
     return float(view.losses[-2:].min()) / best - 1 if best > 0 else 0.0
+
+
+def _lost_skill(view: RunView) -> float:
+    """How far the skill of the last validations is below the best one's."""
+    now = (float(np.median(view.dice[-RECENT:])) - view.trivial_dice) / max(1 - view.trivial_dice, 1e-6)
+    return view.skill - now
 
 
 def _broken_validation(view: RunView) -> float:

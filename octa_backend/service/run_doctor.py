@@ -23,6 +23,9 @@ from octa_backend.training.events import EpochFinished, Event, FindingNoticed, R
 from octa_backend.training.treatment import DIVERGED, TREATED, Treatment, begun_after
 
 _SIGNALS = frozenset(field.name for field in fields(EpochSignals))
+NOT_TRIED = frozenset({"lr", "epochs", "augmentation", "augmentation_overrides"})
+"""Fields that the trials before the first step do not depend on; the doctor holds another rate against theirs."""
+
 _NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
 
 
@@ -99,9 +102,9 @@ def since_treatment(plan: Mapping[str, Any], records: Iterable[EpochRecord]) -> 
 
 
 def start_since(plan: Mapping[str, Any], start: StartChecks) -> StartChecks:
-    """What was tried before the first step, as far as it holds: a treatment of more than the rate made another run."""
+    """What was tried before the first step, as far as it holds: a treatment of what it depends on made another run."""
     changed = {name for treatment in plan.get("treatments", ()) for name in treatment["changes"]}
-    return start if changed <= {"lr", "epochs"} else StartChecks()
+    return start if changed <= NOT_TRIED else StartChecks()
 
 
 def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:

@@ -17,11 +17,20 @@ def a_run(epochs=60, **options):
     return run(np.random.default_rng(0), epochs=epochs, **options)
 
 
-def swinging(steps_per_epoch, epochs=60):
-    """A run at its limit whose epochs' losses swing by half, as means of very few scans do."""
+def swinging(steps_per_epoch, epochs=60, lost=0.15):
+    """A run at its limit whose epochs' losses swing by half, as means of very few scans do.
+
+    Args:
+        lost: validation Dice that the last ten epochs have lost.
+    """
     numbers = iter(np.random.default_rng(1).uniform(0.12, 0.36, epochs))
     made = a_run(epochs, steps_per_epoch=steps_per_epoch, scheduler="constant", train_scans=20)
-    return altered(made, lambda record: {"train_loss": float(next(numbers))})
+
+    def swing(record):
+        score = record.val_dice - (lost if record.epoch > epochs - 10 else 0)
+        return {"train_loss": float(next(numbers)), "val_dice": score}
+
+    return altered(made, swing)
 
 
 @pytest.mark.parametrize(("steps", "at_once"), [(1, 10), (3, 4), (6, 2), (9, 2), (10, 1), (43, 1)])
@@ -58,6 +67,10 @@ def test_swinging_losses_of_tiny_epochs_are_no_rate_too_high():
     tiny, usual = (examine_run(swinging(steps)) for steps in (3, 43))
     assert usual.verdict.code == "lr_too_high"
     assert "lr_too_high" not in [finding.code for finding in tiny.findings]
+
+
+def test_swinging_losses_are_no_rate_too_high_while_the_validation_keeps_what_it_had():
+    assert examine_run(swinging(43, lost=0)).state is not State.FAULT
 
 
 def test_tiny_epochs_are_too_few_for_a_verdict_until_their_steps_are_enough():

@@ -179,9 +179,11 @@ def test_a_divergence_counts_until_it_is_treated():
     assert divergence_in([]) is None
 
 
-def test_what_was_tried_first_holds_while_only_the_rate_was_treated():
+def test_what_was_tried_first_holds_while_only_the_rate_and_the_augmentation_were_treated():
     start = StartChecks(lr=0.001, lr_found=0.003)
     plan = treated_after(5, 0.01).plan
+    assert start_since(plan, start) == start
+    plan["treatments"][0]["changes"]["augmentation"] = ("standard", "strong")
     assert start_since(plan, start) == start
     plan["treatments"][0]["changes"]["model"] = ("tiny_unet", "unet")
     assert start_since(plan, start) == StartChecks()
