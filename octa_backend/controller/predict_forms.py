@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from octa_backend import errors
 from octa_backend.diagnosis.text import Language
+from octa_backend.faults import faults_in
 from octa_backend.inference.clean_options import CleanOptions
 from octa_backend.inference.scale import MeasureOptions
 from octa_backend.service.predict_service import PredictOptions
@@ -156,8 +157,7 @@ def read_predict_form(fields: Mapping[str, str]) -> PredictForm:
     try:
         return PredictForm.model_validate(fields)
     except ValidationError as error:
-        faults = "; ".join(f"{e['loc'][0]}: {e['msg']}" for e in error.errors())
-        raise errors.InvalidRequest(faults) from error
+        raise errors.InvalidRequest(faults_in(error, PredictForm, is_flat=True)) from error
 
 
 def scans_and_masks(uploads: Mapping[str, list[Upload]], most: int) -> tuple[list[Upload], list[Upload]]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from octa_backend.data.normalise import Normalisation
 from octa_backend.errors import InvalidModel
+from octa_backend.faults import faults_in
 
 CARD_FORMAT: Final = 1
 MAX_CARD_BYTES = 16 * 2**20
@@ -195,8 +196,7 @@ def parse_card(data: bytes, file: str) -> ModelCard:
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:10])
-        raise InvalidModel(f"{file} is not a card of a model: {faults}") from error
+        raise InvalidModel(f"{file} is not a card of a model: {faults_in(error, ModelCard)}") from error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from octa_backend.data.normalise import Normalisation
 from octa_backend.errors import InvalidRequest
+from octa_backend.faults import faults_in
 from octa_backend.inference.model_card import MAX_CHANNELS, MAX_CLASSES, MAX_LICENCE, MAX_NAME, MAX_NOTES
 
 WEIGHTS_ENDINGS = (".safetensors", ".pt", ".pth")
@@ -98,5 +99,4 @@ def read_wish(fields: Mapping[str, Any]) -> ImportWish:
     try:
         return ImportWish.model_validate(fields)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise InvalidRequest(faults) from error
+        raise InvalidRequest(faults_in(error, ImportWish)) from error

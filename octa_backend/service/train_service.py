@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, t
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import IllegalJobState, InvalidConfig, JobNotFound
+from octa_backend.faults import hint
 from octa_backend.service import dataset_service, fold_service, paging
 from octa_backend.service.log_tail import LogPage, read_page
 from octa_backend.service.paging import Page, cursor_of, read_cursor
@@ -59,7 +60,8 @@ def _subject(fault: Any) -> str:
 
 def _explain(fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
-        return f" is not a field of the training configuration; the fields are {', '.join(TrainConfig.model_fields)}"
+        known = hint(fault["loc"][0], TrainConfig.model_fields)
+        return f" is not a field of the training configuration; {known}"
     message: str = fault["msg"].removeprefix("Value error, ")
     return message
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+
+from octa_backend.faults import hint
 
 PresetName = Literal["none", "light", "standard", "strong"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -213,9 +214,7 @@ def resolve(preset: PresetName, overrides: Mapping[str, float] | None) -> Augmen
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, Augmentation.model_fields, n=3)
-    hint = f"did you mean {' or '.join(near)}" if near else f"the names are {', '.join(Augmentation.model_fields)}"
-    return f"augmentation has no number {name!r}; {hint}"
+    return f"augmentation has no number {name!r}; {hint(name, Augmentation.model_fields)}"
 
 
 def _explain(fault: Any) -> str:

@@ -67,7 +67,7 @@ def test_a_job_on_an_unknown_dataset_is_refused(database):
         ({"lr": "-1"}, "lr='-1': Input should be greater than 0"),
         ({"lr": "nan"}, "lr='nan': Input should be a finite number"),
         ({"epochs": "abc"}, "epochs='abc': .*integer"),
-        ({"epoch": 5}, "epoch is not a field of the training configuration; the fields are epochs, lr"),
+        ({"epoch": 5}, "epoch is not a field of the training configuration; did you mean epochs?"),
         ({"model": "resnet"}, "no network is called 'resnet'; choose one of: unet_transformer, unet"),
         ({"bce_weight": 0, "dice_weight": 0}, "^bce_weight and dice_weight are both 0; at least one must be above 0$"),
         ({"patch_size": "huge"}, "patch_size='huge'"),

@@ -59,7 +59,7 @@ def test_none_with_overrides_does_what_they_say_and_nothing_else():
     ("overrides", "message"),
     [
         ({"gama_max": 2}, "did you mean gamma_max"),
-        ({"zoom": 2}, "the names are flip_x_probability"),
+        ({"zoom": 2}, "there are flip_x_probability"),
         ({"gamma_max": 2}, "gamma_max has no effect: gamma_probability is 0 with augmentation=standard; give it too"),
         ({"scale_min": 1.2}, "scale_min=1.2 is above scale_max=1.1"),
         ({"noise_probability": 1.5}, "noise_probability: Input should be less than or equal to 1"),
