@@ -149,7 +149,7 @@ def examine_run(history: RunHistory) -> Diagnosis:
         ruled_out=tuple(one.code for one in suspicions if one.confidence <= RULED_OUT),
         doubtful=doubtful,
         not_judged=not_judged,
-        plateau=plateau_report(history) if view.epochs else None,
+        plateau=plateau_report(view) if view.epochs else None,
         resembles=nearest_row(view),
         outlook=_outlook(view),
     )
@@ -161,13 +161,12 @@ def first_cause(causes: Sequence[Suspicion]) -> Suspicion | None:
     return next((one for one in causes if one.confidence >= surest - OUTRANKS), None)
 
 
-def plateau_report(history: RunHistory) -> dict[str, Any]:
+def plateau_report(view: RunView) -> dict[str, Any]:
     """The plateau check of the last epoch, JSON-serialisable: the classic rule's numbers beside the doctor's own shape.
 
     Args:
-        history: with at least one epoch of finite loss.
+        view: with at least one epoch of finite loss.
     """
-    view = RunView(history)
     classic = asdict(classic_plateau([epoch.train_loss for epoch in view.every]))
     return {**classic, "last_losses": list(classic["last_losses"]), "verdict": view.shape.value}
 

@@ -38,7 +38,8 @@ def overfitting(view: RunView) -> Suspicion | None:
     losses = view.val_losses
     if len(losses) < LEAST_VALIDATIONS or losses.min() <= 0:
         return None
-    smooth = np.array([np.median(losses[max(0, at - 1) : at + 2]) for at in range(len(losses))])
+    inner = np.median(np.lib.stride_tricks.sliding_window_view(losses, 3), axis=1)
+    smooth = np.concatenate(([losses[:2].mean()], inner, [losses[-2:].mean()]))
     best = int(smooth[:-1].argmin())
     rise = float(np.median(losses[-RECENT:]) / smooth[best] - 1)
     since = trend(losses[best:]) if len(losses) - best >= RECENT else None

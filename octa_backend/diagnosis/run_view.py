@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from statistics import fmean, median
 from typing import Any
 
@@ -63,16 +62,19 @@ def ramp(value: float, none: float, full: float) -> float:
 
 def merged(epochs: Sequence[EpochRecord], at_once: int) -> tuple[EpochRecord, ...]:
     """So many epochs as one, counted from the last: with their mean losses, and the rest of the last of them."""
+    return tuple(_as_one(part) if len(part) > 1 else part[0] for part in _parts(epochs, at_once))
+
+
+def _parts(epochs: Sequence[EpochRecord], at_once: int) -> list[Sequence[EpochRecord]]:
     first = len(epochs) % at_once
-    parts = [epochs[:first]] if first else []
-    parts += [epochs[start : start + at_once] for start in range(first, len(epochs), at_once)]
-    return tuple(_as_one(part) if len(part) > 1 else part[0] for part in parts)
+    rest = [epochs[start : start + at_once] for start in range(first, len(epochs), at_once)]
+    return [epochs[:first], *rest] if first else rest
 
 
 def _as_one(epochs: Sequence[EpochRecord]) -> EpochRecord:
-    names = epochs[-1].loss_components
-    components = {name: fmean(one.loss_components.get(name, math.nan) for one in epochs) for name in names}
-    return replace(epochs[-1], train_loss=fmean(one.train_loss for one in epochs), loss_components=components)
+    count, last = len(epochs), epochs[-1]
+    components = {name: sum(one.loss_components[name] for one in epochs) / count for name in last.loss_components}
+    return replace(last, train_loss=sum(one.train_loss for one in epochs) / count, loss_components=components)
 
 
 class RunView:
@@ -162,13 +164,12 @@ class RunView:
     @cached_property
     def validated(self) -> tuple[EpochRecord, ...]:
         """Those of `epochs` in which there was a validation (`val_freq`); the others repeat the numbers of these."""
-        if not self.every:
-            return ()
-        frequency, first, last = int(self.option("val_freq", 1)), self.every[0].epoch, self.history.epochs_planned
-        validated = [e.epoch for e in self.every if e.epoch in (first, last) or e.epoch % frequency == 0]
-        ends = (first - 1, *(e.epoch for e in self.epochs))
-        spans = zip(self.epochs, pairwise(ends), strict=True)
-        return tuple(e for e, (before, end) in spans if any(before < one <= end for one in validated))
+        frequency = int(self.option("val_freq", 1))
+        always = (self.every[0].epoch, self.history.epochs_planned) if self.every else ()
+        merged_of = zip(self.epochs, _parts(self.every, self.at_once), strict=True)
+        return tuple(
+            epoch for epoch, part in merged_of if any(one.epoch % frequency == 0 or one.epoch in always for one in part)
+        )
 
     @cached_property
     def val_losses(self) -> Values:

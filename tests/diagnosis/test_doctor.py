@@ -13,7 +13,7 @@ from octa_backend.diagnosis.doctor import CHECKS, State, examine_run, first_caus
 from octa_backend.diagnosis.findings import Severity
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.run_history import RunHistory
-from octa_backend.diagnosis.run_view import Suspicion
+from octa_backend.diagnosis.run_view import RunView, Suspicion
 from octa_backend.training.config import TrainConfig
 from tests.diagnosis import histories
 from tests.diagnosis.histories import FAULTS, altered, blind, first_epochs, healthy, planted, run
@@ -189,7 +189,7 @@ def test_batch_that_was_not_learnt_at_a_low_rate_gives_way_to_the_rate_where_no_
 
 def test_plateau_report_has_the_classic_rule_and_the_shape():
     history = run(np.random.default_rng(0), epochs=11, first=0.5, limit=0.5, noise=0.0)
-    found = plateau_report(history)
+    found = plateau_report(RunView(history))
     assert found == {
         "last_losses": [0.5] * 5,
         "variance": 0.0,

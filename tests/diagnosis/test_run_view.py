@@ -89,7 +89,7 @@ def test_outlook_of_tiny_epochs_is_told_in_epochs():
 
 def test_classic_rule_sees_every_epoch():
     history = a_run(30, steps_per_epoch=3)
-    assert plateau_report(history)["last_losses"] == [one.train_loss for one in history.epochs[-5:]]
+    assert plateau_report(RunView(history))["last_losses"] == [one.train_loss for one in history.epochs[-5:]]
 
 
 def test_answering_one_sidedly_at_the_beginning_of_a_long_run_is_no_collapse_while_the_loss_falls():
