@@ -42,6 +42,10 @@ AUGMENTATION_FILE = "augmentation.png"
 
 MOST_SCANS_KNOWN = 200
 """So many training scans, evenly spread over the dataset, show what all are like; each takes milliseconds."""
+OF_ALL_FOLDS = ("model", "normalisation")
+"""What all folds have as the first one found it, for their networks predict together: a scan more or less could decide
+otherwise."""
+
 VALIDATED = ("loss", "dice", "iou", "precision", "recall")
 """What a card says of its model's epoch on the validation scans."""
 
@@ -118,15 +122,20 @@ def sketch(
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
     else:
+        finder = earlier
+        found = earlier.found_for(config) if earlier is not None else {}
+        if earlier is None and fold is not None and fold > 1:
+            finder = sketch(store, config, wanted_device, None, fold=1).plan
+            found = {name: value for name, value in finder.found_for(config).items() if name in OF_ALL_FOLDS}
         plan = make_plan(
-            config.model_copy(update=earlier.found_for(config)) if earlier else config,
+            config.model_copy(update=found),
             store.manifest,
             probe(device),
             lambda: class_pixels(store, splits.train),
             splits=splits,
             measure_greys=lambda: measure_greys(store, splits.train),
         )
-        plan = plan.with_reasons_of(earlier, config) if earlier else plan
+        plan = plan.with_reasons_of(finder, found) if finder else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)
     return Experiment(plan, data, splits, is_fold=fold is not None)
 

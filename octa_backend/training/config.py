@@ -17,7 +17,7 @@ from octa_backend.training.volume_options import Regions, TargetShape, patch_siz
 
 Auto = Literal["auto"]
 
-OF_VOLUMES: Mapping[str, Any] = {"normalisation": "auto", "lr": 3e-3}
+OF_VOLUMES: Mapping[str, Any] = {"lr": 3e-3}
 """Defaults for volumes. Of 1250 steps of `unet3d` on hippocampi at an lr of 1e-3, 500 had passed before it told the
 classes apart, and the training loss was still as high as that of validation at the end."""
 
@@ -165,10 +165,10 @@ class TrainConfig(BaseModel):
     """Epochs without a better validation Dice until `plateau` lowers the learning rate, 1 to 1000."""
 
     normalisation: Literal["auto", Normalisation] = Field(
-        default="unit",
+        default="auto",
         description="Intensities: `unit` 0 to 1, `zscore` mean 0, deviation 1, `percentile` 1st to 99th to 0 to 1, "
-        "`zscore_nonzero` each channel by itself without the empty space around (volumes, unless another is set); "
-        "`auto` measures.",
+        "`zscore_nonzero` each channel by itself without the empty space around; `auto`: the last for volumes, for "
+        "pictures what their greys ask for.",
     )
 
     augmentation: Literal["auto", PresetName] = "standard"

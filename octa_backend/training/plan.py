@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -197,11 +198,10 @@ class Plan(BaseModel):
         found = {name: getattr(self.config, name) for name in names if getattr(config, name) == "auto"}
         return {name: value for name, value in found.items() if value != "auto"}
 
-    def with_reasons_of(self, earlier: Plan, config: TrainConfig) -> Plan:
-        """The same plan with an earlier one's reasons for what it `found_for` the config."""
-        found = earlier.found_for(config)
-        carried = [one for one in earlier.reasons if one.field in found]
-        own = [one for one in self.reasons if one.field not in found]
+    def with_reasons_of(self, earlier: Plan, fields: Collection[str]) -> Plan:
+        """The same plan with another one's reasons for fields that it found."""
+        carried = [one for one in earlier.reasons if one.field in fields]
+        own = [one for one in self.reasons if one.field not in fields]
         return self.model_copy(update={"reasons": (*carried, *own)})
 
 

@@ -6,7 +6,6 @@ import math
 
 from octa_backend.data.normalise import Normalisation
 from octa_backend.diagnosis.content import FEW_SCANS
-from octa_backend.errors import InvalidConfig
 from octa_backend.training.augmentation_options import PresetName
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
@@ -71,11 +70,7 @@ def choose_augmentation(facts: Fingerprint) -> tuple[PresetName, str]:
 
 
 def choose_normalisation(facts: Fingerprint, measure_greys: MeasureGreys | None) -> tuple[Normalisation, str]:
-    """`unit`, unless the scans are volumes, or their greys lie badly in 0..1.
-
-    Raises:
-        InvalidConfig: the scans are not at hand.
-    """
+    """`unit`, unless the scans are volumes, or their greys lie badly in 0..1."""
     if facts.spatial_dims == 3:
         return "zscore_nonzero", (
             "volumes have intensities without a common scale, and much empty space around what they show: each channel "
@@ -83,9 +78,7 @@ def choose_normalisation(facts: Fingerprint, measure_greys: MeasureGreys | None)
             "value"
         )
     if measure_greys is None:
-        raise InvalidConfig(
-            "normalisation=auto needs the scans, which are not at hand; give unit, zscore, percentile or zscore_nonzero"
-        )
+        return "unit", "the scans were not at hand, so that their greys could not be measured"
     greys = measure_greys()
     if greys.white < DARK_WHITE:
         return "percentile", (

@@ -16,12 +16,14 @@ from octa_backend.service.experiment import (
     keep_augmentation_sheet,
     make_card,
     scan_statistics,
+    sketch,
     summarise,
 )
 from octa_backend.training.checkpoint import Best
 from octa_backend.training.class_balance import class_pixels, foreground_weight
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation_report import ScanResult
+from octa_backend.training.fingerprint import Greys
 from octa_backend.training.plan import make_plan
 from octa_backend.training.precision import Hardware
 from octa_backend.training.trainer import Outcome
@@ -71,6 +73,23 @@ def test_weights_that_are_left_open_come_from_the_training_scans_alone(tmp_path,
     run = design(store, TrainConfig(model="tiny_unet"), "cpu", None)
     assert run.plan.config.pos_weight == foreground_weight(class_pixels(store, run.splits.train))
     assert run.plan.config.pos_weight != foreground_weight(class_pixels(store, range(4)))
+
+
+def test_all_folds_have_the_network_and_the_normalisation_of_the_first(tmp_path, monkeypatch):
+    """Of 62 scans in five folds 49 or 50 train, and 50 are enough for another network."""
+    monkeypatch.setattr(experiment, "probe", lambda device: HARDWARE)
+    store = write_store(tmp_path / "store", synthetic_pairs(62))
+    seen_first = sketch(store, TrainConfig(folds=5), "cpu", None, 1).splits.train
+
+    def measured(store, scans):
+        return Greys(white=0.3 if scans == seen_first else 0.9, spread=0)
+
+    monkeypatch.setattr(experiment, "measure_greys", measured)
+    runs = [sketch(store, TrainConfig(folds=5), "cpu", None, fold) for fold in range(1, 6)]
+    assert {len(run.splits.train) for run in runs} == {49, 50}
+    assert len({run.plan.config.model for run in runs}) == 1
+    assert {run.plan.config.normalisation for run in runs} == {"percentile"}
+    assert len({one.reason for run in runs for one in run.plan.reasons if one.field == "normalisation"}) == 1
 
 
 def test_what_the_network_will_see_is_drawn_once(store, tmp_path):

@@ -5,7 +5,6 @@ import pytest
 
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.diagnosis.content import FEW_SCANS
-from octa_backend.errors import InvalidConfig
 from octa_backend.models import registry
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.fingerprint import Greys
@@ -125,9 +124,10 @@ def test_normalisation_follows_the_greys_where_it_is_left_open(white, spread, ex
     assert f"{spread if expected == 'zscore' else white:.2f}" in why
 
 
-def test_normalisation_left_open_without_scans_at_hand_is_refused():
-    with pytest.raises(InvalidConfig, match="give unit, zscore, percentile or zscore_nonzero"):
-        plan(normalisation="auto")
+def test_normalisation_left_open_without_scans_at_hand_is_unit_and_says_so():
+    normalisation, why = found(plan(), "normalisation")
+    assert normalisation == "unit"
+    assert "not at hand" in why
 
 
 def test_greys_are_those_of_the_scans(tmp_path):
@@ -144,9 +144,7 @@ def test_greys_of_many_scans_are_those_of_some_of_them(tmp_path):
 
 
 def test_volumes_are_normalised_channel_by_channel_unless_it_was_set():
-    left_open = TrainConfig().for_scans(spatial_dims=3)
-    normalisation, why = found(plan(spatial_dims=3, normalisation=left_open.normalisation), "normalisation")
+    normalisation, why = found(plan(spatial_dims=3), "normalisation")
     assert normalisation == "zscore_nonzero"
     assert "volumes" in why
-    assert TrainConfig(normalisation="unit").for_scans(spatial_dims=3).normalisation == "unit"
-    assert TrainConfig().for_scans(spatial_dims=2).normalisation == "unit"
+    assert plan(spatial_dims=3, normalisation="unit").normalisation == "unit"
