@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import zipfile
 
 import httpx
@@ -391,7 +390,6 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OCTA_")}
     environment |= {"OCTA_API_KEYS": '["the-hidden-key"]', "COLUMNS": "250"}
     command = [sys.executable, "-m", "octa_backend.cli", "serve", "--port", str(port), "--data-dir", str(tmp_path)]
-    start = time.monotonic()
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -404,8 +402,8 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
 
     try:
         wait_for("the first answer", answers, seconds=60)
-        seconds, used = time.monotonic() - start, psutil.Process(server.pid).cpu_times()
-        assert seconds < 10, f"{seconds:.1f} s, of which it computed {used.user + used.system:.1f} s"
+        used = psutil.Process(server.pid).cpu_times()
+        assert used.user + used.system < 10, "more than it takes without torch, on however busy a machine"
         assert httpx.get(f"http://127.0.0.1:{port}/version").status_code == 401
         assert "torch" not in " ".join(entry.path for entry in psutil.Process(server.pid).memory_maps())
     finally:
