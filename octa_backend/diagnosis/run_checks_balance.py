@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import fmean
 
-import numpy as np
-
 from octa_backend.diagnosis.curves import Shape
 from octa_backend.diagnosis.run_checks_data import EPOCHS_WITHOUT_SKILL
 from octa_backend.diagnosis.run_view import RECENT, RunView, Suspicion, memorises, ramp
@@ -114,12 +112,11 @@ def _foreground(view: RunView) -> tuple[float | None, float]:
 
 
 def _collapsed(view: RunView) -> float:
-    now = (float(np.median(view.dice[-RECENT:])) - view.trivial_dice) / max(1 - view.trivial_dice, 1e-6)
     moving = STILL_MOVING if view.dice_rises else 1.0
     if view.shape in (Shape.IMPROVING, Shape.UNCLEAR) and view.progress < BEGINNING:
         moving = AT_THE_BEGINNING
     awaited = EPOCHS_COLLAPSED if view.asks_for_one_side else EPOCHS_UNASKED
-    return ramp(now, *RECOVERED) * moving * ramp(len(view.epochs), *awaited)
+    return ramp(view.skill_now, *RECOVERED) * moving * ramp(len(view.epochs), *awaited)
 
 
 def _percent(share: float | None) -> float | None:

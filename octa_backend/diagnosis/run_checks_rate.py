@@ -9,7 +9,7 @@ import numpy as np
 from octa_backend.diagnosis.curves import WINDOW, Shape, shape
 from octa_backend.diagnosis.run_checks_gradients import GROWN, growth
 from octa_backend.diagnosis.run_history import StartChecks
-from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RECENT, USUAL_LR, RunView, Suspicion, ramp
+from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, USUAL_LR, RunView, Suspicion, ramp
 
 BELOW_FOUND = (math.log10(1 / 8), math.log10(1 / 40))
 """Learning rate over that of the range test, in powers of ten. The test itself moves by a factor of 3 between seeds."""
@@ -79,7 +79,7 @@ def lr_too_high(view: RunView) -> Suspicion | None:
     unfinished = ramp(view.skill, *UNFINISHED)
     badly = max(unstable, unfinished)
     together = large + unstable - large * unstable if min(large, unstable) > 0 else 0.0
-    alone = 0.7 * unstable * max(unfinished, ramp(_lost_skill(view), *SKILL_LOST))
+    alone = 0.7 * unstable * max(unfinished, ramp(view.skill - view.skill_now, *SKILL_LOST))
     confidence = max(0.95 * large * (0.55 + 0.45 * badly), alone, 0.9 * together * badly)
     if view.is_warming_up:
         confidence *= 0.6  # losses that rise while the rate rises come down again
@@ -119,12 +119,6 @@ def _rebound(view: RunView) -> float:
     """How far the better of the last two losses is above the best so far, as a share of it."""
     best = float(view.losses.min())
     return float(view.losses[-2:].min()) / best - 1 if best > 0 else 0.0
-
-
-def _lost_skill(view: RunView) -> float:
-    """How far the skill of the last validations is below the best one's."""
-    now = (float(np.median(view.dice[-RECENT:])) - view.trivial_dice) / max(1 - view.trivial_dice, 1e-6)
-    return view.skill - now
 
 
 def _broken_validation(view: RunView) -> float:

@@ -195,8 +195,15 @@ class RunView:
     @cached_property
     def skill(self) -> float:
         """How far the best validation Dice is from the trivial one (0) to perfect (1); below 0 it is worse."""
-        best = float(self.dice.max(initial=0.0))
-        return (best - self.trivial_dice) / max(1 - self.trivial_dice, 1e-6)
+        return self._skill_of(float(self.dice.max(initial=0.0)))
+
+    @cached_property
+    def skill_now(self) -> float:
+        """The same of the last validations' median."""
+        return self._skill_of(float(np.median(self.dice[-RECENT:])))
+
+    def _skill_of(self, dice: float) -> float:
+        return (dice - self.trivial_dice) / max(1 - self.trivial_dice, 1e-6)
 
     # --- signals ---
 
