@@ -42,6 +42,7 @@ AUGMENTATION_FILE = "augmentation.png"
 
 MOST_SCANS_KNOWN = 200
 """So many training scans, evenly spread over the dataset, show what all are like; each takes milliseconds."""
+
 OF_ALL_FOLDS = ("model", "normalisation")
 """What all folds have as the first one found it, for their networks predict together: a scan more or less could decide
 otherwise."""

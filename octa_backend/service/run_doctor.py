@@ -23,10 +23,10 @@ from octa_backend.training.events import EpochFinished, Event, FindingNoticed, R
 from octa_backend.training.treatment import DIVERGED, TREATED, Treatment, begun_after
 
 _SIGNALS = frozenset(field.name for field in fields(EpochSignals))
+_NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
+
 NOT_TRIED = frozenset({"lr", "epochs", "augmentation", "augmentation_overrides"})
 """Fields that the trials before the first step do not depend on; the doctor holds another rate against theirs."""
-
-_NUMBERS = tuple(field.name for field in fields(EpochRecord) if field.name != "signals")
 
 
 @dataclass(frozen=True, slots=True)
