@@ -243,6 +243,24 @@ def test_a_training_that_is_begun_with_other_options_gets_a_plan_of_its_own(octa
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("folds", [(), ("--folds", 2)])
+def test_weights_that_are_there_keep_their_network_and_normalisation_under_other_options(octa, scans, tmp_path, folds):
+    common = ("train", scans, "--out", "run", *UNTRIED, "--device", "cpu", *folds)
+    octa(*common, "--epochs", 1, "--model", "tiny_unet", "--normalisation", "percentile")
+    again = octa(*common, "--epochs", 2, "--patch-size", 32)
+    assert again.exit_code == 0, (again.output, again.exception)
+    for path in (tmp_path / "run").glob("**/checkpoints/last-00002/plan.json"):
+        plan = json.loads(path.read_text("utf-8"))
+        assert (plan["config"]["model"], plan["config"]["normalisation"]) == ("tiny_unet", "percentile")
+        said = {one["field"]: one["reason"] for one in plan["reasons"]}
+        assert said["normalisation"] == "what the weights that the training goes on from were trained with"
+    asked = octa(*common, "--epochs", 3, "--patch-size", 32, "--normalisation", "zscore")
+    assert asked.exit_code == 0, (asked.output, asked.exception)
+    plans = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "run").glob("**/checkpoints/last-*/plan.json")]
+    assert [plan["config"]["normalisation"] for plan in plans] == ["zscore"] * (2 if folds else 1)
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_training_goes_on_with_what_the_remedies_set_unless_it_is_set_by_hand(octa, scans, tmp_path):
     common = ("train", scans, "--out", "run", *UNTRIED, "--device", "cpu")
     octa(*common, "--epochs", 1, "--repair")

@@ -35,6 +35,7 @@ from octa_backend.training.evaluation_report import CURVES, ScanResult, finite
 from octa_backend.training.grey_levels import measure_greys
 from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan, make_plan
+from octa_backend.training.plan_draft import Reason
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.trainer import Outcome
 
@@ -43,9 +44,11 @@ AUGMENTATION_FILE = "augmentation.png"
 MOST_SCANS_KNOWN = 200
 """So many training scans, evenly spread over the dataset, show what all are like; each takes milliseconds."""
 
-OF_ALL_FOLDS = ("model", "normalisation")
-"""What all folds have as the first one found it, for their networks predict together: a scan more or less could decide
-otherwise."""
+BOUND_TO_WEIGHTS = ("model", "normalisation")
+"""What must not be found anew for weights that are there, nor for each fold: folds predict together, and a scan more or
+less could decide otherwise."""
+
+KEPT = "what the weights that the training goes on from were trained with"
 
 VALIDATED = ("loss", "dice", "iou", "precision", "recall")
 """What a card says of its model's epoch on the validation scans."""
@@ -90,20 +93,26 @@ def design(
     should_stop: ShouldStop = lambda: False,
     fold: int | None = None,
     initial: InitialWeights | None = None,
+    trained: Plan | None = None,
 ) -> Experiment:
     """Divide the scans and resolve the plan.
 
     Args:
-        store, config, wanted_device, earlier, fold: as in `sketch`.
+        store, config, wanted_device, earlier, fold, trained: as in `sketch`.
         should_stop: asked while the learning rate is searched for, where it is `auto`.
         initial: weights that the training begins with.
     """
-    run = sketch(store, config, wanted_device, earlier, fold)
+    run = sketch(store, config, wanted_device, earlier, fold, trained)
     return replace(run, plan=complete_plan(run.plan, run.data, should_stop, initial))
 
 
 def sketch(
-    store: DatasetStore, config: TrainConfig, wanted_device: str, earlier: Plan | None, fold: int | None = None
+    store: DatasetStore,
+    config: TrainConfig,
+    wanted_device: str,
+    earlier: Plan | None,
+    fold: int | None = None,
+    trained: Plan | None = None,
 ) -> Experiment:
     """Divide the scans and resolve what no trial is needed for.
 
@@ -114,6 +123,8 @@ def sketch(
         earlier: the plan of an earlier attempt; it is kept on the same device, because a new measurement could
             decide otherwise halfway. On another device what it found for the data is kept.
         fold: which of `config.folds` validates; None divides as `config.val_fraction` says.
+        trained: without `earlier`, the plan of the weights that the run goes on from, or of another fold's: what is
+            bound to them stays where the config leaves it open.
 
     Raises:
         InvalidConfig: there are fewer patients, or scans, than folds.
@@ -123,11 +134,10 @@ def sketch(
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
     else:
-        finder = earlier
-        found = earlier.found_for(config) if earlier is not None else {}
-        if earlier is None and fold is not None and fold > 1:
-            finder = sketch(store, config, wanted_device, None, fold=1).plan
-            found = {name: value for name, value in finder.found_for(config).items() if name in OF_ALL_FOLDS}
+        finder = earlier or _finder(store, config, wanted_device, fold, trained)
+        found = finder.found_for(config) if finder else {}
+        if finder is not earlier:
+            found = {name: value for name, value in found.items() if name in BOUND_TO_WEIGHTS}
         plan = make_plan(
             config.model_copy(update=found),
             store.manifest,
@@ -139,6 +149,18 @@ def sketch(
         plan = plan.with_reasons_of(finder, found) if finder else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)
     return Experiment(plan, data, splits, is_fold=fold is not None)
+
+
+def _finder(
+    store: DatasetStore, config: TrainConfig, wanted_device: str, fold: int | None, trained: Plan | None
+) -> Plan | None:
+    """The plan that tells what is bound to weights, where this run does not find it itself; see `sketch`."""
+    if trained is not None:
+        reasons = [Reason(field=name, value=getattr(trained.config, name), reason=KEPT) for name in BOUND_TO_WEIGHTS]
+        return trained.model_copy(update={"reasons": tuple(reasons)})
+    if fold is None or fold == 1:
+        return None
+    return sketch(store, config, wanted_device, None, fold=1).plan
 
 
 def _divide(store: DatasetStore, config: TrainConfig, fold: int | None) -> Splits:

@@ -23,6 +23,7 @@ from octa_backend.service.local_folder import (
     earlier_plan,
     fold_folder,
     last_begun,
+    plan_of_weights,
 )
 from octa_backend.service.local_training import LocalTraining
 from octa_backend.service.pretrained import from_machine
@@ -33,6 +34,7 @@ from octa_backend.storage.files import remove
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.healing import treated
 from octa_backend.training.initial_weights import InitialWeights
+from octa_backend.training.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,15 @@ class LocalDataset:
         checkpoints = checkpoints_of(out)
         initial = None if checkpoints.last else self.initial
         earlier = earlier_plan(out, self.config)
-        run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial)
+        trained = self._plan_of_weights(out)
+        run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial, trained=trained)
         run = replace(run, plan=treated(run.plan, checkpoints.treatments))
         return LocalTraining(run, self.source, self.findings, self.config_changes, out, self.config, initial)
+
+    def _plan_of_weights(self, folder: Path) -> Plan | None:
+        """That of the training, or the fold, in a folder; of a fold that was not begun, that of the first one."""
+        first = fold_folder(self.out, 1, self.config.folds) if folder != self.out else folder
+        return plan_of_weights(folder) or plan_of_weights(first)
 
 
 def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> LocalDataset:

@@ -81,6 +81,12 @@ def earlier_plan(folder: Path, config: TrainConfig) -> Plan | None:
     return Plan.model_validate(found["plan"]) if same else None
 
 
+def plan_of_weights(folder: Path) -> Plan | None:
+    """The plan that the weights which a training goes on from were trained with; None if there are none."""
+    found = checkpoints_of(folder).last_plan()
+    return Plan.model_validate(found) if found is not None else None
+
+
 def folder_to_resume(path: Path) -> Path:
     """The folder of the training that a path names: the folder itself, `latest` in it, its last checkpoint, or a file.
 

@@ -170,16 +170,24 @@ class Checkpoints:
         state: State = torch.load(self._path("last", self.last) / "state.pt", map_location="cpu", weights_only=True)
         return state
 
+    def last_plan(self) -> dict[str, Any] | None:
+        """What was computed in the last epoch; None where there is none, or an earlier version kept none."""
+        return _plan_in(self._path("last", self.last))
+
     def best_plan(self) -> dict[str, Any] | None:
-        """What was computed in the best epoch; None where an earlier version kept none."""
-        path = self.best_weights().parent / "plan.json"
-        return json.loads(path.read_text("utf-8")) if path.exists() else None
+        """The same of the best epoch."""
+        return _plan_in(self.best_weights().parent)
 
     def best_weights(self) -> Path:
         """The file with the best epoch's weights."""
         index = self.index
         assert index is not None
         return self._path("best", index.best.epoch) / "average.safetensors"
+
+
+def _plan_in(folder: Path) -> dict[str, Any] | None:
+    path = folder / "plan.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
