@@ -21,6 +21,7 @@ from statistics import median
 import torch
 
 from octa_backend.data.store import Manifest, ScanEntry
+from octa_backend.training.batches import Batch
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
@@ -64,9 +65,9 @@ def compare(model: str, size: int, batch_size: int, rounds: int) -> tuple[dict[s
     watched = Stepper(network, plan, lambda _finding: None, hooks=signals)
     plain = Stepper(copy.deepcopy(network), plan, lambda _finding: None)
     image = torch.rand((batch_size, 1, size, size), device=plan.device)
-    mask = (torch.rand((batch_size, size, size), device=plan.device) > 0.9).long()
+    batch = Batch(image, (torch.rand((batch_size, size, size), device=plan.device) > 0.9).long())
     for stepper in (plain, watched):
-        stepper.step(image, mask, 1e-3)
+        stepper.step(batch, 1e-3)
     signals.epoch()
     without: dict[str, list[float]] = defaultdict(list)
     with_signals: dict[str, list[float]] = defaultdict(list)
@@ -74,7 +75,7 @@ def compare(model: str, size: int, batch_size: int, rounds: int) -> tuple[dict[s
         for place, kind in enumerate(KINDS):
             order = [(plain, without), (watched, with_signals)]
             for stepper, found in reversed(order) if (turn + place) % 2 else order:
-                found[kind].append(seconds(partial(stepper.step, image, mask, 1e-3), plan.device))
+                found[kind].append(seconds(partial(stepper.step, batch, 1e-3), plan.device))
         with_signals["epoch"].append(seconds(signals.epoch, plan.device))
     all_plain = median([value for values in without.values() for value in values])
     return {"step": all_plain}, {kind: median(values) for kind, values in with_signals.items()}

@@ -264,6 +264,11 @@ class DatasetStore:
     def __len__(self) -> int:
         return len(self.manifest.scans)
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
+
     def image(self, index: int) -> NDArray[Any]:
         """The image of scan `index`, (C, *spatial), as decoded: a read-only view of the file."""
         entry = self.manifest.scans[index]

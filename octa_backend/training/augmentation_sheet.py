@@ -41,9 +41,9 @@ def _patches(data: TrainingData, plan: Plan) -> Iterator[tuple[NDArray[np.float3
     generator = torch.Generator().manual_seed(plan.config.seed)
     while True:
         for patches in augmented_patches(data, plan, generator):
-            shown = patches.mask.clamp_min(0).to(torch.uint8).cpu().numpy()
+            shown = patches.batch.mask.clamp_min(0).to(torch.uint8).cpu().numpy()
             masks = dataset_classes(shown, plan.config.ignore_index)
-            for image, mask in zip(patches.image.cpu().numpy(), masks, strict=True):
+            for image, mask in zip(patches.batch.image.cpu().numpy(), masks, strict=True):
                 yield _slice(image, mask)
 
 

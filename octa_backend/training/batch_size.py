@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from octa_backend.training.batches import Batch
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
 from octa_backend.training.step import Stepper
@@ -64,5 +65,5 @@ def _one_step(plan: Plan) -> None:
     image = torch.zeros(shape, device=plan.device)
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     mask = torch.zeros((plan.batch_size, *plan.patch_shape), dtype=torch.int64, device=plan.device)
-    stepper.gradients(image.contiguous(memory_format=layout), mask)
+    stepper.gradients(Batch(image.contiguous(memory_format=layout), mask))
     stepper.optimizer.step()

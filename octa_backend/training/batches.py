@@ -11,14 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from octa_backend.data.normalise import Levels, Normalisation, Number, measure, normalise, to_unit, unit_limits
 from octa_backend.data.store import DatasetStore
-from octa_backend.training.augmentation import augment
-from octa_backend.training.augmentation_options import NONE
+from octa_backend.training.augmentation import augment_with_planes
+from octa_backend.training.augmentation_options import NONE, Augmentation
 from octa_backend.training.foreground import patch_start
+from octa_backend.training.gap_widths import kept_gap_widths
 from octa_backend.training.ignored import network_classes, without_ignored
+from octa_backend.training.loss_options import GAP_LOSSES
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
 
@@ -50,6 +53,12 @@ class TrainingData:
         image = torch.from_numpy(normalise(to_unit(self.store.image(index)), normalisation))
         return image[None], torch.from_numpy(network_classes(self.store.mask(index), ignore_index))[None]
 
+    def gap(self, index: int, plan: Plan) -> NDArray[np.float16] | None:
+        """The widths of one scan's gaps between objects, (*spatial); None where the loss does not look at them."""
+        if plan.config.loss not in GAP_LOSSES:
+            return None
+        return kept_gap_widths(self.store, index, plan.config.ignore_index)
+
     def measured(self, index: int, normalisation: Normalisation) -> Measured:
         """The numbers of one scan; the whole scan is read the first time only, and of 8-bit ones often never."""
         found = self._measured.get((index, normalisation))
@@ -61,14 +70,28 @@ class TrainingData:
         return found
 
 
-class Patches(NamedTuple):
-    """Augmented patches in 0..1, float32 (B, C, *spatial), their masks, int64 (B, *spatial), and their scans.
+class Batch(NamedTuple):
+    """Patches, float32 (B, C, *spatial), their masks, int64 (B, *spatial), and what a loss needs beside these.
 
-    The masks have the network's classes, see `network_classes`.
+    The masks have the network's classes, see `network_classes`. `gap`, float32 (B, *spatial), is the width of the gap
+    between objects in which a pixel lies, see `gap_widths`; None where the loss does not look at it.
     """
 
     image: Tensor
     mask: Tensor
+    gap: Tensor | None = None
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """The same in parts of so many patches; the last one may have fewer."""
+        gaps = [None] * len(self.image) if self.gap is None else torch.split(self.gap, size)
+        parts = zip(torch.split(self.image, size), torch.split(self.mask, size), gaps, strict=False)
+        return (Batch(*part) for part in parts)
+
+
+class Patches(NamedTuple):
+    """Augmented patches, not standardised yet, and the scans that they are of."""
+
+    batch: Batch
     scans: list[int]
 
 
@@ -77,19 +100,20 @@ def steps_per_epoch(train: Sequence[int], plan: Plan) -> int:
     return plan.steps(len(train))
 
 
-def training_batches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def training_batches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[Batch]:
     """One epoch: every training scan `patches_per_scan` times, in random order, augmented on the plan's device.
 
     A batch is what one optimizer step sees, so that neither order nor augmentation depend on how many of its scans are
     computed at once.
 
     Yields:
-        image float32 (B, C, *spatial), normalised, and mask int64 (B, *spatial), on the plan's device.
+        Normalised patches, on the plan's device.
     """
     layout = memory_format(plan.channels_last, len(plan.patch_shape))
     for patches in augmented_patches(data, plan, generator):
         levels = [data.measured(scan, plan.normalisation).levels for scan in patches.scans]
-        yield _standardised(patches.image, levels).contiguous(memory_format=layout), patches.mask
+        image = _standardised(patches.batch.image, levels).contiguous(memory_format=layout)
+        yield patches.batch._replace(image=image)
 
 
 def augmented_patches(data: TrainingData, plan: Plan, generator: torch.Generator) -> Iterator[Patches]:
@@ -98,12 +122,22 @@ def augmented_patches(data: TrainingData, plan: Plan, generator: torch.Generator
     order = order[torch.randperm(len(order), generator=generator)]
     options = plan.config.augmentation_options
     for indices in torch.split(order, plan.scans_per_step):
-        pairs = [_random_patch(data, int(index), plan, generator) for index in indices]
-        image = torch.stack([pair[0] for pair in pairs]).to(plan.device, non_blocking=True)
-        mask = torch.stack([pair[1] for pair in pairs]).to(plan.device, non_blocking=True)
+        batch = _stacked([_random_patch(data, int(index), plan, generator) for index in indices], plan.device)
         if options != NONE:
-            image, mask = augment(image, mask, generator, options, plan.spacing)
-        yield Patches(image, mask, indices.tolist())
+            batch = _augmented(batch, generator, options, plan.spacing)
+        yield Patches(batch, indices.tolist())
+
+
+def _stacked(patches: Sequence[Batch], device: str) -> Batch:
+    """Single patches, without an axis for several, as one batch on a device."""
+    fields = ([one for one in field if one is not None] for field in zip(*patches, strict=True))
+    return Batch(*(torch.stack(field).to(device, non_blocking=True) for field in fields if field))
+
+
+def _augmented(batch: Batch, generator: torch.Generator, options: Augmentation, spacing: Sequence[float]) -> Batch:
+    planes = None if batch.gap is None else batch.gap.unsqueeze(1)
+    found = augment_with_planes(batch.image, batch.mask, planes, generator, options, spacing)
+    return Batch(found.image, found.mask, None if found.planes is None else found.planes[:, 0])
 
 
 def _standardised(image_BC: Tensor, levels: Sequence[Levels]) -> Tensor:
@@ -121,8 +155,8 @@ def _per_channel(numbers: Sequence[Number], image_BC: Tensor) -> Tensor:
     return values.to(image_BC.device).view(*values.shape, *[1] * (image_BC.ndim - 2))
 
 
-def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Cut a patch; what the scan lacks in size is mirrored in. The patch is in 0..1."""
+def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.Generator) -> Batch:
+    """Cut a patch, without an axis for several; what the scan lacks in size is mirrored in. The patch is in 0..1."""
     mask, shape = data.store.mask(index), plan.patch_shape
     share, ignored = plan.config.foreground_oversampling, plan.config.ignore_index
     assert share != "auto", "the plan resolves it"
@@ -130,9 +164,15 @@ def _random_patch(data: TrainingData, index: int, plan: Plan, generator: torch.G
     places = tuple(slice(first, first + wanted) for first, wanted in zip(start, shape, strict=True))
     limits, levels = data.measured(index, plan.normalisation)
     cut = levels.stretch(to_unit(data.store.image(index)[:, *places], limits))
-    mask_cut = mask[places]
+    gap = data.gap(index, plan)
+    mask_cut, gap_cut = mask[places], None if gap is None else gap[places].astype(np.float32)
     missing = [(0, wanted - length) for length, wanted in zip(mask_cut.shape, shape, strict=True)]
     if any(after for _, after in missing):
         cut = np.pad(cut, [(0, 0), *missing], mode="symmetric")
         mask_cut = np.pad(mask_cut, missing, mode="symmetric")
-    return torch.from_numpy(np.ascontiguousarray(cut)), torch.from_numpy(network_classes(mask_cut, ignored))
+        gap_cut = None if gap_cut is None else np.pad(gap_cut, missing, mode="symmetric")
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(cut)),
+        torch.from_numpy(network_classes(mask_cut, ignored)),
+        None if gap_cut is None else torch.from_numpy(gap_cut),
+    )

@@ -30,12 +30,14 @@ class Comparison:
         counted: float32, (B, *spatial), 0 where a pixel is ignored, else 1; None where all count.
         regions: the classes that each channel of logits stands for, where they are regions; they may overlap. There is
             then no probability of each class, and no cross-entropy between them.
+        gap: float32, (B, *spatial), the widths of the gaps between objects where they are known; see `gap_widths`.
     """
 
     logits: Tensor
     mask: Tensor
     counted: Tensor | None = None
     regions: tuple[tuple[int, ...], ...] = ()
+    gap: Tensor | None = None
     _of_mask: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def beside(self, logits: Tensor) -> Comparison:
@@ -122,7 +124,12 @@ class Comparison:
 
 
 def compare(
-    logits_BC: Tensor, mask_B: Tensor, *, ignores: bool = False, regions: tuple[tuple[int, ...], ...] = ()
+    logits_BC: Tensor,
+    mask_B: Tensor,
+    *,
+    ignores: bool = False,
+    regions: tuple[tuple[int, ...], ...] = (),
+    gap_B: Tensor | None = None,
 ) -> Comparison:
     """Logits (B, C, *spatial) of any float type beside class indices (B, *spatial), in float32 from here on.
 
@@ -130,7 +137,7 @@ def compare(
         logits_BC: of a network.
         mask_B: what they should give.
         ignores: whether the mask may hold `IGNORED`; looking for it would make a GPU wait.
-        regions: see `Comparison`.
+        regions, gap_B: see `Comparison`.
 
     Raises:
         ValueError: the shapes do not fit (broadcasting would hide a bug).
@@ -140,6 +147,6 @@ def compare(
     if regions and logits_BC.shape[1] != len(regions):
         raise ValueError(f"logits are {tuple(logits_BC.shape)} but there are {len(regions)} regions")
     if not ignores:
-        return Comparison(logits_BC.to(torch.float32), mask_B, regions=regions)
+        return Comparison(logits_BC.to(torch.float32), mask_B, regions=regions, gap=gap_B)
     counted = mask_B != IGNORED
-    return Comparison(logits_BC.to(torch.float32), mask_B.where(counted, 0), counted.float(), regions)
+    return Comparison(logits_BC.to(torch.float32), mask_B.where(counted, 0), counted.float(), regions, gap_B)

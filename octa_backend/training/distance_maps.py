@@ -1,8 +1,8 @@
 """Distances of pixels from a mask: exact, on the mask's own device, for two or three spatial axes.
 
-The maps are made for each batch from the augmented mask, not once per scan: they are then exact for the patch that the
-network sees (turned, scaled, mirrored at the border), need no room beside the scans, and a loss stays a function of
-logits and mask alone.
+A boundary's distances are made for each batch from the augmented mask: they are then exact for the patch that the
+network sees (turned, scaled, mirrored at the border), and take milliseconds. Those between objects are dearer, and are
+made once per scan: see `gap_widths.py`.
 
 Shapes: N masks, B scans, *spatial pixels or voxels. Distances are in pixels, float32.
 """
@@ -77,14 +77,13 @@ def signed_distance(mask_N: Tensor) -> Tensor:
     return torch.where(distance.isfinite(), distance, 0.0)
 
 
-def border_map(mask_B: Tensor, sigma: float) -> Tensor:
+def border_map(mask_B: Tensor, sigma: float, gap_B: Tensor | None = None) -> Tensor:
     """exp(-(d1 + d2)² / 2σ²) in the background, d1 and d2 the distances to the nearest and second nearest object.
-
-    An object is a connected component of one class; pixels that touch at a corner are connected.
 
     Args:
         mask_B: class indices, (B, *spatial), 0 is background.
         sigma: σ, pixels.
+        gap_B: d1 + d2, float32, as the mask, where it is known; see `gap_widths`.
 
     Returns:
         float32, as the mask, in 0..1: near 1 in narrow gaps, 0 in objects and where there are fewer than two.
@@ -92,15 +91,29 @@ def border_map(mask_B: Tensor, sigma: float) -> Tensor:
     Source:
         O. Ronneberger et al., U-Net, 2015 (arXiv:1505.04597), equation 2, drawn in figure 3 for the background.
     """
+    gap = gap_widths(mask_B) if gap_B is None else gap_B
+    return torch.where(mask_B > 0, 0.0, torch.exp(-gap.square() / (2 * sigma**2)))
+
+
+def gap_widths(mask_B: Tensor) -> Tensor:
+    """d1 + d2, the distances of each pixel to the nearest and the second nearest object, pixels.
+
+    An object is a connected component of one class; pixels that touch at a corner are connected.
+
+    Args:
+        mask_B: class indices, (B, *spatial), 0 is background.
+
+    Returns:
+        float32, as the mask; infinite where a mask has fewer than two objects.
+    """
     maps = []
     for mask in mask_B:
         numbers, count = _objects(mask.cpu().numpy())
         if count < 2:
-            maps.append(torch.zeros(mask.shape, device=mask.device))
+            maps.append(torch.full(mask.shape, torch.inf, device=mask.device))
             continue
         first, second = _two_nearest(torch.from_numpy(numbers).to(mask.device), count)
-        near = torch.exp(-(first + second).square() / (2 * sigma**2))
-        maps.append(torch.where(mask > 0, 0.0, near))
+        maps.append(first + second)
     return torch.stack(maps)
 
 

@@ -63,7 +63,7 @@ def weight_map_cross_entropy(
 ) -> Tensor:
     """Mean over pixels of w(x)·(-log p_y), w(x) = w_y + w0·exp(-(d1 + d2)² / 2σ²) in the background.
 
-    The second term makes gaps between neighbouring objects dear; see `border_map` for d1 and d2.
+    The second term makes gaps between neighbouring objects dear; see `gap_widths` for d1 and d2.
 
     Args:
         comparison: of any masks.
@@ -77,7 +77,7 @@ def weight_map_cross_entropy(
     Source:
         O. Ronneberger et al., U-Net, 2015 (arXiv:1505.04597), equations 1 and 2.
     """
-    border = comparison.once("border", lambda: border_map(comparison.mask, border_sigma))
+    border = comparison.once("border", lambda: border_map(comparison.mask, border_sigma, comparison.gap))
     weight = comparison.by_class(class_weights) + border_weight * border
     return comparison.mean(weight * comparison.cross_entropy)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,12 +61,14 @@ def evaluate(
         if should_stop():
             return None
         logits, mask = whole_logits(network, data, plan, index)
+        gap = data.gap(index, plan)
+        gap_B = None if gap is None else torch.from_numpy(gap.astype(np.float32))[None].to(plan.device)
         found = predicted_classes(class_logits(logits, plan.region_order))[0]
         classes = score_classes(found, mask[0], plan.classes)
         results.append(
             Evaluated(
                 name=data.store.manifest.scans[index].name,
-                loss=float(compute_loss(loss, logits, mask).total),
+                loss=float(compute_loss(loss, logits, mask, gap_B).total),
                 score=mean_of_classes(classes),
                 classes=classes,
             )

@@ -46,6 +46,9 @@ USES: Mapping[LossName, tuple[str, ...]] = {
 }
 """The options that each loss looks at; it ignores the others."""
 
+GAP_LOSSES: tuple[LossName, ...] = ("unet_weight_map",)
+"""Losses that look at how wide the gaps between objects are."""
+
 OPTIONS = tuple(dict.fromkeys(option for options in USES.values() for option in options))
 """All options of losses."""
 

@@ -70,17 +70,18 @@ class Loss(nn.Module):
         self.ignores = False
         self.regions: tuple[tuple[int, ...], ...] = ()
 
-    def forward(self, logits_BC: Logits, mask_B: Tensor) -> LossResult:
+    def forward(self, logits_BC: Logits, mask_B: Tensor, gap_B: Tensor | None = None) -> LossResult:
         """Compare logits (B, C, *spatial), or several of deep supervision, with class indices (B, *spatial), int64.
 
-        Of several logits each component is the mean, weighted by `supervision_weights`.
+        Of several logits each component is the mean, weighted by `supervision_weights`. `gap_B` is what
+        `unet_weight_map` looks at beside the mask, where it is known; see `Comparison`.
 
         Raises:
             ValueError: the shapes do not fit (broadcasting would hide a bug).
         """
         finest, *others = _levels(logits_BC)
         with torch.autocast(finest.device.type, enabled=False):
-            comparison = compare(finest, mask_B, ignores=self.ignores, regions=self.regions)
+            comparison = compare(finest, mask_B, ignores=self.ignores, regions=self.regions, gap_B=gap_B)
             components = self._components(comparison)
             if others:
                 levels = [components, *(self._components(comparison.beside(logits)) for logits in others)]
@@ -127,8 +128,8 @@ class DiceBCELoss(Loss):
         super().__init__(_dice_bce(bce_weight, dice_weight, pos_weight, dice_denominator))
         self.pos_weight = pos_weight
 
-    def forward(self, logits_B1: Logits, target_B1: Tensor) -> LossResult:
-        """Compare logits (B, 1, *spatial), or several, with a mask of 0 and 1 of the same shape.
+    def forward(self, logits_B1: Logits, target_B1: Tensor, gap_B: Tensor | None = None) -> LossResult:
+        """Compare logits (B, 1, *spatial), or several, with a mask of 0 and 1 of the same shape; `gap_B` is not needed.
 
         Raises:
             ValueError: the shapes differ, or there is more than one channel.
@@ -138,7 +139,7 @@ class DiceBCELoss(Loss):
                 raise ValueError(f"logits are {tuple(level.shape)} but the mask is {tuple(target_B1.shape)}")
             if level.shape[1] != 1:
                 raise ValueError(f"logits are {tuple(level.shape)}, but binary masks need one channel")
-        return super().forward(logits_B1, target_B1[:, 0])
+        return super().forward(logits_B1, target_B1[:, 0], gap_B)
 
 
 class DiceCELoss(Loss):
@@ -233,7 +234,7 @@ def _plain_loss(config: TrainConfig, *, of_regions: bool) -> Loss:
     return Loss(RECIPES[config.loss](config))
 
 
-def compute_loss(loss: Loss, logits_BK: Logits, mask_B: Tensor) -> LossResult:
+def compute_loss(loss: Loss, logits_BK: Logits, mask_B: Tensor, gap_B: Tensor | None = None) -> LossResult:
     """Compare logits (B, K, *spatial), or several, with classes (B, *spatial), whichever form the loss wants."""
-    result: LossResult = loss(logits_BK, mask_B.unsqueeze(1) if isinstance(loss, DiceBCELoss) else mask_B)
+    result: LossResult = loss(logits_BK, mask_B.unsqueeze(1) if isinstance(loss, DiceBCELoss) else mask_B, gap_B)
     return result

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from octa_backend.errors import TrainingDiverged
-from octa_backend.training.batches import TrainingData, training_batches
+from octa_backend.training.batches import Batch, TrainingData, training_batches
 from octa_backend.training.determinism import reproducible
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.plan import Plan
@@ -77,11 +77,11 @@ def range_test(
     rates = sweep(steps)
     losses: list[float] = []
     with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
-        for rate, (image, mask) in zip(rates, _endless(data, plan), strict=False):
+        for rate, batch in zip(rates, _endless(data, plan), strict=False):
             if should_stop():
                 return None
             try:
-                step = stepper.step(image, mask, rate)
+                step = stepper.step(batch, rate)
             except TrainingDiverged:
                 break
             losses.append(sum(stepper.loss.weights[name] * value for name, value in step.components.items()))
@@ -90,7 +90,7 @@ def range_test(
     return evaluate_sweep(rates[: len(losses)], losses)
 
 
-def _endless(data: TrainingData, plan: Plan) -> Iterator[tuple[Tensor, Tensor]]:
+def _endless(data: TrainingData, plan: Plan) -> Iterator[Batch]:
     generator = torch.Generator().manual_seed(plan.config.seed)
     return itertools.chain.from_iterable(training_batches(data, plan, generator) for _ in itertools.count())
 

@@ -28,7 +28,7 @@ def foreground_counts(logits_BK: Tensor, mask_B: Tensor) -> Tensor:
     return torch.stack([(found & counted).sum(), (mask_B > 0).sum(), counted.sum()])
 
 
-def component_products(loss: Loss, logits_BK: Tensor, mask_B: Tensor) -> Tensor:
+def component_products(loss: Loss, logits_BK: Tensor, mask_B: Tensor, gap_B: Tensor | None = None) -> Tensor:
     """Scalar products of the components' weighted gradients with respect to the logits, each with each.
 
     The graph begins at the logits, so nothing runs back through the network, and its gradients stay as they are.
@@ -37,12 +37,13 @@ def component_products(loss: Loss, logits_BK: Tensor, mask_B: Tensor) -> Tensor:
         loss: of n components.
         logits_BK: (B, K, *spatial).
         mask_B: class indices, (B, *spatial).
+        gap_B: what the loss may look at beside the mask, see `Batch`.
 
     Returns:
         float32, (n, n): squared norms in the diagonal. A component that does not depend on the logits has 0.
     """
     logits = logits_BK.detach().float().requires_grad_()
-    components = compute_loss(loss, logits, mask_B).components
+    components = compute_loss(loss, logits, mask_B, gap_B).components
     gradients = torch.stack(
         [_gradient(loss.weights[name] * value, logits).flatten() for name, value in components.items()]
     )

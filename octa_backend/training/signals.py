@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from octa_backend.diagnosis.run_history import EpochSignals
 from octa_backend.models.regions import class_logits
 from octa_backend.training.batch_times import BatchTimes
+from octa_backend.training.batches import Batch
 from octa_backend.training.dead_channels import DeadChannels
 from octa_backend.training.gradient_noise import GradientNoise
 from octa_backend.training.losses import make_loss
@@ -33,8 +33,6 @@ weights and reads every activation, which takes a noticeable part of a step; lay
 CHANGES_EVERY = 5
 """Steps from one measurement of the groups' changes to the next. In the largest network the groups hold half of all
 weights; their ratio follows the learning rate, which moves little in five steps."""
-
-Batch = TypeVar("Batch")
 
 
 @dataclass(slots=True)
@@ -95,15 +93,15 @@ class Signals(StepHooks):
         if self._dead and self._looks_closer:
             self._dead.watch()
 
-    def after_forward(self, logits: Logits, mask_B: Tensor) -> None:
+    def after_forward(self, logits: Logits, part: Batch) -> None:
         """Count foreground, and now and then compare the components' gradients, at the finest level's logits."""
         logits_BK = finest(logits)
         scans = logits_BK.shape[0]
         self._try.scans += scans
-        self._try.counts.append(foreground_counts(class_logits(logits_BK.detach(), self._region_order), mask_B))
+        self._try.counts.append(foreground_counts(class_logits(logits_BK.detach(), self._region_order), part.mask))
         if self._looks_closer:
             # The loss is a mean over the part's scans: times their number, parts of all sizes add up.
-            self._try.products.append(component_products(self._loss, logits_BK, mask_B) * scans**2)
+            self._try.products.append(component_products(self._loss, logits_BK, part.mask, part.gap) * scans**2)
 
     def overflowed(self) -> None:
         """Count it."""

@@ -24,7 +24,7 @@ from torch.optim import Adam
 from octa_backend.diagnosis.run_history import TRIALS, StartChecks
 from octa_backend.inference.probability import predicted_classes
 from octa_backend.models.regions import class_logits
-from octa_backend.training.batches import TrainingData, training_batches
+from octa_backend.training.batches import Batch, TrainingData, training_batches
 from octa_backend.training.determinism import reproducible
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.losses import Loss, compute_loss, make_loss
@@ -59,9 +59,6 @@ blame for a batch that was not learnt. With less, one batch tells more, and take
 
 WITHOUT_EXPECTATION = ("cldice",)
 """Losses whose value for logits of 0 says nothing: a flat map has no skeleton, one that is nearly flat has."""
-
-Batch = tuple[Tensor, Tensor]
-"""Images float32 (B, C, *spatial), normalised, and masks int64 (B, *spatial)."""
 
 
 def start_checks(
@@ -175,7 +172,7 @@ def _telling_batch(data: TrainingData, plan: Plan) -> Batch | None:
     plan = plan.model_copy(update={"config": plan.config.model_copy(update=plain)})
     generator = torch.Generator().manual_seed(plan.config.seed)
     batches = training_batches(data, plan, generator)
-    return next(((image, mask) for image, mask in batches if (mask > 0).any() and (mask == 0).any()), None)
+    return next((batch for batch in batches if (batch.mask > 0).any() and (batch.mask == 0).any()), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +189,13 @@ class _Trial:
         precision = "fp32" if self.plan.config.precision == "fp16" else self.plan.config.precision
         with autocast(self.plan.device, precision):
             logits = self.network(image)
-        return logits, compute_loss(self.loss, logits, self.batch[1]).total
+        return logits, compute_loss(self.loss, logits, self.batch.mask, self.batch.gap).total
 
 
 def _first_loss(trial: _Trial) -> StartChecks:
     """The loss before any step, what it should be, and the rate of the steps that are to follow."""
     with torch.no_grad():
-        logits, initial = trial.compare(trial.batch[0])
+        logits, initial = trial.compare(trial.batch.image)
     return StartChecks(
         lr=_rate(trial.plan),
         initial_loss=_finite(initial),
@@ -214,7 +211,7 @@ def _rate(plan: Plan) -> float:
 def _step_seconds(trial: _Trial, clock: _Clock) -> float:
     """Of a forward and a backward pass; the weights stay, and an earlier pass has warmed the device up."""
     start = clock.now()
-    torch.autograd.backward(trial.compare(trial.batch[0])[1])
+    torch.autograd.backward(trial.compare(trial.batch.image)[1])
     trial.network.zero_grad(set_to_none=True)
     if trial.plan.device.startswith("cuda"):
         torch.cuda.synchronize(trial.plan.device)
@@ -223,7 +220,7 @@ def _step_seconds(trial: _Trial, clock: _Clock) -> float:
 
 def _overfit_batch(trial: _Trial, checks: StartChecks, clock: _Clock) -> StartChecks:
     """The same with what a network tells that sees one batch again and again."""
-    image = trial.batch[0]
+    image = trial.batch.image
     dice, steps = _overfit(trial, clock.over)
     if dice is None:
         return replace(checks, not_tried={**checks.not_tried, "overfit": "time"})
@@ -252,13 +249,13 @@ def expected_loss(trial: _Trial, shape: torch.Size) -> float | None:
     """
     if trial.plan.config.loss in WITHOUT_EXPECTATION:
         return None
-    image, mask = trial.batch
-    return _finite(compute_loss(trial.loss, image.new_zeros(shape), mask).total)
+    batch = trial.batch
+    return _finite(compute_loss(trial.loss, batch.image.new_zeros(shape), batch.mask, batch.gap).total)
 
 
 def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int]:
     """The best Dice within `OVERFIT_STEPS` steps of Adam at the run's rate, None if the time ended first; and steps."""
-    image, mask = trial.batch
+    image, mask, _ = trial.batch
     optimizer = Adam(trial.network.parameters(), lr=_rate(trial.plan))
     best = 0.0
     for step in range(OVERFIT_STEPS + 1):

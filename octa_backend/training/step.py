@@ -1,6 +1,6 @@
 """One optimizer step: as many scans at once as memory holds, gradients averaged over all, checked, clipped, applied.
 
-Shapes: B scans of one step, C channels, *spatial pixels or voxels.
+B: scans of one step.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.errors import InvalidConfig, TrainingDiverged
+from octa_backend.training.batches import Batch
 from octa_backend.training.compilation import CompilationFailed, compile_network, first_line
 from octa_backend.training.losses import Logits, Loss, compute_loss, make_loss
 from octa_backend.training.optim import make_optimizer
@@ -79,12 +80,11 @@ class Stepper:
         self._notice = notice
         self._groups: Mapping[str, list[nn.Parameter]] = network.gradient_groups()  # type: ignore[operator]
 
-    def step(self, image_BC: Tensor, mask_B: Tensor, lr: float) -> Step:
+    def step(self, batch: Batch, lr: float) -> Step:
         """Forward, backward, a check that all is finite, and only then the optimizer's step.
 
         Args:
-            image_BC: float32, (B, C, *spatial), on the plan's device.
-            mask_B: int64, (B, *spatial).
+            batch: of B scans, on the plan's device.
             lr: the learning rate.
 
         Raises:
@@ -93,17 +93,17 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        components, norms = self._finite_gradients(image_BC, mask_B)
+        components, norms = self._finite_gradients(batch)
         self._hooks.before_update()
         if self._plan.config.gradient_clipping:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._plan.config.gradient_clipping)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        done = Step(image_BC.shape[0], components, norms, lr)
+        done = Step(len(batch.image), components, norms, lr)
         self._hooks.after_step(done)
         return done
 
-    def gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
+    def gradients(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the gradients of the mean loss over all B scans, `micro_batch` of them at once.
 
         Each part's loss, itself a mean over its scans, is weighed by its share of the B scans, so the sum of the parts'
@@ -115,23 +115,22 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         self._hooks.before_step()
         sums: dict[str, Tensor] = {}
-        parts = zip(torch.split(image_BC, self.micro_batch), torch.split(mask_B, self.micro_batch), strict=True)
-        for image, mask in parts:
-            share = image.shape[0] / image_BC.shape[0]
+        for part in batch.split(self.micro_batch):
+            share = len(part.image) / len(batch.image)
             with autocast(self._plan.device, self._plan.config.precision):
-                logits = self._forward(image)
-            self._hooks.after_forward(logits, mask)
-            result = compute_loss(self.loss, logits, mask)
+                logits = self._forward(part.image)
+            self._hooks.after_forward(logits, part)
+            result = compute_loss(self.loss, logits, part.mask, part.gap)
             torch.autograd.backward(self.scaler.scale(result.total * share))
             for name, value in result.components.items():
-                part = value.detach() * share
-                sums[name] = sums[name] + part if name in sums else part
+                seen = value.detach() * share
+                sums[name] = sums[name] + seen if name in sums else seen
         return sums
 
-    def _finite_gradients(self, image_BC: Tensor, mask_B: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    def _finite_gradients(self, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:
         """Components and norms; where fp16 overflows, the loss is scaled less and the batch is computed again."""
         while True:
-            components, norms = self._numbers(self._fitting_gradients(image_BC, mask_B))
+            components, norms = self._numbers(self._fitting_gradients(batch))
             _require_finite(components)
             if all(math.isfinite(norm) for norm in norms.values()):
                 return components, norms
@@ -140,10 +139,10 @@ class Stepper:
             self._hooks.overflowed()
             self.scaler.update()
 
-    def _fitting_gradients(self, image_BC: Tensor, mask_B: Tensor) -> dict[str, Tensor]:
+    def _fitting_gradients(self, batch: Batch) -> dict[str, Tensor]:
         while True:
             try:
-                return self.gradients(image_BC, mask_B)
+                return self.gradients(batch)
             except CompilationFailed as error:
                 if not self._compiled:
                     raise
@@ -153,7 +152,7 @@ class Stepper:
                 if self.micro_batch == 1:
                     raise InvalidConfig(_too_large(self._plan)) from error
             # Here, because until the handler is left the error's traceback holds the activations.
-            self._halve(image_BC.shape[0])
+            self._halve(len(batch.image))
 
     def _go_on_uncompiled(self, error: Exception) -> None:
         self._forward, self._compiled = self.network, False

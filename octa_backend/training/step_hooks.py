@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from octa_backend.training.batches import Batch
     from octa_backend.training.step import Step
 
 Logits = Tensor | Sequence[Tensor]
@@ -20,8 +21,8 @@ class StepHooks:
     def before_step(self) -> None:
         """A batch is about to be computed; told again for each try, where memory ran out or fp16 overflowed."""
 
-    def after_forward(self, logits: Logits, mask_B: Tensor) -> None:
-        """A part of the batch has its logits; `mask_B` is int64, (B, *spatial)."""
+    def after_forward(self, logits: Logits, part: Batch) -> None:
+        """A part of the batch has its logits."""
 
     def overflowed(self) -> None:
         """The gradients overflowed fp16; the batch is computed again."""

@@ -34,8 +34,8 @@ def step_seconds(plan: Plan, data: TrainingData) -> float:
 
 def _timed(stepper: Stepper, plan: Plan, data: TrainingData, rate: float) -> float:
     start = time.perf_counter()
-    image, mask = next(training_batches(data, plan, torch.Generator().manual_seed(plan.config.seed)))
-    stepper.step(image, mask, rate)
+    batch = next(training_batches(data, plan, torch.Generator().manual_seed(plan.config.seed)))
+    stepper.step(batch, rate)
     if plan.device.startswith("cuda"):
         torch.cuda.synchronize(plan.device)
     return time.perf_counter() - start

@@ -247,13 +247,13 @@ def _train(run: Run) -> list[Step] | Outcome:
     run.network.train()
     done = []
     batches = run.signals.batches(training_batches(run.data, run.plan, run.generator))
-    for number, (image, mask) in enumerate(batches, start=1):
+    for number, batch in enumerate(batches, start=1):
         if run.should_stop():
             return Outcome(finished=False, best=run.best)
         out_of_time = run.limits.out_of_time(run.epoch, run.best)
         if out_of_time:
             return _end_early(run, out_of_time)
-        step = run.stepper.step(image, mask, run.schedule.rate(run.epoch, number, run.steps))
+        step = run.stepper.step(batch, run.schedule.rate(run.epoch, number, run.steps))
         run.average.update()
         loss = weighted_sum(run, step.components)
         run.emit(StepFinished(run.epoch, number, run.steps, loss, step.components, step.lr, step.gradient_norms))

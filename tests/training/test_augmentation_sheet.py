@@ -25,7 +25,7 @@ def test_sheet_shows_so_many_scans_each_with_its_mask_four_in_a_row(data, count,
 
 def test_sheet_shows_the_first_patches_of_the_training(data):
     plan = a_plan(data, seed=7)
-    image, mask = next(iter(training_batches(data, plan, torch.Generator().manual_seed(7))))
+    image, mask, _ = next(iter(training_batches(data, plan, torch.Generator().manual_seed(7))))
     sheet = augmentation_sheet(data, plan, 2)
     for number in range(2):
         left = 4 + 2 * number * CELL

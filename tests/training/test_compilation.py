@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from octa_backend.training import step as step_module
+from octa_backend.training.batches import Batch
 from octa_backend.training.compilation import CompilationFailed, first_line
 from octa_backend.training.optim import WeightAverage
 from octa_backend.training.step import Stepper
@@ -73,8 +74,8 @@ def test_compiled_network_gives_the_losses_of_the_uncompiled_one_and_plain_weigh
     before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     average = WeightAverage(networks[0], build_network(plan), 0.5)
     for scans in (2, 1):
-        batch = torch.rand(scans, 1, 32, 32), torch.randint(2, (scans, 32, 32))
-        one, other = compiled.step(*batch, lr=0.01), plain.step(*batch, lr=0.01)
+        batch = Batch(torch.rand(scans, 1, 32, 32), torch.randint(2, (scans, 32, 32)))
+        one, other = compiled.step(batch, lr=0.01), plain.step(batch, lr=0.01)
         average.update()
         assert one.components == pytest.approx(other.components, rel=1e-4)
         assert one.gradient_norms == pytest.approx(other.gradient_norms, rel=1e-3)
@@ -110,7 +111,7 @@ def test_when_memory_runs_out_a_compiled_batch_is_halved_as_well(data, monkeypat
     plan = a_plan(data, model="hungry", batch_size=4, compile="on")
     noticed = []
     stepper = Stepper(build_network(plan).train(), plan, noticed.append, compiled=True)
-    stepper.step(torch.rand(4, 1, 32, 32), torch.randint(2, (4, 32, 32)), lr=0.01)
+    stepper.step(Batch(torch.rand(4, 1, 32, 32), torch.randint(2, (4, 32, 32))), lr=0.01)
     assert ([found.code for found in noticed], stepper.micro_batch) == (["out_of_memory"], 2)
 
 
@@ -118,8 +119,9 @@ def test_failure_that_is_not_the_compilers_ends_the_step(data):
     plan = a_plan(data, model="normless")
     network = build_network(plan)
     network.register_forward_hook(lambda *_: Broken(network)(None))
+    batch = Batch(torch.rand(1, 1, 8, 8), torch.zeros(1, 8, 8))
     with pytest.raises(CompilationFailed):
-        Stepper(network, plan, lambda _finding: None).step(torch.rand(1, 1, 8, 8), torch.zeros(1, 8, 8), lr=0.01)
+        Stepper(network, plan, lambda _finding: None).step(batch, lr=0.01)
 
 
 def test_cause_is_the_first_line_or_the_name_of_the_error():

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.models.tiny import WNet
 from octa_backend.models.unet import UNet
+from octa_backend.training.batches import Batch
 from octa_backend.training.checkpoint import load_weights, save_weights
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_options import USES
@@ -44,8 +45,8 @@ def test_every_loss_trains_all_levels_of_scans_and_volumes(loss, sides):
     config = TrainConfig(model="tiny_unet", deep_supervision=True, loss=loss, class_weights=(1, 3), batch_size=2)
     plan = make_plan(config, Manifest(len(sides), 1, 2, (0, 1), 0.1, (entry,)), SLOW_CPU)
     network = WNet(1, 1, len(sides), features=(2, 4), deep_supervision=True).train()
-    image, mask = torch.rand(2, 1, *sides), torch.randint(2, (2, *sides))
-    step = Stepper(network, plan, lambda _finding: None).step(image, mask, lr=0.01)
+    batch = Batch(torch.rand(2, 1, *sides), torch.randint(2, (2, *sides)))
+    step = Stepper(network, plan, lambda _finding: None).step(batch, lr=0.01)
     assert list(step.components) == list(make_loss(plan.config).weights)
     assert all(parameter.grad is not None for parameter in network.parameters())
 

@@ -50,9 +50,9 @@ def diverging(monkeypatch):
         plain = step.Stepper.step
         rates = []
 
-        def noted(self, image, mask, lr):
+        def noted(self, batch, lr):
             rates.append(lr)
-            return plain(self, image, mask, lr)
+            return plain(self, batch, lr)
 
         plant.rate = lambda: rates[-1]
         monkeypatch.setattr(step.Stepper, "step", noted)

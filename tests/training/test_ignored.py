@@ -100,7 +100,7 @@ def test_automatic_weights_count_the_other_pixels_alone(data, monkeypatch):
 
 def test_batches_say_which_pixels_do_not_count(data):
     plan = a_plan(data, augmentation="none", ignore_index=2)
-    for _, mask in training_batches(data, plan, torch.Generator().manual_seed(0)):
+    for _, mask, _ in training_batches(data, plan, torch.Generator().manual_seed(0)):
         assert (mask[:, 24:] == IGNORED).all()
         assert set(mask[:, :24].unique().tolist()) == {0, 1}
 
@@ -110,7 +110,7 @@ def test_no_patch_is_cut_around_ignored_pixels(tmp_path):
     mask[80:, 80:], mask[4, 4] = 2, 1
     data = training_data(write_store(tmp_path, [(mask[None] * 90, mask)] * 3, (0, 1, 2)))
     plan = a_plan(data, patch_size=32, augmentation="none", foreground_oversampling=1.0, ignore_index=2)
-    for _, found in training_batches(data, plan, torch.Generator().manual_seed(0)):
+    for _, found, _ in training_batches(data, plan, torch.Generator().manual_seed(0)):
         assert ((found == 1).sum((1, 2)) == 1).all()
 
 

@@ -9,6 +9,7 @@ import torch
 
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.training import signals as watching
+from octa_backend.training.batches import Batch
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.plan import make_plan
@@ -27,7 +28,7 @@ def a_plan(**options):
 def batches(count, scans=2, size=16):
     generator = torch.Generator().manual_seed(1)
     return [
-        (
+        Batch(
             torch.rand(scans, 1, size, size, generator=generator),
             torch.randint(2, (scans, size, size), generator=generator),
         )
@@ -39,7 +40,7 @@ def watched(network, plan, pairs, lr=0.1):
     """The signals of an epoch of these batches, and its steps."""
     found = Signals(network, plan)
     stepper = Stepper(network.train(), plan, lambda _: None, hooks=found)
-    steps = [stepper.step(image, mask, lr) for image, mask in found.batches(pairs)]
+    steps = [stepper.step(batch, lr) for batch in found.batches(pairs)]
     return found.epoch(), steps
 
 
@@ -55,7 +56,7 @@ def test_watched_steps_give_the_same_numbers_bit_by_bit(options):
     plain = Stepper(copy.deepcopy(network), plan, lambda *_: None)
     pairs = batches(7)
     random_state = torch.get_rng_state()
-    expected = [plain.step(image, mask, 0.01) for image, mask in pairs]
+    expected = [plain.step(batch, 0.01) for batch in pairs]
     _, found = watched(network, plan, pairs, lr=0.01)
     assert found == expected
     assert torch.equal(torch.get_rng_state(), random_state)
@@ -77,7 +78,7 @@ def test_one_step_of_a_toy_by_hand():
     network = Toy(first=(1, -1), second=(2, 5))
     plan = a_plan(loss="bce", batch_size=1)
     mask = torch.tensor([[[1, 0], [0, 0]]])
-    found, (step,) = watched(network, plan, [(torch.ones(1, 1, 2, 2), mask)], lr=0.5)
+    found, (step,) = watched(network, plan, [Batch(torch.ones(1, 1, 2, 2), mask)], lr=0.5)
     pull = 1 / (1 + math.exp(-2)) - 1 / 4  # mean of p - g, what the mean BCE gives for a shift of all logits
     assert found.gradient_norms == pytest.approx(
         {"encoder_conv1": 2 * pull, "encoder_last": 2 * pull, "decoder_first": pull, "decoder_output": pull}
@@ -132,12 +133,12 @@ def test_layers_are_looked_at_in_the_first_step_and_every_so_often(monkeypatch):
     found = Signals(network, a_plan())
     stepper = Stepper(network, a_plan(), lambda _: None, hooks=found)
     looked = []
-    for image, mask in batches(7):
-        stepper.step(image, mask, 0.1)
+    for batch in batches(7):
+        stepper.step(batch, 0.1)
         looked.append(len(found._seen.products))
     assert looked == [1, 1, 1, 2, 2, 2, 3]
     found.epoch()
-    stepper.step(*batches(1)[0], 0.1)
+    stepper.step(batches(1)[0], 0.1)
     assert len(found._seen.products) == 1
 
 
@@ -145,13 +146,13 @@ def test_an_epoch_begins_anew():
     network, plan = Normless(), a_plan(gradient_clipping=1e-6)
     found = Signals(network, plan)
     stepper = Stepper(network, plan, lambda _: None, hooks=found)
-    for image, mask in found.batches(batches(6)):
-        stepper.step(image, mask, 0.1)
+    for batch in found.batches(batches(6)):
+        stepper.step(batch, 0.1)
     first = found.epoch()
     assert first.noise_scale is not None
     assert 0 < first.data_seconds < first.step_seconds
-    image, mask = batches(1)[0]
-    step = stepper.step(image, torch.ones_like(mask), 0.1)
+    (batch,) = batches(1)
+    step = stepper.step(batch._replace(mask=torch.ones_like(batch.mask)), 0.1)
     second = found.epoch()
     assert (second.noise_scale, second.loss_spread, second.data_seconds, second.step_seconds) == (None, 0, 0, 0)
     assert second.true_foreground == 1
@@ -163,8 +164,7 @@ def test_activations_of_a_compiled_network_are_left_alone():
     found = Signals(network, a_plan(), compiled=True)
     found.before_step()
     assert not any(module._forward_hooks for module in network.modules())
-    image, mask = batches(1)[0]
-    Stepper(network, a_plan(), lambda _: None, hooks=found).step(image, mask, 0.1)
+    Stepper(network, a_plan(), lambda _: None, hooks=found).step(batches(1)[0], 0.1)
     assert found.epoch().dead_fraction == {}
 
 
@@ -191,10 +191,10 @@ def test_try_that_overflowed_is_counted_and_forgotten():
     found = Signals(network, plan)
     logits, mask = torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2, dtype=torch.int64)
     found.before_step()
-    found.after_forward(logits, mask)
+    found.after_forward(logits, Batch(logits, mask))
     found.overflowed()
     found.before_step()
-    found.after_forward([-logits, logits], mask)  # several levels: the finest counts
+    found.after_forward([-logits, logits], Batch(logits, mask))  # several levels: the finest counts
     found.before_update()
     found.after_step(Step(1, {"bce": 0.5}, dict.fromkeys(GRADIENT_GROUPS, 1.0), 0.1))
     summary = found.epoch()

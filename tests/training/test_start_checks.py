@@ -137,7 +137,7 @@ def expected(data, **options):
     plan = plan_for(data, **options)
     found = checked(ZeroHead(1, 1), data, plan, itertools.chain([False], itertools.repeat(True)).__next__)
     plain = plan_for(data, augmentation="none", foreground_oversampling=1.0)
-    _, mask = next(training_batches(data, plain, torch.Generator().manual_seed(42)))
+    mask = next(training_batches(data, plain, torch.Generator().manual_seed(42))).mask
     return found.expected_initial_loss, mask.float().mean().item(), mask.flatten(1).sum(1).tolist()
 
 

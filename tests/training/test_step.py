@@ -7,6 +7,7 @@ import torch
 
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.errors import InvalidConfig, TrainingDiverged
+from octa_backend.training.batches import Batch
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.step import Stepper
@@ -30,7 +31,7 @@ def a_stepper(network, **options):
 
 
 def a_batch(scans=4, sides=(8, 8)):
-    return torch.rand(scans, 1, *sides), torch.randint(2, (scans, *sides))
+    return Batch(torch.rand(scans, 1, *sides), torch.randint(2, (scans, *sides)))
 
 
 def weights(network):
@@ -52,8 +53,8 @@ def test_gradients_of_parts_are_averaged_exactly_as_those_of_the_whole(loss, at_
     whole, parted = Normless(), Normless()
     parted.load_state_dict(whole.state_dict())
     batch = a_batch(scans)
-    expected = a_stepper(whole, batch_size=8, loss=loss)[0].step(*batch, lr=0.1)
-    found = a_stepper(parted, batch_size=at_once, loss=loss)[0].step(*batch, lr=0.1)
+    expected = a_stepper(whole, batch_size=8, loss=loss)[0].step(batch, lr=0.1)
+    found = a_stepper(parted, batch_size=at_once, loss=loss)[0].step(batch, lr=0.1)
     assert_same_step(found, expected)
     assert torch.allclose(weights(parted), weights(whole), atol=1e-6)
 
@@ -62,7 +63,7 @@ def test_volumes_are_accumulated_as_well():
     whole, parted = Normless(spatial_dims=3), Normless(spatial_dims=3)
     parted.load_state_dict(whole.state_dict())
     batch = a_batch(3, sides=(4, 6, 8))
-    assert_same_step(a_stepper(parted, batch_size=2)[0].step(*batch, 0.1), a_stepper(whole)[0].step(*batch, 0.1))
+    assert_same_step(a_stepper(parted, batch_size=2)[0].step(batch, 0.1), a_stepper(whole)[0].step(batch, 0.1))
     assert torch.allclose(weights(parted), weights(whole), atol=1e-6)
 
 
@@ -70,7 +71,7 @@ def test_step_moves_the_weights_by_rate_times_gradient():
     network = Normless()
     before = weights(network)
     stepper, _ = a_stepper(network)
-    stepper.step(*a_batch(), lr=0.25)
+    stepper.step(a_batch(), lr=0.25)
     gradients = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])
     assert torch.allclose(weights(network), before - 0.25 * gradients)
 
@@ -83,8 +84,8 @@ def test_clipping_shortens_the_gradient_to_the_norm_asked_for_but_not_the_norms_
     free.load_state_dict(network.state_dict())
     before = weights(network)
     batch = a_batch()
-    expected = a_stepper(free)[0].step(*batch, lr=1.0)
-    found = a_stepper(network, gradient_clipping=1e-3)[0].step(*batch, lr=1.0)
+    expected = a_stepper(free)[0].step(batch, lr=1.0)
+    found = a_stepper(network, gradient_clipping=1e-3)[0].step(batch, lr=1.0)
     assert_same_step(found, expected)
     assert (weights(network) - before).norm().item() == pytest.approx(1e-3, rel=1e-3)
     norm = torch.tensor(list(found.gradient_norms.values())).norm()  # the four groups are all of this network
@@ -95,8 +96,8 @@ def test_gradient_that_is_short_enough_is_not_clipped():
     network, free = Normless(), Normless()
     free.load_state_dict(network.state_dict())
     batch = a_batch()
-    a_stepper(network, gradient_clipping=1e3)[0].step(*batch, lr=1.0)
-    a_stepper(free)[0].step(*batch, lr=1.0)
+    a_stepper(network, gradient_clipping=1e3)[0].step(batch, lr=1.0)
+    a_stepper(free)[0].step(batch, lr=1.0)
     assert torch.equal(weights(network), weights(free))
 
 
@@ -108,7 +109,7 @@ def test_when_memory_runs_out_the_batch_is_computed_in_halves_with_the_same_resu
     plenty.load_state_dict(hungry.state_dict())
     batch = a_batch(8)
     stepper, halvings = a_stepper(hungry, batch_size=8)
-    assert_same_step(stepper.step(*batch, lr=0.1), a_stepper(plenty, batch_size=8)[0].step(*batch, lr=0.1))
+    assert_same_step(stepper.step(batch, lr=0.1), a_stepper(plenty, batch_size=8)[0].step(batch, lr=0.1))
     assert halvings == [(8, 4), (4, 2)]
     assert stepper.micro_batch == 2
     assert torch.allclose(weights(hungry), weights(plenty), atol=1e-6)
@@ -117,20 +118,20 @@ def test_when_memory_runs_out_the_batch_is_computed_in_halves_with_the_same_resu
 def test_smaller_batch_stays_for_the_steps_that_follow():
     stepper, halvings = a_stepper(Hungry(), batch_size=4)
     for _ in range(3):
-        stepper.step(*a_batch(4), lr=0.1)
+        stepper.step(a_batch(4), lr=0.1)
     assert halvings == [(4, 2)]
 
 
 def test_batch_that_is_smaller_than_the_batch_size_is_halved_from_its_own_size():
     stepper, halvings = a_stepper(Hungry(), batch_size=64)
-    stepper.step(*a_batch(3), lr=0.1)
+    stepper.step(a_batch(3), lr=0.1)
     assert halvings == [(3, 1)]
 
 
 def test_when_not_even_one_scan_fits_the_run_ends_with_what_to_change():
     stepper, _ = a_stepper(Insatiable(), batch_size=2)
     with pytest.raises(InvalidConfig, match="does not hold one patch of 32x32") as caught:
-        stepper.step(*a_batch(2), lr=0.1)
+        stepper.step(a_batch(2), lr=0.1)
     assert "choose a smaller patch_size (of volumes target_shape) or a smaller model" in caught.value.message
 
 
@@ -151,7 +152,7 @@ def test_loss_that_is_not_finite_leaves_the_weights_alone():
     network.factor = math.inf
     before = weights(network)
     with pytest.raises(TrainingDiverged, match="bce"):
-        a_stepper(network)[0].step(*a_batch(), lr=0.1)
+        a_stepper(network)[0].step(a_batch(), lr=0.1)
     assert torch.equal(weights(network), before)
 
 
@@ -166,8 +167,8 @@ def test_fp16_gradients_are_scaled_up_and_back():
     plain, half = Normless(), Normless()
     half.load_state_dict(plain.state_dict())
     batch = a_batch()
-    expected = a_stepper(plain)[0].step(*batch, lr=0.1)
-    found = in_fp16(half).step(*batch, lr=0.1)
+    expected = a_stepper(plain)[0].step(batch, lr=0.1)
+    found = in_fp16(half).step(batch, lr=0.1)
     assert found.gradient_norms == pytest.approx(expected.gradient_norms, rel=0.02)
     assert torch.allclose(weights(half), weights(plain), atol=1e-3)
 
@@ -176,7 +177,7 @@ def test_gradient_that_overflows_fp16_is_computed_again_with_a_smaller_scale():
     network = Normless()
     stepper = in_fp16(network)
     stepper.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
-    step = stepper.step(*a_batch(), lr=0.1)
+    step = stepper.step(a_batch(), lr=0.1)
     assert stepper.scaler.get_scale() < 2.0**40
     assert all(math.isfinite(norm) and norm > 0 for norm in step.gradient_norms.values())
     assert torch.isfinite(weights(network)).all()
@@ -194,7 +195,7 @@ def test_gradient_that_overflows_at_every_scale_has_diverged():
     network = Steep()
     before = weights(network)
     with pytest.raises(TrainingDiverged, match="decoder_output"):
-        in_fp16(network).step(*a_batch(), lr=0.1)
+        in_fp16(network).step(a_batch(), lr=0.1)
     assert torch.equal(weights(network), before)
 
 
@@ -204,5 +205,5 @@ def test_gradient_that_overflows_at_every_scale_has_diverged():
 def test_rate_is_set_at_each_step():
     stepper, _ = a_stepper(SmallUNet(1, 1), optimizer="adamw", weight_decay=0.1)
     for lr in (0.1, 0.2):
-        assert stepper.step(*a_batch(sides=(16, 16)), lr=lr).lr == lr
+        assert stepper.step(a_batch(sides=(16, 16)), lr=lr).lr == lr
         assert {group["lr"] for group in stepper.optimizer.param_groups} == {lr}
