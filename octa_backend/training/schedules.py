@@ -8,7 +8,8 @@ from typing import Any
 
 from octa_backend.training.config import TrainConfig
 
-ONECYCLE_WARM_UP = 0.3  # share of all steps until the peak, as in torch's OneCycleLR
+ONECYCLE_RISE = 0.3  # share of all steps until the peak, as in torch's OneCycleLR
+ONECYCLE_RISE_STEPS = 100  # but no more than these: Adam is steady after so many, and a long run waits for its peak
 ONECYCLE_START = 1 / 25  # of the peak
 ONECYCLE_END = 1e-4  # of the start
 
@@ -27,7 +28,8 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
     - `exponential`: `lr` · gamma^(epoch - 1), likewise
     - `cosine`: `lr` · (1 + cos(π · done)) / 2
     - `poly`: `lr` · (1 - done)^power
-    - `onecycle`: a cosine from `lr` / 25 up to `lr` at 30 %, then a cosine down; after a warm-up the way down alone
+    - `onecycle`: a cosine from `lr` / 25 up to `lr` at 30 %, or after 100 steps if that is sooner, then a cosine down;
+      after a warm-up the way down alone
 
     Args:
         config: names schedule, peak and number of epochs.
@@ -46,11 +48,12 @@ def learning_rate(config: TrainConfig, epoch: int, step: int, steps: int) -> flo
     taken = (epoch - 1) * steps + step - 1
     if taken < warm_up:
         return config.lr * (taken + 1) / warm_up
-    done = (taken - warm_up) / (config.epochs * steps - warm_up)
-    return config.lr * _factor(config, epoch - config.warmup_epochs, done)
+    left = config.epochs * steps - warm_up
+    return config.lr * _factor(config, epoch - config.warmup_epochs, (taken - warm_up) / left, left)
 
 
-def _factor(config: TrainConfig, epoch: int, done: float) -> float:
+def _factor(config: TrainConfig, epoch: int, done: float, steps: int) -> float:
+    """Of the peak, with `done` of so many steps."""
     assert config.scheduler != "auto", "make_plan resolves it"
     match config.scheduler:
         case "step":
@@ -62,7 +65,8 @@ def _factor(config: TrainConfig, epoch: int, done: float) -> float:
         case "poly":
             return math.pow(1 - done, config.power)
         case "onecycle":
-            return _onecycle(done) if config.warmup_epochs == 0 else _onecycle_down(done)
+            rise = min(ONECYCLE_RISE, ONECYCLE_RISE_STEPS / steps) if config.warmup_epochs == 0 else 0.0
+            return _onecycle(done, rise)
         case "constant" | "plateau":
             return 1.0
 
@@ -72,15 +76,11 @@ def _fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-def _onecycle(done: float) -> float:
-    if done < ONECYCLE_WARM_UP:
-        return ONECYCLE_START + (1 - ONECYCLE_START) * _fall(1 - done / ONECYCLE_WARM_UP)
-    return _onecycle_down((done - ONECYCLE_WARM_UP) / (1 - ONECYCLE_WARM_UP))
-
-
-def _onecycle_down(share: float) -> float:
+def _onecycle(done: float, rise: float) -> float:
+    if done < rise:
+        return ONECYCLE_START + (1 - ONECYCLE_START) * _fall(1 - done / rise)
     low = ONECYCLE_START * ONECYCLE_END
-    return low + (1 - low) * _fall(share)
+    return low + (1 - low) * _fall((done - rise) / (1 - rise))
 
 
 @dataclass(slots=True)

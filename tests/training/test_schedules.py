@@ -62,6 +62,15 @@ def test_onecycle_starts_at_a_25th_peaks_after_30_percent_and_ends_near_nothing(
     assert found == sorted(found[:7]) + sorted(found[7:], reverse=True)
 
 
+def test_onecycle_of_a_long_run_peaks_after_100_steps():
+    found = rates(scheduler="onecycle", epochs=50, steps=40)
+    assert found[0] == pytest.approx(0.01 / 25)
+    assert found[50] == pytest.approx(0.01 * (1 + 1 / 25) / 2)
+    assert found[100] == pytest.approx(0.01)
+    assert found[1050] == pytest.approx(0.01 * (1 + 1 / 25 * 1e-4) / 2)
+    assert found == sorted(found[:101]) + sorted(found[101:], reverse=True)
+
+
 # --- warm-up --------------------------------------------------------------------------------------------------------
 
 
