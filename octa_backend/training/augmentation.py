@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from octa_backend.training.augmentation_options import STANDARD, Augmentation
+from octa_backend.training.augmentation_options import Augmentation
 from octa_backend.training.intensity import add_noise, blur, change_brightness_and_contrast, change_gamma
 from octa_backend.training.octa_artefacts import Motion, along_rows, cast_shadows, draw_lines, draw_motion, saturate
 from octa_backend.training.spatial import random_affine, random_deformation, sampling_grid
@@ -28,18 +28,6 @@ class Augmented(NamedTuple):
 
 
 def augment(
-    image_BC: Tensor,
-    mask_B: Tensor,
-    generator: torch.Generator,
-    options: Augmentation = STANDARD,
-    spacing: Sequence[float] = (),
-) -> tuple[Tensor, Tensor]:
-    """Augment image and mask; see `augment_with_planes`."""
-    found = augment_with_planes(image_BC, mask_B, None, generator, options, spacing)
-    return found.image, found.mask
-
-
-def augment_with_planes(
     image_BC: Tensor,
     mask_B: Tensor,
     planes_BP: Tensor | None,

@@ -5,6 +5,7 @@ Shapes: B patches, C channels, *spatial: H x W pixels or D x H x W voxels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from octa_backend.data.normalise import Levels, Normalisation, Number, measure, normalise, to_unit, unit_limits
 from octa_backend.data.store import DatasetStore
-from octa_backend.training.augmentation import augment_with_planes
+from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE, Augmentation
 from octa_backend.training.foreground import patch_start
 from octa_backend.training.gap_widths import kept_gap_widths
@@ -83,7 +84,7 @@ class Batch(NamedTuple):
 
     def split(self, size: int) -> Iterator[Batch]:
         """The same in parts of so many patches; the last one may have fewer."""
-        gaps = [None] * len(self.image) if self.gap is None else torch.split(self.gap, size)
+        gaps = itertools.repeat(None) if self.gap is None else torch.split(self.gap, size)
         parts = zip(torch.split(self.image, size), torch.split(self.mask, size), gaps, strict=False)
         return (Batch(*part) for part in parts)
 
@@ -136,7 +137,7 @@ def _stacked(patches: Sequence[Batch], device: str) -> Batch:
 
 def _augmented(batch: Batch, generator: torch.Generator, options: Augmentation, spacing: Sequence[float]) -> Batch:
     planes = None if batch.gap is None else batch.gap.unsqueeze(1)
-    found = augment_with_planes(batch.image, batch.mask, planes, generator, options, spacing)
+    found = augment(batch.image, batch.mask, planes, generator, options, spacing)
     return Batch(found.image, found.mask, None if found.planes is None else found.planes[:, 0])
 
 

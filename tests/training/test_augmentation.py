@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from octa_backend.training.augmentation import augment, augment_with_planes
+from octa_backend.training.augmentation import augment as augment_with_planes
 from octa_backend.training.augmentation_options import NONE, PRESETS, STANDARD
+from tests.training.augmented import augment
 
 COPIES = 32
 

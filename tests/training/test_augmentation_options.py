@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from octa_backend.errors import InvalidConfig
 from octa_backend.service.train_service import read_config
-from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE, PRESETS, STANDARD, Augmentation, resolve
 from octa_backend.training.config import TrainConfig
+from tests.training.augmented import augment
 
 # --- presets and overrides ------------------------------------------------------------------------------------------
 

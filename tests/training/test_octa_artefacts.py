@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE
 from octa_backend.training.octa_artefacts import Motion, along_rows, cast_shadows, draw_lines, draw_motion, saturate
+from tests.training.augmented import augment
 
 
 def generator(seed=0):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from octa_backend.training.augmentation import augment
 from octa_backend.training.augmentation_options import NONE
 from octa_backend.training.spatial import random_affine, random_deformation, sampling_grid
+from tests.training.augmented import augment
 
 CPU = torch.device("cpu")
 
