@@ -84,9 +84,9 @@ class Batch(NamedTuple):
 
     def split(self, size: int) -> Iterator[Batch]:
         """The same in parts of so many patches; the last one may have fewer."""
-        gaps = itertools.repeat(None) if self.gap is None else torch.split(self.gap, size)
-        parts = zip(torch.split(self.image, size), torch.split(self.mask, size), gaps, strict=False)
-        return (Batch(*part) for part in parts)
+        images = torch.split(self.image, size)
+        gaps = [None] * len(images) if self.gap is None else torch.split(self.gap, size)
+        return itertools.starmap(Batch, zip(images, torch.split(self.mask, size), gaps, strict=True))
 
 
 class Patches(NamedTuple):
