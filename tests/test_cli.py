@@ -249,7 +249,9 @@ def test_weights_that_are_there_keep_their_network_and_normalisation_under_other
     octa(*common, "--epochs", 1, "--model", "tiny_unet", "--normalisation", "percentile")
     again = octa(*common, "--epochs", 2, "--patch-size", 32)
     assert again.exit_code == 0, (again.output, again.exception)
-    for path in (tmp_path / "run").glob("**/checkpoints/last-00002/plan.json"):
+    kept = list((tmp_path / "run").glob("**/checkpoints/last-00002/plan.json"))
+    assert len(kept) == (2 if folds else 1)
+    for path in kept:
         plan = json.loads(path.read_text("utf-8"))
         assert (plan["config"]["model"], plan["config"]["normalisation"]) == ("tiny_unet", "percentile")
         said = {one["field"]: one["reason"] for one in plan["reasons"]}
