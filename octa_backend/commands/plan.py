@@ -90,4 +90,4 @@ def _costs_table(found: Preview) -> Table:
 def _seconds(seconds: float | None) -> str:
     if seconds is None:
         return "not measured: the memory of this device would not hold a step"
-    return f"{seconds:.1f}, training alone, from one measured step"
+    return f"{seconds:.1f}, training alone, in the mean over the run, from one measured step"

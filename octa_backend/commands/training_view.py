@@ -1,4 +1,4 @@
-"""How a training shows on the console: a table of its epochs above a bar of its steps, or plain lines in a pipe."""
+"""How a training shows on the console: a table of its epochs above a bar of its work, or plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import fmean
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from octa_backend.diagnosis.findings import Finding
@@ -15,7 +15,6 @@ from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.start_words import start_lines
 from octa_backend.diagnosis.text import Language
 from octa_backend.service.experiment import Experiment
-from octa_backend.training.batches import steps_per_epoch
 from octa_backend.training.events import (
     EpochFinished,
     Event,
@@ -25,6 +24,7 @@ from octa_backend.training.events import (
     StepFinished,
     seconds_per_batch,
 )
+from octa_backend.training.plan import Plan
 
 LINES_AROUND = 7
 """Lines of the screen that are not rows of the table: its title, head and rules, and the bar."""
@@ -40,16 +40,15 @@ class TrainingView:
     def __init__(self, console: Console, run: Experiment, language: Language) -> None:
         self.epochs: list[EpochFinished] = []
         self._console, self._language = console, language
-        self._total = run.plan.epochs
+        self._growth = run.plan.growth
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("step {task.fields[step]}"),
             TextColumn("loss {task.fields[loss]}"),
             TimeRemainingColumn(),
         )
-        steps = steps_per_epoch(run.data.train, run.plan)
-        self._task = self._progress.add_task("", total=steps * self._total, epoch="–", loss="–")
+        self._task = self._progress.add_task("", total=1.0, epoch="–", step="–", loss="–")
         self._live = Live(console=console, get_renderable=self._screen, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> TrainingView:
@@ -60,20 +59,21 @@ class TrainingView:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
-            self._console.print(epoch_table(self.epochs, self._total))
+            self._console.print(epoch_table(self.epochs, self._growth.epochs))
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
         match event:
             case StepFinished(epoch=epoch, step=step, steps=steps, loss=loss):
-                done, total = (epoch - 1) * steps + step, steps * self._total
-                place = f"{epoch}/{self._total}"
-                self._progress.update(self._task, completed=done, total=total, epoch=place, loss=f"{loss:.4f}")
+                done, place = self._growth.share_done(epoch, step / steps), f"{epoch}/{self._growth.epochs}"
+                self._progress.update(
+                    self._task, completed=done, epoch=place, step=f"{step}/{steps}", loss=f"{loss:.4f}"
+                )
             case FindingNoticed(finding):
                 self._tell(finding)
             case RunTreated(after=after, plan=plan, finding=finding):
                 self.epochs = [epoch for epoch in self.epochs if epoch.epoch <= after]
-                self._total = plan["config"]["epochs"]
+                self._growth = Plan.model_validate(plan).growth
                 self._tell(finding)
             case StartChecked(checks):
                 for line in start_lines(checks, self._language):
@@ -89,7 +89,7 @@ class TrainingView:
 
     def _screen(self) -> Group:
         rows = max(1, self._console.height - LINES_AROUND)
-        return Group(epoch_table(self.epochs[-rows:], self._total), self._progress)
+        return Group(epoch_table(self.epochs[-rows:], self._growth.epochs), self._progress)
 
 
 def epoch_table(epochs: Sequence[EpochFinished], total: int) -> Table:

@@ -13,9 +13,10 @@ from octa_backend.controller.epoch_schemas import EpochOut
 from octa_backend.controller.schemas import Answer, FindingOut, findings_out
 from octa_backend.diagnosis.text import Language
 from octa_backend.service.fold_service import is_parent
+from octa_backend.service.remaining_time import seconds_left
 from octa_backend.service.remedy_service import Remedied
 from octa_backend.service.train_service import Progress
-from octa_backend.storage.tables import Attempt, EpochReport, Job, JobState
+from octa_backend.storage.tables import Attempt, Job, JobState
 
 
 class StartedJob(Answer):
@@ -134,7 +135,7 @@ class ProgressOut(JobFacts):
         return cls(
             **_job_columns(job),
             queue_position=found.queue_position,
-            eta_seconds=_eta_seconds(job, latest),
+            eta_seconds=seconds_left(job, latest),
             latest=EpochOut.of(latest, job) if latest else None,
             epochs_since=[EpochOut.of(report, job) for report in found.epochs_since],
             findings=findings_out([row.finding for row in found.findings], language),
@@ -245,12 +246,3 @@ def _percent(job: Job, epochs: int | None) -> float:
     if job.state == JobState.SUCCEEDED:
         return 100.0
     return round(100 * job.epoch / epochs, 2) if epochs else 0.0
-
-
-def _eta_seconds(job: Job, latest: EpochReport | None) -> float | None:
-    """Seconds until the last epoch, from the latest one's time; None while that is not known."""
-    epochs = _planned_epochs(job)
-    if job.state != "running" or latest is None or epochs is None:
-        return None
-    remaining: int = epochs - latest.epoch
-    return round(remaining * latest.seconds, 1)

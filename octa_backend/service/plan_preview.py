@@ -14,6 +14,7 @@ from octa_backend.service.experiment import sketch
 from octa_backend.service.local_dataset import take_in
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
+from octa_backend.training.batches import TrainingData
 from octa_backend.training.complete import settled
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.memory_plan import MEMORY_SHARE
@@ -24,6 +25,7 @@ from octa_backend.training.step_time import step_seconds
 SHOWN = (
     "model",
     "patch_size",
+    "patch_growth",
     "batch_size",
     "epochs",
     "lr",
@@ -60,7 +62,8 @@ class Preview:
         fields: every field that is worth a look, with its reason.
         findings: of the dataset, and of how it is divided.
         steps: optimizer steps of an epoch.
-        epoch_seconds: of training alone, from one measured step; None where the device's memory would not hold it.
+        epoch_seconds: of training alone, in the mean over the run, from one measured step; None where the device's
+            memory would not hold it.
     """
 
     plan: Plan
@@ -103,8 +106,12 @@ def _planned(
         fields=tuple(explained(plan, config, changes)),
         findings=(*findings, *run.findings()),
         steps=steps,
-        epoch_seconds=steps * step_seconds(plan, run.data) if _fits(plan, settings.device) else None,
+        epoch_seconds=_epoch_seconds(plan, run.data, steps) if _fits(plan, settings.device) else None,
     )
+
+
+def _epoch_seconds(plan: Plan, data: TrainingData, steps: int) -> float:
+    return steps * step_seconds(plan, data) * plan.growth.mean_share()
 
 
 def _fits(plan: Plan, wanted_device: str) -> bool:

@@ -69,9 +69,13 @@ def _halved(sides: Sequence[int], lengths: Sequence[float]) -> list[bool]:
 
 def fitting(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
     """The shape, its sides rounded up to multiples of what a network halves them by."""
+    return tuple(-(-side // one) * one for side, one in zip(shape, halvings(shape, spacing), strict=True))
+
+
+def halvings(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
+    """By how much a network for samples of this shape makes each axis shorter."""
     _, strides = topology(shape, spacing)
-    multiples = NetworkShape(strides, strides, ()).multiple
-    return tuple(-(-side // one) * one for side, one in zip(shape, multiples, strict=True))
+    return NetworkShape(strides, strides, ()).multiple
 
 
 def in_words(shape: NetworkShape) -> str:

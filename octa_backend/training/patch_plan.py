@@ -15,6 +15,8 @@ LEAST_OPEN_PATCH = 64
 """Where memory is short; a smaller patch would show too little of what surrounds a structure."""
 MIN_PATCH = 32
 """Smaller scans are mirrored up to it: four halvings must leave more than one pixel for the batch's statistics."""
+PICTURE_MULTIPLE = 16
+"""Sides of patches are multiples of it: networks halve pictures four times."""
 OVERSAMPLING = 0.33
 """Share of the patches that nnU-Net cuts around foreground (F. Isensee et al., 2021)."""
 SPARSE_FOREGROUND = 0.05
@@ -44,9 +46,10 @@ def choose_patch_size(fast: bool, fits: Callable[[int], bool]) -> tuple[int, str
 
 
 def patch_shape(manifest: Manifest, patch_size: int) -> tuple[int, ...]:
-    """The largest scan's sides, at most `patch_size`, at least `MIN_PATCH`, rounded up to multiples of 16."""
+    """The largest scan's sides, at most `patch_size`, at least `MIN_PATCH`, rounded up to `PICTURE_MULTIPLE`."""
     largest = [max(sides) for sides in zip(*(scan.shape for scan in manifest.scans), strict=True)]
-    return tuple(-(-max(MIN_PATCH, min(side, patch_size)) // 16) * 16 for side in largest)
+    one = PICTURE_MULTIPLE
+    return tuple(-(-max(MIN_PATCH, min(side, patch_size)) // one) * one for side in largest)
 
 
 def patches_per_scan(manifest: Manifest, shape: Sequence[int]) -> int:

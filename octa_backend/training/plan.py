@@ -22,10 +22,11 @@ from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, resolve_loss
 from octa_backend.training.memory_plan import Ground, settle_recomputing
 from octa_backend.training.network_plan import in_words
+from octa_backend.training.patch_growth import PatchGrowth
 from octa_backend.training.plan_draft import Draft, Reason
 from octa_backend.training.precision import Hardware
 from octa_backend.training.region_targets import RegionTarget, region_targets
-from octa_backend.training.sample_plan import settle_sample
+from octa_backend.training.sample_plan import settle_growth, settle_sample
 from octa_backend.training.treatment import Treatment, begun_after
 from octa_backend.training.volume_options import region_classes
 from octa_backend.training.volume_plan import leave_out_artefacts, refuse_for_pictures
@@ -33,6 +34,7 @@ from octa_backend.training.volume_plan import leave_out_artefacts, refuse_for_pi
 OF_THE_DEVICE = (
     "precision",
     "patch_size",
+    "patch_growth",
     "target_shape",
     "activation_checkpointing",
     "foreground_oversampling",
@@ -50,7 +52,8 @@ class Plan(BaseModel):
         channels_last: memory layout of the network and its batches.
         channels: of the scans.
         classes: of the network, with background; 2 is binary. Those of the dataset but for an ignored one.
-        patch_shape: (H, W) or (D, H, W) of a training sample, with sides that the network can halve.
+        patch_shape: (H, W) or (D, H, W) of a training sample, with sides that the network can halve; where patches
+            grow, of the largest ones, see `in_epoch`.
         patches_per_scan: training samples cut from each scan per epoch.
         reasons: of every field that was left open, and of what follows from the data.
         fingerprint: what was seen of the dataset; None in plans of earlier versions.
@@ -119,6 +122,16 @@ class Plan(BaseModel):
         """How often every training scan is seen."""
         assert isinstance(self.config.epochs, int), "complete_plan resolves it"
         return self.config.epochs
+
+    @property
+    def growth(self) -> PatchGrowth:
+        """The patches of each epoch."""
+        make = PatchGrowth.to if self.config.patch_growth == "on" else PatchGrowth.none
+        return make(self.patch_shape, self.spacing, self.epochs)
+
+    def in_epoch(self, epoch: int) -> Plan:
+        """The same plan with the patches of one epoch, counted from 1."""
+        return self.model_copy(update={"patch_shape": self.growth.shape_in(epoch)})
 
     @property
     def begun_after(self) -> int:
@@ -263,6 +276,7 @@ def _with_sample(draft: Draft, ground: Ground) -> Plan:
     """The plan, once what does not depend on the training sample is resolved."""
     manifest = ground.manifest
     shape = settle_sample(draft, ground)
+    least = settle_growth(draft, ground, shape)
     settle_recomputing(draft, ground, shape)
     network = ground.network_shape(draft.config, shape)
     if network is not None:
@@ -271,8 +285,8 @@ def _with_sample(draft: Draft, ground: Ground) -> Plan:
         named = {name: list(values) for name, values in draft.config.regions.items()}
         draft.note("regions", named, _FOR_REGIONS[draft.config.target])
     patches = patch_plan.patches_per_scan(manifest, shape)
-    patch_plan.name_idle_options(draft.config, manifest, shape, draft.note)
-    draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, shape))
+    patch_plan.name_idle_options(draft.config, manifest, least, draft.note)
+    draft.settle("foreground_oversampling", lambda: patch_plan.choose_oversampling(manifest, least))
     layout = plan_choices.choose_layout(draft.config.precision, ground.hardware, manifest.spatial_dims)
     channels_last = draft.note("channels_last", *layout)
     draft.note("patches_per_scan", patches, f"patches of {'x'.join(map(str, shape))} cut from each scan per epoch")

@@ -1,9 +1,9 @@
-"""What a plan decides about a training sample: the patch of a picture, or the part of a volume."""
+"""What a plan decides about a training sample: the patch of a picture or the part of a volume, and its growth."""
 
 from __future__ import annotations
 
 from octa_backend.models import registry
-from octa_backend.training import patch_plan
+from octa_backend.training import patch_growth, patch_plan
 from octa_backend.training.memory_plan import Ground, recomputing
 from octa_backend.training.plan_draft import Draft
 from octa_backend.training.precision import is_half
@@ -13,7 +13,7 @@ from octa_backend.training.volume_plan import Shape, choose_target_shape, take_t
 
 def settle_sample(draft: Draft, ground: Ground) -> Shape:
     """Settle `patch_size` and `target_shape`; the shape of a sample."""
-    fast = is_half(draft.config.precision) or ground.hardware.on_gpu
+    fast = _is_fast(draft, ground)
     if ground.manifest.spatial_dims == 2:
         draft.take({"target_shape": None})
         return _settle_patch(draft, ground, fast)
@@ -25,6 +25,21 @@ def settle_sample(draft: Draft, ground: Ground) -> Shape:
     if draft.config.patch_size != "auto":
         return _taken(draft, _settle_patch(draft, ground, fast), "a cube of patch_size, within the scans")
     return _taken(draft, *_choose_target_shape(draft, ground, fast))
+
+
+def settle_growth(draft: Draft, ground: Ground, shape: Shape) -> Shape:
+    """Settle `patch_growth`, once the shape of a sample is known; the shape of the smallest ones."""
+    epochs = len(patch_growth.QUARTERS) if draft.config.epochs == "auto" else draft.config.epochs
+    growth = patch_growth.PatchGrowth.to(shape, ground.facts.spacing_mm, epochs)
+    if draft.config.patch_growth == "on":
+        draft.note("patch_growth", "on", patch_growth.in_words(growth))
+    draft.settle("patch_growth", lambda: patch_growth.choose_growth(growth, _is_fast(draft, ground)))
+    return growth.stages()[0] if draft.config.patch_growth == "on" else shape
+
+
+def _is_fast(draft: Draft, ground: Ground) -> bool:
+    """Whether the device is a GPU or computes quickly in half precision."""
+    return is_half(draft.config.precision) or ground.hardware.on_gpu
 
 
 def _settle_patch(draft: Draft, ground: Ground, fast: bool) -> Shape:

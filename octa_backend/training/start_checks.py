@@ -122,6 +122,7 @@ def time_limit(plan: Plan, scans: int, step_seconds: float) -> float:
     larger = 1.0
     if torch.device(plan.device).type == "cpu":
         larger = plan.scans_per_step * math.prod(plan.patch_shape) / (small.batch_size * math.prod(small.patch_shape))
+        larger *= plan.growth.mean_share()
     run_seconds = plan.epochs * plan.steps(scans) * step_seconds * larger
     if plan.config.max_minutes:
         run_seconds = min(run_seconds, 60 * plan.config.max_minutes)

@@ -246,7 +246,7 @@ def _train(run: Run) -> list[Step] | Outcome:
     """Every training scan once, or how the run ended on the way."""
     run.network.train()
     done = []
-    batches = run.signals.batches(training_batches(run.data, run.plan, run.generator))
+    batches = run.signals.batches(training_batches(run.data, run.plan.in_epoch(run.epoch), run.generator))
     for number, batch in enumerate(batches, start=1):
         if run.should_stop():
             return Outcome(finished=False, best=run.best)

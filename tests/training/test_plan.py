@@ -69,6 +69,7 @@ def test_what_is_not_auto_stays():
         update={
             "precision": "fp32",
             "patch_size": 256,
+            "patch_growth": "on",
             "foreground_oversampling": 0.0,
             "loss": "dice_bce",
             "optimizer": "adam",
@@ -272,7 +273,7 @@ def test_on_another_device_a_run_keeps_what_was_found_for_its_data():
     earlier = make_plan(config, ONE_SIZE, SLOW).decided("lr", 0.02, "found").decided("epochs", 77, "found")
     kept = earlier.found_for(config)
     assert {name: kept[name] for name in ("lr", "epochs", "model")} == {"lr": 0.02, "epochs": 77, "model": "unet"}
-    assert not {"precision", "patch_size", "batch_size", "foreground_oversampling"} & set(kept)
+    assert not {"precision", "patch_size", "patch_growth", "batch_size", "foreground_oversampling"} & set(kept)
     moved = make_plan(config.model_copy(update=kept), ORDINARY, GPU).with_reasons_of(earlier, kept)
     assert (moved.config.lr, moved.config.epochs, moved.config.model) == (0.02, 77, "unet")
     assert reason_for(moved, "lr").reason == "found"

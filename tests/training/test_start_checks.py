@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from octa_backend.diagnosis.run_history import TRIALS
+from octa_backend.training import patch_growth
 from octa_backend.training import start_checks as checking
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.lr_finder import RangeTest
@@ -241,6 +242,12 @@ def test_time_is_a_share_of_the_run_within_limits(data, device, step_seconds, op
 def test_time_on_a_cpu_grows_with_the_pixels_of_a_patch(data, monkeypatch):
     monkeypatch.setattr(checking, "SIDES", {("cpu", 2): 16})
     assert time_limit(plan_for(data, epochs=100), len(data.train), 0.4) == pytest.approx(16)  # 200 steps, 4 * 0.4 s
+
+
+def test_time_is_shorter_where_patches_grow(data, monkeypatch):
+    monkeypatch.setattr(checking, "SIDES", {("cpu", 2): 16})
+    monkeypatch.setattr(patch_growth.PatchGrowth, "mean_share", lambda self: 0.5)
+    assert time_limit(plan_for(data, epochs=100), len(data.train), 0.4) == pytest.approx(8)
 
 
 def test_a_short_run_is_checked_shortly(data, monkeypatch):

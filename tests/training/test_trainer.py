@@ -337,6 +337,7 @@ CHANGES = {
     "augmentation_overrides": ("brightness_probability=1", {}),
     "foreground_oversampling": (1.0, {"patch_size": 32}),
     "patch_size": (32, {}),
+    "patch_growth": ("on", {}),
     "ema_decay": (0.0, {}),
     "precision": ("bf16", {}),
     "val_freq": (3, {"epochs": 3}),

@@ -114,7 +114,9 @@ def test_a_volume_network_that_memory_does_not_hold_computes_half_of_the_batch(t
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("options", [{"deep_supervision": True}, {"activation_checkpointing": "on"}])
+@pytest.mark.parametrize(
+    "options", [{"deep_supervision": True}, {"activation_checkpointing": "on"}, {"patch_growth": "on"}]
+)
 def test_unet3d_trains_on_volumes_and_is_laid_out_after_their_voxels(tmp_path, data, options):
     plan = a_plan(data, model="unet3d", **options)
     assert plan.network_shape.kernels[0] == (1, 3, 3)

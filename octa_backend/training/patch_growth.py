@@ -1,0 +1,113 @@
+"""Patches that grow as a run goes on: small ones cost little, and what is local is learnt on them first.
+
+Source: S. M. Fischer et al., Progressive Growing of Patch Size, MICCAI 2024 (arXiv:2407.07853). There patches grow by
+the least that a network allows; here in three stages, which shows a GPU or a compiler three sizes only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from octa_backend.training.network_plan import halvings
+from octa_backend.training.patch_plan import LEAST_OPEN_PATCH, PICTURE_MULTIPLE
+
+Shape = tuple[int, ...]
+
+QUARTERS = (2, 3, 4)
+"""Of the sides of a whole patch, stage by stage."""
+
+LEAST_HALVED = 2
+"""Voxels along an axis that the deepest level has at least, as statistics of a single one have no spread."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchGrowth:
+    """The patches of a run, epoch by epoch.
+
+    Attributes:
+        whole: shape of the largest ones, (H, W) or (D, H, W), with which the run ends.
+        multiples: of what the sides are multiples, along each axis.
+        epochs: of the run.
+    """
+
+    whole: Shape
+    multiples: Shape
+    epochs: int
+
+    @classmethod
+    def to(cls, whole: Shape, spacing: Sequence[float], epochs: int) -> PatchGrowth:
+        """Growth to patches of this shape, in pixels, or in voxels whose sides are `spacing` (empty: all alike)."""
+        of_picture = (PICTURE_MULTIPLE,) * len(whole)
+        return cls(whole, of_picture if len(whole) == 2 else halvings(whole, spacing), epochs)
+
+    @classmethod
+    def none(cls, whole: Shape, _spacing: Sequence[float], epochs: int) -> PatchGrowth:
+        """Whole patches in all epochs."""
+        return cls(whole, whole, epochs)
+
+    def shape_in(self, epoch: int) -> Shape:
+        """The shape of an epoch's patches: half the sides for a third of the run, then three quarters, then whole.
+
+        Args:
+            epoch: from 1. The last one always has whole patches.
+        """
+        left = self.epochs - epoch
+        if left < max(1, self.epochs // 3):
+            return self.whole
+        return self._stage(3 if left < 2 * self.epochs // 3 else 2)
+
+    def stages(self) -> list[Shape]:
+        """The different shapes, smallest first; of a patch that cannot be smaller one only."""
+        return list(dict.fromkeys(self._stage(quarters) for quarters in QUARTERS))
+
+    def mean_share(self) -> float:
+        """Pixels that an epoch computes in the mean over the run, as a share of those of whole patches."""
+        return self._pixels_after(0) / (self.epochs * math.prod(self.whole))
+
+    def work_after(self, epoch: int) -> float:
+        """Pixels of all later epochs, as a multiple of those of this one."""
+        return self._pixels_after(epoch) / math.prod(self.shape_in(epoch))
+
+    def share_done(self, epoch: int, part: float) -> float:
+        """Share of the pixels of the whole run that are done once this part (0 to 1) of an epoch is."""
+        done = self._pixels_after(0) - self._pixels_after(epoch) - (1 - part) * math.prod(self.shape_in(epoch))
+        return done / self._pixels_after(0)
+
+    def _pixels_after(self, epoch: int) -> int:
+        return sum(math.prod(self.shape_in(later)) for later in range(epoch + 1, self.epochs + 1))
+
+    def _stage(self, quarters: int) -> Shape:
+        return tuple(
+            min(side, max(LEAST_HALVED, -(-side * quarters // (QUARTERS[-1] * one))) * one)
+            for side, one in zip(self.whole, self.multiples, strict=True)
+        )
+
+
+def choose_growth(growth: PatchGrowth, fast: bool) -> tuple[str, str]:
+    """Whether patches grow, where that is left open, and why.
+
+    Args:
+        growth: as it would be.
+        fast: whether the device is a GPU or computes quickly in half precision.
+    """
+    first = growth.stages()[0]
+    if len(first) == 3:
+        return "off", "it was not measured on volumes; `on` begins with smaller ones"
+    if fast:
+        return "off", "it was not measured on a fast device; `on` begins with smaller patches"
+    if min(first) < LEAST_OPEN_PATCH:
+        sides = "x".join(map(str, first))
+        return "off", f"patches of {sides} pixels, half the sides, would show too little of what surrounds a structure"
+    if growth.epochs < len(QUARTERS):
+        return "off", f"a run of {growth.epochs} epochs is too short for {len(QUARTERS)} sizes"
+    return "on", f"{in_words(growth)}: small ones cost little while the network learns what is local"
+
+
+def in_words(growth: PatchGrowth) -> str:
+    """What a plan says of patches that shall grow."""
+    if len(growth.stages()) == 1:
+        return f"this has no effect: patches of {'x'.join(map(str, growth.whole))} cannot be halved"
+    sides = ", then ".join("x".join(map(str, stage)) for stage in growth.stages())
+    return f"a third of the epochs each has patches of {sides}"
