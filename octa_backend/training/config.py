@@ -181,7 +181,7 @@ class TrainConfig(BaseModel):
     """Side in pixels of the square (or cube) cut from larger scans for training, 32 to 4096, or `auto`."""
 
     patch_growth: Literal["auto", "on", "off"] = "auto"
-    """Begin with patches of half the side, then three quarters, a third of the epochs each: `on`, `off` or `auto`."""
+    """Begin with patches of half the side, then three quarters, a tenth of the epochs each: `on`, `off` or `auto`."""
 
     target_shape: TargetShape = "auto"
     """Voxels along D, H and W cut from volumes for training, as `96,96,96`, 8 to 1024, in place of `patch_size`."""

@@ -1,7 +1,7 @@
 """Patches that grow as a run goes on: small ones cost little, and what is local is learnt on them first.
 
-Source: S. M. Fischer et al., Progressive Growing of Patch Size, MICCAI 2024 (arXiv:2407.07853). There patches grow by
-the least that a network allows; here in three stages, which shows a GPU or a compiler three sizes only.
+Source: S. M. Fischer et al., Progressive Growing of Patch Size, MICCAI 2024 (arXiv:2407.07853). There patches grow over
+the whole run, by the least that a network allows; here they are whole after a fifth of it, see docs/training.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ Shape = tuple[int, ...]
 
 QUARTERS = (2, 3, 4)
 """Of the sides of a whole patch, stage by stage."""
+
+SHARE = 10
+"""Each stage before the last one takes the so-manyth part of the epochs."""
+FEWEST_EPOCHS = 5
+"""Of a run whose patches grow unasked; of fewer the first one alone would be more than a fifth."""
 
 LEAST_HALVED = 2
 """Voxels along an axis that the deepest level has at least, as statistics of a single one have no spread."""
@@ -48,15 +53,13 @@ class PatchGrowth:
         return cls(whole, whole, epochs)
 
     def shape_in(self, epoch: int) -> Shape:
-        """The shape of an epoch's patches: half the sides for a third of the run, then three quarters, then whole.
+        """The shape of an epoch's patches: half the sides for a tenth of the run, then three quarters, then whole.
 
         Args:
             epoch: from 1. The last one always has whole patches.
         """
-        left = self.epochs - epoch
-        if left < max(1, self.epochs // 3):
-            return self.whole
-        return self._stage(3 if left < 2 * self.epochs // 3 else 2)
+        stage = min(SHARE * (epoch - 1) // self.epochs, len(QUARTERS) - 1)
+        return self.whole if epoch == self.epochs else self._stage(QUARTERS[stage])
 
     def stages(self) -> list[Shape]:
         """The different shapes, smallest first; of a patch that cannot be smaller one only."""
@@ -100,14 +103,14 @@ def choose_growth(growth: PatchGrowth, fast: bool) -> tuple[str, str]:
     if min(first) < LEAST_OPEN_PATCH:
         sides = "x".join(map(str, first))
         return "off", f"patches of {sides} pixels, half the sides, would show too little of what surrounds a structure"
-    if growth.epochs < len(QUARTERS):
-        return "off", f"a run of {growth.epochs} epochs is too short for {len(QUARTERS)} sizes"
-    return "on", f"{in_words(growth)}: small ones cost little while the network learns what is local"
+    if growth.epochs < FEWEST_EPOCHS:
+        return "off", f"a run of {growth.epochs} epochs is too short for patches of {len(QUARTERS)} sizes"
+    return "on", f"{in_words(growth)}; small ones cost little while the network learns what is local"
 
 
 def in_words(growth: PatchGrowth) -> str:
     """What a plan says of patches that shall grow."""
     if len(growth.stages()) == 1:
         return f"this has no effect: patches of {'x'.join(map(str, growth.whole))} cannot be halved"
-    sides = ", then ".join("x".join(map(str, stage)) for stage in growth.stages())
-    return f"a third of the epochs each has patches of {sides}"
+    *small, whole = ("x".join(map(str, stage)) for stage in growth.stages())
+    return f"patches of {' and '.join(small)} for a tenth of the epochs each, then of {whole}"

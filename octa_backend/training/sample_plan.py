@@ -29,7 +29,7 @@ def settle_sample(draft: Draft, ground: Ground) -> Shape:
 
 def settle_growth(draft: Draft, ground: Ground, shape: Shape) -> Shape:
     """Settle `patch_growth`, once the shape of a sample is known; the shape of the smallest ones."""
-    epochs = len(patch_growth.QUARTERS) if draft.config.epochs == "auto" else draft.config.epochs
+    epochs = patch_growth.FEWEST_EPOCHS if draft.config.epochs == "auto" else draft.config.epochs
     growth = patch_growth.PatchGrowth.to(shape, ground.facts.spacing_mm, epochs)
     if draft.config.patch_growth == "on":
         draft.note("patch_growth", "on", patch_growth.in_words(growth))

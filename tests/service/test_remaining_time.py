@@ -17,7 +17,8 @@ def job(growth=None, state=JobState.RUNNING, epochs=9):
     [
         (None, 4, 15.0),  # a plan of an earlier version
         ("off", 4, 15.0),
-        ("on", 3, 3 * (3 * 9 / 4 + 3 * 4)),
+        ("on", 1, 3 * (9 / 4 + 7 * 4)),
+        ("on", 2, 3 * 7 * 16 / 9),
         ("on", 7, 6.0),
         ("on", 9, 0.0),
     ],

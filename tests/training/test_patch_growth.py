@@ -45,12 +45,13 @@ def sides(growth):
     [
         (1, [256]),
         (2, [128, 256]),
-        (3, [128, 192, 256]),
-        (8, [128] * 3 + [192] * 3 + [256] * 2),
-        (50, [128] * 17 + [192] * 17 + [256] * 16),
+        (3, [128, 256, 256]),
+        (8, [128, 192] + [256] * 6),
+        (16, [128] * 2 + [192] * 2 + [256] * 12),
+        (50, [128] * 5 + [192] * 5 + [256] * 40),
     ],
 )
-def test_a_third_of_the_run_has_half_the_sides_and_a_third_three_quarters(count, expected):
+def test_a_tenth_of_the_run_has_half_the_sides_and_a_tenth_three_quarters(count, expected):
     assert sides(PatchGrowth.to((256, 256), (), count)) == expected
 
 
@@ -72,22 +73,23 @@ def test_parts_of_volumes_are_multiples_of_what_the_network_halves_them_by():
 
 
 def test_mean_share_counts_the_pixels_of_every_epoch():
-    assert PatchGrowth.to((256, 256), (), 3).mean_share() == pytest.approx((1 / 4 + 9 / 16 + 1) / 3)
+    assert PatchGrowth.to((256, 256), (), 10).mean_share() == pytest.approx((1 / 4 + 9 / 16 + 8) / 10)
     assert PatchGrowth.none((256, 256), (), 3).mean_share() == 1
 
 
 def test_work_that_is_left_is_counted_in_epochs_of_the_present_size():
-    growth = PatchGrowth.to((256, 256), (), 6)
-    assert growth.work_after(2) == pytest.approx(2 * 9 / 4 + 2 * 4)
-    assert growth.work_after(5) == 1
-    assert growth.work_after(6) == 0
+    growth = PatchGrowth.to((256, 256), (), 10)
+    assert growth.work_after(1) == pytest.approx(9 / 4 + 8 * 4)
+    assert growth.work_after(2) == pytest.approx(8 * 16 / 9)
+    assert growth.work_after(9) == 1
+    assert growth.work_after(10) == 0
 
 
 def test_share_that_is_done_counts_pixels_not_epochs():
-    growth = PatchGrowth.to((256, 256), (), 3)
-    assert growth.share_done(1, 0.5) == pytest.approx((1 / 8) / (1 / 4 + 9 / 16 + 1))
-    assert growth.share_done(2, 1.0) == pytest.approx((1 / 4 + 9 / 16) / (1 / 4 + 9 / 16 + 1))
-    assert growth.share_done(3, 1.0) == 1
+    growth = PatchGrowth.to((256, 256), (), 10)
+    assert growth.share_done(1, 0.5) == pytest.approx((1 / 8) / (1 / 4 + 9 / 16 + 8))
+    assert growth.share_done(2, 1.0) == pytest.approx((1 / 4 + 9 / 16) / (1 / 4 + 9 / 16 + 8))
+    assert growth.share_done(10, 1.0) == 1
     assert PatchGrowth.none((256, 256), (), 4).share_done(1, 1.0) == 0.25
 
 
@@ -97,7 +99,7 @@ def test_share_that_is_done_counts_pixels_not_epochs():
 def test_patches_of_pictures_grow_on_a_slow_device():
     value, reason = growth_of(plan_for())
     assert value == "on"
-    assert "128x128, then 192x192, then 256x256" in reason
+    assert "patches of 128x128 and 192x192 for a tenth of the epochs each, then of 256x256" in reason
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_patches_of_pictures_grow_on_a_slow_device():
         ({"hardware": FAST}, "not measured on a fast device"),
         ({"shape": (64, 304, 304)}, "not measured on volumes"),
         ({"patch_size": 96}, "patches of 48x48"),
-        ({"epochs": 2}, "a run of 2 epochs is too short"),
+        ({"epochs": 4}, "a run of 4 epochs is too short"),
     ],
 )
 def test_patches_stay_as_they_are_where_it_was_not_measured_or_does_not_serve(options, reason):
@@ -118,9 +120,9 @@ def test_patches_stay_as_they_are_where_it_was_not_measured_or_does_not_serve(op
 
 def test_what_the_user_set_wins_and_is_told_in_sizes():
     assert plan_for(patch_growth="off").in_epoch(1).patch_shape == (256, 256)
-    set_on = plan_for(hardware=GPU, patch_growth="on", epochs=9)
-    assert [set_on.in_epoch(epoch).patch_shape for epoch in (1, 4, 9)] == [(160, 160), (240, 240), (304, 304)]
-    assert "160x160, then 240x240, then 304x304" in growth_of(set_on)[1]
+    set_on = plan_for(hardware=GPU, patch_growth="on", epochs=10)
+    assert [set_on.in_epoch(epoch).patch_shape for epoch in (1, 2, 10)] == [(160, 160), (240, 240), (304, 304)]
+    assert "160x160 and 240x240 for a tenth of the epochs each, then of 304x304" in growth_of(set_on)[1]
 
 
 def test_growth_that_was_asked_for_but_has_no_effect_is_named():
@@ -147,7 +149,7 @@ def data(tmp_path_factory):
     return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5, size=64)))
 
 
-GROWING = {"patch_growth": "on", "epochs": 6, "patch_size": 64}
+GROWING = {"patch_growth": "on", "epochs": 10, "patch_size": 64}
 
 
 def test_every_epoch_trains_on_patches_of_its_size(tmp_path, data, monkeypatch):
@@ -160,14 +162,14 @@ def test_every_epoch_trains_on_patches_of_its_size(tmp_path, data, monkeypatch):
 
     monkeypatch.setattr(trainer, "training_batches", spy)
     train(tmp_path, data, **GROWING)
-    expected = [(side, side) for side in (32, 32, 48, 48, 64, 64) for _ in range(2)]
+    expected = [(side, side) for side in (32, 48, *[64] * 8) for _ in range(2)]
     assert [tuple(image) for image, _ in seen] == [tuple(mask) for _, mask in seen] == expected
 
 
 def test_run_that_was_stopped_goes_on_with_the_patches_of_its_epoch(tmp_path, data):
     whole, _ = train(tmp_path / "whole", data, **GROWING, deterministic=True)
-    stopper = Stopper(lambda event: bool(epochs([event])) and event.epoch == 3)
+    stopper = Stopper(lambda event: bool(epochs([event])) and event.epoch == 1)
     train(tmp_path / "parts", data, **GROWING, deterministic=True, emit=stopper.emit, should_stop=stopper.should_stop)
     rest, _ = train(tmp_path / "parts", data, **GROWING, deterministic=True)
-    assert_same(rest, whole[whole.index(epochs(whole)[2]) :])
+    assert_same(rest, whole[whole.index(epochs(whole)[0]) :])
     assert numbers(epochs(rest)[-1]) == numbers(epochs(whole)[-1])

@@ -69,7 +69,7 @@ def test_what_is_not_auto_stays():
         update={
             "precision": "fp32",
             "patch_size": 256,
-            "patch_growth": "on",
+            "patch_growth": "off",
             "foreground_oversampling": 0.0,
             "loss": "dice_bce",
             "optimizer": "adam",
