@@ -48,7 +48,7 @@ class PatchGrowth:
         return cls(whole, of_picture if len(whole) == 2 else halvings(whole, spacing), epochs)
 
     @classmethod
-    def none(cls, whole: Shape, _spacing: Sequence[float], epochs: int) -> PatchGrowth:
+    def none(cls, whole: Shape, epochs: int) -> PatchGrowth:
         """Whole patches in all epochs."""
         return cls(whole, whole, epochs)
 

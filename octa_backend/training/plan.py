@@ -126,8 +126,9 @@ class Plan(BaseModel):
     @property
     def growth(self) -> PatchGrowth:
         """The patches of each epoch."""
-        make = PatchGrowth.to if self.config.patch_growth == "on" else PatchGrowth.none
-        return make(self.patch_shape, self.spacing, self.epochs)
+        if self.config.patch_growth == "on":
+            return PatchGrowth.to(self.patch_shape, self.spacing, self.epochs)
+        return PatchGrowth.none(self.patch_shape, self.epochs)
 
     def in_epoch(self, epoch: int) -> Plan:
         """The same plan with the patches of one epoch, counted from 1."""

@@ -74,7 +74,7 @@ def test_parts_of_volumes_are_multiples_of_what_the_network_halves_them_by():
 
 def test_mean_share_counts_the_pixels_of_every_epoch():
     assert PatchGrowth.to((256, 256), (), 10).mean_share() == pytest.approx((1 / 4 + 9 / 16 + 8) / 10)
-    assert PatchGrowth.none((256, 256), (), 3).mean_share() == 1
+    assert PatchGrowth.none((256, 256), 3).mean_share() == 1
 
 
 def test_work_that_is_left_is_counted_in_epochs_of_the_present_size():
@@ -90,7 +90,7 @@ def test_share_that_is_done_counts_pixels_not_epochs():
     assert growth.share_done(1, 0.5) == pytest.approx((1 / 8) / (1 / 4 + 9 / 16 + 8))
     assert growth.share_done(2, 1.0) == pytest.approx((1 / 4 + 9 / 16) / (1 / 4 + 9 / 16 + 8))
     assert growth.share_done(10, 1.0) == 1
-    assert PatchGrowth.none((256, 256), (), 4).share_done(1, 1.0) == 0.25
+    assert PatchGrowth.none((256, 256), 4).share_done(1, 1.0) == 0.25
 
 
 # --- the plan -------------------------------------------------------------------------------------------------------
