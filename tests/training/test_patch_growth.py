@@ -11,7 +11,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.patch_growth import PatchGrowth
 from octa_backend.training.plan import make_plan
 from octa_backend.training.precision import Hardware
-from tests.tiny import synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import synthetic_pairs, training_data, write_store
 from tests.training.runs import Stopper, epochs, numbers, train
 from tests.training.test_trainer import assert_same
 
@@ -137,19 +137,12 @@ def test_small_patches_of_scans_with_little_foreground_are_cut_around_it(growth,
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+@pytest.fixture
+def data(tmp_path):
+    return training_data(write_store(tmp_path / "data", synthetic_pairs(5, size=64)))
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 64 x 64 scans to train on, one to validate."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5, size=64)))
-
-
-GROWING = {"patch_growth": "on", "epochs": 10, "patch_size": 64}
+GROWING = {"model": "tiny_unet", "patch_growth": "on", "epochs": 10, "patch_size": 64}
 
 
 def test_every_epoch_trains_on_patches_of_its_size(tmp_path, data, monkeypatch):
@@ -161,7 +154,7 @@ def test_every_epoch_trains_on_patches_of_its_size(tmp_path, data, monkeypatch):
             yield batch
 
     monkeypatch.setattr(trainer, "training_batches", spy)
-    train(tmp_path, data, **GROWING)
+    train(tmp_path / "run", data, **GROWING)
     expected = [(side, side) for side in (32, 48, *[64] * 8) for _ in range(2)]
     assert [tuple(image) for image, _ in seen] == [tuple(mask) for _, mask in seen] == expected
 
