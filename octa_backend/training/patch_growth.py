@@ -20,8 +20,8 @@ QUARTERS = (2, 3, 4)
 
 SHARE = 10
 """Each stage before the last one takes the so-manyth part of the epochs."""
-FEWEST_EPOCHS = 5
-"""Of a run whose patches grow unasked; of fewer the first one alone would be more than a fifth."""
+FEWEST_EPOCHS = 6
+"""Of a run whose patches grow unasked; fewer do not come to all sizes."""
 
 LEAST_HALVED = 2
 """Voxels along an axis that the deepest level has at least, as statistics of a single one have no spread."""
@@ -62,8 +62,8 @@ class PatchGrowth:
         return self.whole if epoch == self.epochs else self._stage(QUARTERS[stage])
 
     def stages(self) -> list[Shape]:
-        """The different shapes, smallest first; of a patch that cannot be smaller one only."""
-        return list(dict.fromkeys(self._stage(quarters) for quarters in QUARTERS))
+        """The different shapes that the epochs have, smallest first."""
+        return list(dict.fromkeys(self.shape_in(epoch) for epoch in range(1, self.epochs + 1)))
 
     def mean_share(self) -> float:
         """Pixels that an epoch computes in the mean over the run, as a share of those of whole patches."""
@@ -110,6 +110,8 @@ def choose_growth(growth: PatchGrowth, fast: bool) -> tuple[str, str]:
 
 def in_words(growth: PatchGrowth) -> str:
     """What a plan says of patches that shall grow."""
+    if growth.epochs == 1:
+        return "this has no effect: the last epoch, here the only one, has whole patches"
     if len(growth.stages()) == 1:
         return f"this has no effect: patches of {'x'.join(map(str, growth.whole))} cannot be halved"
     *small, whole = ("x".join(map(str, stage)) for stage in growth.stages())

@@ -109,7 +109,7 @@ def test_patches_of_pictures_grow_on_a_slow_device():
         ({"hardware": FAST}, "not measured on a fast device"),
         ({"shape": (64, 304, 304)}, "not measured on volumes"),
         ({"patch_size": 96}, "patches of 48x48"),
-        ({"epochs": 4}, "a run of 4 epochs is too short"),
+        ({"epochs": 5}, "a run of 5 epochs is too short"),
     ],
 )
 def test_patches_stay_as_they_are_where_it_was_not_measured_or_does_not_serve(options, reason):
@@ -125,7 +125,14 @@ def test_what_the_user_set_wins_and_is_told_in_sizes():
     assert "160x160 and 240x240 for a tenth of the epochs each, then of 304x304" in growth_of(set_on)[1]
 
 
+def test_shortest_run_whose_patches_grow_has_all_sizes():
+    plan = plan_for(epochs=6)
+    assert plan.config.patch_growth == "on"
+    assert sides(plan.growth) == [128, 192, 256, 256, 256, 256]
+
+
 def test_growth_that_was_asked_for_but_has_no_effect_is_named():
+    assert "the only one" in growth_of(plan_for(epochs=1, patch_growth="on"))[1]
     assert "has no effect: patches of 32x32" in growth_of(plan_for(patch_size=32, patch_growth="on"))[1]
 
 
