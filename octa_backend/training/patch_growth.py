@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from octa_backend.training.network_plan import halvings
 from octa_backend.training.patch_plan import LEAST_OPEN_PATCH, PICTURE_MULTIPLE
-
-Shape = tuple[int, ...]
+from octa_backend.training.volume_plan import Shape
 
 QUARTERS = (2, 3, 4)
 """Of the sides of a whole patch, stage by stage."""
