@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pytest
+
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.trainer import fit
@@ -63,3 +65,15 @@ def numbers(event):
     said = {name: value for name, value in asdict(event).items() if name not in TIMES}
     seen = said.pop("signals", None) or {}
     return said | {f"signals.{name}": value for name, value in seen.items() if name not in TIMES}
+
+
+def assert_same(found, expected):
+    """Events of the same kinds in the same order, with the same numbers but for rounding."""
+    assert [type(event) for event in found] == [type(event) for event in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert numbers(one).keys() == numbers(other).keys()
+        for name, value in numbers(one).items():
+            expected_value = numbers(other)[name]
+            if not isinstance(value, str | None):
+                expected_value = pytest.approx(expected_value, rel=1e-6, abs=1e-9)
+            assert value == expected_value, name

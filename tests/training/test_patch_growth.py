@@ -12,8 +12,7 @@ from octa_backend.training.patch_growth import PatchGrowth
 from octa_backend.training.plan import make_plan
 from octa_backend.training.precision import Hardware
 from tests.tiny import synthetic_pairs, training_data, write_store
-from tests.training.runs import Stopper, epochs, numbers, train
-from tests.training.test_trainer import assert_same
+from tests.training.runs import Stopper, assert_same, epochs, numbers, train
 
 SLOW = Hardware("cpu", bf16_speedup=0.4, channels_last=False)
 FAST = Hardware("cpu", bf16_speedup=2.5, channels_last=False)

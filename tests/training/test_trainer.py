@@ -17,7 +17,7 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS, EpochFinished, StepFinished
 from octa_backend.training.trainer import Outcome, build_network
 from tests.tiny import SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
-from tests.training.runs import Stopper, epochs, numbers, steps, train
+from tests.training.runs import Stopper, assert_same, epochs, numbers, steps, train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,17 +30,6 @@ def _networks():
 def data(tmp_path_factory):
     """Four grey 32 x 32 scans to train on, one to validate."""
     return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
-
-
-def assert_same(found, expected):
-    assert [type(event) for event in found] == [type(event) for event in expected]
-    for one, other in zip(found, expected, strict=True):
-        assert numbers(one).keys() == numbers(other).keys()
-        for name, value in numbers(one).items():
-            expected_value = numbers(other)[name]
-            if not isinstance(value, str | None):
-                expected_value = pytest.approx(expected_value, rel=1e-6, abs=1e-9)
-            assert value == expected_value, name
 
 
 # --- two epochs of the product's own `unet` -------------------------------------------------------------------------
