@@ -32,7 +32,7 @@ class PatchGrowth:
 
     Attributes:
         whole: shape of the largest ones, (H, W) or (D, H, W), with which the run ends.
-        multiples: of what the sides are multiples, along each axis.
+        multiples: what every side is a multiple of, along each axis; where it is the whole side, patches do not grow.
         epochs: of the run.
     """
 
