@@ -1,4 +1,4 @@
-"""Losses that look at one pixel at a time: cross-entropy, plain or weighed, and focal loss.
+"""Losses that look at one pixel at a time: cross-entropy, plain or weighed, and focal loss (MONAI's).
 
 Shapes: B scans, K classes with background, *spatial pixels or voxels. Every loss is a float32 scalar. Means and sums
 are over the pixels that count.
@@ -6,14 +6,16 @@ are over the pixels that count.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from octa_backend.training.comparison import Comparison
 from octa_backend.training.distance_maps import border_map
+from octa_backend.training.monai_losses import FocalLoss
 
 SMALLEST = 1e-12
-"""Below it a number under a fraction line or under a power counts as this much, so that no gradient is infinite."""
+"""Under the line of a fraction at least, where the weights of all pixels are 0."""
 
 
 def binary_cross_entropy(comparison: Comparison, pos_weight: float | None = None) -> Tensor:
@@ -94,7 +96,20 @@ def focal_loss(comparison: Comparison, alpha: float, gamma: float) -> Tensor:
         T.-Y. Lin et al., Focal loss for dense object detection, 2017 (arXiv:1708.02002), equation 5; there the mean is
         over anchors, here over pixels.
     """
-    entropy = comparison.cross_entropy
-    missing = (-(-entropy).expm1()).clamp_min(SMALLEST)  # 1 - p_y, exact where p_y is nearly 1
+    focal = FocalLoss(gamma=gamma, reduction="none")
+    logit = _logit_of_truth(comparison)
+    each: Tensor = focal(logit, torch.ones_like(logit))[:, 0]
     weight = comparison.by_class((1 - alpha,) + (alpha,) * (comparison.classes - 1))
-    return comparison.mean(weight * missing.pow(gamma) * entropy)
+    return comparison.mean(weight * each)
+
+
+# MONAI's focal loss of several classes has no finite gradient where one of them is certain and gamma is below 1.
+# That of one channel has: so it is asked whether each pixel belongs to its true class, which is the same formula.
+def _logit_of_truth(comparison: Comparison) -> Tensor:
+    """log(p_y / (1 - p_y)) with y the pixel's true class, (B, 1, *spatial)."""
+    logits = comparison.logits
+    if comparison.binary:
+        return logits * (2 * comparison.foreground - 1)
+    truth = comparison.mask.unsqueeze(1)
+    others = logits.scatter(1, truth, -torch.inf).logsumexp(1, keepdim=True)
+    return logits.gather(1, truth) - others

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from octa_backend.training import boundary_loss as boundary
-from octa_backend.training import cldice_loss as cldice
 from octa_backend.training import distribution_losses
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
@@ -399,11 +398,11 @@ def test_one_level_in_a_list_is_that_level():
     assert compute_loss(made, [logits], mask).total == compute_loss(made, logits, mask).total
 
 
-@pytest.mark.parametrize("loss", ["unet_weight_map", "boundary", "cldice"])
+@pytest.mark.parametrize("loss", ["unet_weight_map", "boundary"])
 def test_what_depends_on_the_mask_alone_is_made_once_for_all_levels(loss, monkeypatch):
     made, mask = a_loss(loss, 2), some_masks(2)
     seen = []
-    for module, name in ((distribution_losses, "border_map"), (boundary, "signed_distance"), (cldice, "soft_skeleton")):
+    for module, name in ((distribution_losses, "border_map"), (boundary, "signed_distance")):
         original = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, make=original: seen.append(args[0]) or make(*args))
     compute_loss(made, [some_logits(2, 12, 16)] * 3, mask)

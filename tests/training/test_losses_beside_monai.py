@@ -1,4 +1,4 @@
-"""What MONAI has, too, gives MONAI's numbers: values and gradients, for one channel and for several."""
+"""What is put together of MONAI's losses gives the numbers of MONAI's own sums and forms: values and gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ pytestmark = [
 ]
 
 SMOOTH = {"smooth_nr": 1, "smooth_dr": 1}
-TVERSKY = {"alpha": 0.3, "beta": 0.7}
 
 
 @pytest.fixture(scope="module")
@@ -55,32 +54,6 @@ def assert_alike(config, logits, mask, theirs):
 
 
 CASES = pytest.mark.parametrize(("classes", "sides"), [(2, (16, 12)), (4, (16, 12)), (2, (6, 8, 10))])
-
-
-@CASES
-@pytest.mark.parametrize(
-    ("config", "name", "options"),
-    [
-        ({"loss": "dice"}, "DiceLoss", SMOOTH),
-        ({"loss": "dice", "dice_denominator": "squared"}, "DiceLoss", SMOOTH | {"squared_pred": True}),
-        # Its union is doubled, so that one pixel here is two there.
-        ({"loss": "iou"}, "DiceLoss", {"jaccard": True, "smooth_nr": 2, "smooth_dr": 2}),
-        ({"loss": "tversky", "tversky_alpha": 0.3, "tversky_beta": 0.7}, "TverskyLoss", SMOOTH | TVERSKY),
-    ],
-)
-def test_overlap(losses, config, name, options, classes, sides):
-    logits, mask = case(classes, sides)
-    assert_alike(config, logits, mask, of_foreground(getattr(losses, name), logits, mask, classes, **options))
-
-
-@CASES
-def test_generalized_dice(losses, classes, sides):
-    """MONAI's of one channel would leave out the background, which the formula needs: it is given as a channel."""
-    logits, mask = case(classes, sides)
-    foreground = logits.sigmoid()
-    probability = torch.cat([1 - foreground, foreground], dim=1) if classes == 2 else logits.softmax(1)
-    theirs = losses.GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0)(probability, all_classes(mask, classes))
-    assert_alike({"loss": "generalized_dice"}, logits, mask, theirs)
 
 
 @CASES

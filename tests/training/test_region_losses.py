@@ -11,8 +11,6 @@ from octa_backend.training.region_losses import (
     focal_tversky_loss,
     generalized_dice_loss,
     iou_loss,
-    soft_dice,
-    tversky_index,
     tversky_loss,
 )
 
@@ -32,23 +30,22 @@ def sure(mask):
 # --- Dice -----------------------------------------------------------------------------------------------------------
 
 
-def test_soft_dice_by_hand():
-    # overlap 0.5 + 0.5 = 1, sizes 2 + 2: (2 * 1 + 1) / (4 + 1)
-    assert soft_dice(torch.full((1, 1, 2, 2), 0.5), HALF).tolist() == [[pytest.approx(0.6)]]
+def test_dice_by_hand():
+    # overlap 0.5 + 0.5 = 1, sizes 2 + 2: 1 - (2 * 1 + 1) / (4 + 1)
+    assert dice_loss(UNDECIDED).item() == pytest.approx(0.4)
 
 
-def test_soft_dice_is_per_scan_and_class():
-    probability = torch.zeros(2, 3, 2, 2)
-    probability[0, 1] = 1
-    target = torch.zeros(2, 3, 2, 2)
-    target[0, 1], target[1, 2] = 1, 1
+def test_dice_is_the_mean_over_scans_and_classes():
+    mask = torch.tensor([[[1, 1], [1, 1]], [[2, 2], [2, 2]]])
+    answered = torch.tensor([1, 0])  # the second scan's class is missed
+    logits = torch.nn.functional.one_hot(answered, 3).float().mul(100)[:, :, None, None].expand(-1, -1, 2, 2)
     # right: (8 + 1) / (8 + 1); missed: (0 + 1) / (4 + 1); both empty: 1 / 1
-    expected = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.2]])
-    torch.testing.assert_close(soft_dice(probability, target), expected)
+    assert dice_loss(compare(logits, mask)).item() == pytest.approx(1 - (1 + 1 + 1 + 0.2) / 4)
 
 
-def test_soft_dice_works_on_volumes():
-    assert soft_dice(torch.ones(2, 1, 2, 3, 4), torch.ones(2, 1, 2, 3, 4)).tolist() == [[1.0], [1.0]]
+def test_dice_works_on_volumes():
+    comparison = compare(torch.full((2, 1, 2, 3, 4), 50.0), torch.ones(2, 2, 3, 4))
+    assert dice_loss(comparison).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_squared_denominator_by_hand():
@@ -109,7 +106,6 @@ def test_tversky_by_hand():
     # p = 3/4: hit 1.5, false 1.5, missed 0.5
     comparison = compare(torch.full((1, 1, 2, 2), math.log(3)), UNDECIDED.mask)
     expected = (1.5 + 1) / (1.5 + 0.3 * 1.5 + 0.7 * 0.5 + 1)
-    assert tversky_index(comparison, 0.3, 0.7).item() == pytest.approx(expected)
     assert tversky_loss(comparison, 0.3, 0.7).item() == pytest.approx(1 - expected)
 
 
@@ -117,15 +113,15 @@ def test_tversky_of_several_classes_by_hand():
     # class 1: hit 1/3, false 1, missed 2/3; class 2: hit 2/3, false 2/3, missed 4/3
     first = (1 / 3 + 1) / (1 / 3 + 0.3 + 0.7 * 2 / 3 + 1)
     second = (2 / 3 + 1) / (2 / 3 + 0.3 * 2 / 3 + 0.7 * 4 / 3 + 1)
-    assert tversky_index(CLASSES, 0.3, 0.7).tolist() == [[pytest.approx(first), pytest.approx(second)]]
+    assert tversky_loss(CLASSES, 0.3, 0.7).item() == pytest.approx(1 - (first + second) / 2)
 
 
 def test_alpha_is_the_price_of_false_foreground_and_beta_of_missed_foreground():
     mask = torch.tensor([[[1, 0], [0, 0]]])
     too_much = compare(torch.full((1, 1, 2, 2), 50.0), mask)  # 3 false pixels
     nothing = compare(torch.full((1, 1, 2, 2), -50.0), mask)  # 1 missed pixel
-    assert tversky_index(too_much, 0.2, 0.9).item() == pytest.approx(2 / (1 + 0.2 * 3 + 1))
-    assert tversky_index(nothing, 0.2, 0.9).item() == pytest.approx(1 / (0.9 * 1 + 1))
+    assert tversky_loss(too_much, 0.2, 0.9).item() == pytest.approx(1 - 2 / (1 + 0.2 * 3 + 1))
+    assert tversky_loss(nothing, 0.2, 0.9).item() == pytest.approx(1 - 1 / (0.9 * 1 + 1))
 
 
 def test_focal_tversky_is_a_power_of_each_scans_tversky_loss():
