@@ -32,9 +32,9 @@ MOST_EPOCHS = 10_000  # as many as a training can have
 
 
 def evaluate(
-    console: Console, settings: Settings, model: str, archive: Path, out: Path, options: EvaluationOptions
+    console: Console, settings: Settings, model: str, archive: Path, out: Path, options: EvaluationOptions, *, tta: bool
 ) -> None:
-    """Score a model on the scans of a zip.
+    """Score a model on the scans of a zip, with `tta` on the mean over eight views of each.
 
     Raises:
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
@@ -42,7 +42,7 @@ def evaluate(
         OctaError: model, zip and options do not fit together.
     """
     folder = find_model(settings, model)
-    opened = open_model(folder, settings.device)
+    opened = open_model(folder, settings.device, tta=tta)
     out.mkdir(parents=True, exist_ok=True)
     with prepared_zip(console, archive, out, settings) as data:
         run = design_evaluation(opened, data, options)
@@ -104,6 +104,8 @@ def _show(console: Console, report: EvaluationReport) -> None:
         facts = {**asdict(report.tuned), "threshold": f"{report.tuned.threshold:g}"}
         facts |= {name: f"{getattr(report.tuned, name):.4f}" for name in ("dice", "usual_dice")}
         console.print(SENTENCES["tuned"].en.format(**facts), highlight=False, soft_wrap=True)
+    if subject.tta:
+        console.print("each answer is the mean over eight views of the scan (tta)")
     if subject.threshold is not None:
         console.print(f"scored at a threshold of {subject.threshold:g}", highlight=False)
     console.print(f"lowest Dice: {', '.join(report.worst)}", markup=False, soft_wrap=True)

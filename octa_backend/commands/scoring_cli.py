@@ -37,6 +37,7 @@ TuneThreshold = Annotated[
     bool, typer.Option("--tune-threshold", help="Find the threshold of the highest mean Dice on validation scans.")
 ]
 UseTunedThreshold = Annotated[bool, typer.Option("--use-tuned-threshold", help="Find it and score the scans with it.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over eight views of each scan: eight times as long.")]
 PixelSizeUm = Annotated[
     list[float] | None,
     typer.Option(
@@ -57,6 +58,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
     threshold: Threshold = 0.5,
     tune_threshold: TuneThreshold = False,
     use_tuned_threshold: UseTunedThreshold = False,
+    tta: Tta = False,
     pixel_size_um: PixelSizeUm = None,
     tolerance: Tolerance = None,
     data_dir: DataDir = None,
@@ -73,7 +75,7 @@ def evaluate(  # noqa: PLR0913 - one parameter per option
         tune_threshold=tune_threshold,
         use_tuned_threshold=use_tuned_threshold,
     )
-    evaluate_command.evaluate(console, load_settings(data_dir=data_dir), model, data, out, options)
+    evaluate_command.evaluate(console, load_settings(data_dir=data_dir), model, data, out, options, tta=tta)
 
 
 def compare(

@@ -24,7 +24,7 @@ from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card, spatial_dims
 from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
-from octa_backend.inference.symmetries import IDENTITY, SYMMETRIES, Symmetry
+from octa_backend.inference.symmetries import mean_over_symmetries
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import pick_device
@@ -109,14 +109,11 @@ class Predictor:
         unit_CHW = match_channels(to_unit(image), self.channels)
         x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None]
         with torch.inference_mode():
-            views = SYMMETRIES if tta else (IDENTITY,)
-            return torch.stack([self._of_view(x_1CHW, symmetry) for symmetry in views]).mean(0).float()
+            return (mean_over_symmetries(self._answer, x_1CHW) if tta else self._answer(x_1CHW)).float()
 
-    def _of_view(self, x_1CHW: Tensor, symmetry: Symmetry) -> Tensor:
-        """Class probabilities (K, H, W) of the scan seen so, turned back."""
-        view_1CHW = symmetry.apply(x_1CHW).contiguous()
-        logits = [predict_logits(engine, view_1CHW) for engine in self._engines]
-        return symmetry.undo(mean_probabilities(logits))[0]
+    def _answer(self, x_1CHW: Tensor) -> Tensor:
+        """Class probabilities (K, H, W) of a normalised scan."""
+        return mean_probabilities([predict_logits(engine, x_1CHW) for engine in self._engines])[0]
 
 
 def open_predictor(folder: Path, wanted_device: str, wanted_engine: EngineName = "auto") -> Predictor:

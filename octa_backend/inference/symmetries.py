@@ -1,10 +1,15 @@
-"""The eight ways to lay a picture: right-angle turns, with and without a flip (the dihedral group of the square).
+"""The views that `tta` averages over.
 
-Shapes: H x W pixels, behind any other axes.
+The eight ways to lay a picture are right-angle turns, with and without a flip (the dihedral group of the square);
+those of a volume are flips along its axes, no turns, because voxels and patches need not be cubes.
+
+Shapes: C channels, K classes; H x W pixels or D x H x W voxels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -30,4 +35,21 @@ class Symmetry(NamedTuple):
 
 
 SYMMETRIES = tuple(Symmetry(flipped, turns) for flipped in (False, True) for turns in range(4))
-IDENTITY = SYMMETRIES[0]
+
+FLIPS = tuple(tuple(axis for axis, flipped in zip((2, 3, 4), which, strict=True) if flipped)
+              for which in product((False, True), repeat=3))  # fmt: skip
+"""Along which axes of (1, C, D, H, W), for each view; the first one is along none."""
+
+
+def mean_over_symmetries(answer: Callable[[Tensor], Tensor], picture_1CHW: Tensor) -> Tensor:
+    """What `answer` says of a picture, (K, H, W), as the mean over the eight ways to lay it."""
+    views = (symmetry.undo(answer(symmetry.apply(picture_1CHW).contiguous())) for symmetry in SYMMETRIES)
+    return torch.stack(list(views)).mean(0)
+
+
+def mean_over_flips(network: Callable[[Tensor], Tensor], tile_1C: Tensor) -> Tensor:
+    """What a network says of a tile of a volume, (1, K, D, H, W), as the mean over its eight flips."""
+    total = network(tile_1C)
+    for axes in FLIPS[1:]:
+        total = total + network(tile_1C.flip(axes).contiguous()).flip(axes)
+    return total / len(FLIPS)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +27,12 @@ from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.predictor import Predictor
 from octa_backend.inference.probability import mean_probabilities
+from octa_backend.inference.symmetries import mean_over_flips
 from octa_backend.inference.thresholds import otsu
 from octa_backend.inference.tiling import logit_slabs
 from octa_backend.inference.volume_views import SLAB, View, interpolated, whole_view
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import pick_device
-
-FLIPS = tuple(tuple(axis for axis, flipped in zip((2, 3, 4), which, strict=True) if flipped)
-              for which in product((False, True), repeat=3))  # fmt: skip
-"""The eight ways to lay a volume: no turns, because voxels and patches need not be cubes."""
 
 
 class VolumePredictor(Predictor):
@@ -90,16 +86,9 @@ class VolumePredictor(Predictor):
             float32, (K, d, H, W); d adds up to D.
         """
         x_1C = torch.from_numpy(normalise(to_unit(image), self._normalisation))[None]
-        networks = [partial(_flipped, engine) if tta else engine for engine in self._engines]
+        networks = [partial(mean_over_flips, engine) if tta else engine for engine in self._engines]
         for logits in zip(*(logit_slabs(network, x_1C, self._tile) for network in networks), strict=True):
             yield mean_probabilities(logits)[0]
-
-
-def _flipped(engine: Engine, x_1C: Tensor) -> Tensor:
-    total = engine(x_1C)
-    for axes in FLIPS[1:]:
-        total = total + engine(x_1C.flip(axes).contiguous()).flip(axes)
-    return total / len(FLIPS)
 
 
 @dataclass(frozen=True, slots=True)

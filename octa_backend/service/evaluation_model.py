@@ -6,8 +6,9 @@ Shapes: C channels, K classes with background, *spatial pixels or voxels.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
+from octa_backend.inference.symmetries import mean_over_flips, mean_over_symmetries
 from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.inference.volume_views import interpolated, whole_view
 from octa_backend.models.regions import class_logits
@@ -35,13 +37,15 @@ from octa_backend.training.trainer import build_network
 class EvaluatedModel:
     """A published model in memory, with the plan of its training on the device that it now computes on.
 
-    An ensemble has several networks, of which the probabilities are averaged.
+    An ensemble has several networks, of which the probabilities are averaged. With `tta` the answer is the mean over
+    the eight views of a prediction with it, and takes eight times as long.
     """
 
     name: str
     card: Mapping[str, Any]
     plan: Plan
     networks: tuple[nn.Module, ...]
+    tta: bool = False
 
     @property
     def common_spacing_mm(self) -> tuple[float, ...]:
@@ -67,35 +71,49 @@ class EvaluatedModel:
         return answer
 
     def _probabilities(self, image: NDArray[np.generic]) -> Tensor:
-        layout = memory_format(self.plan.channels_last, len(self.plan.patch_shape))
         unit_C = match_channels(to_unit(image), self.plan.channels)
         x_1C = torch.from_numpy(normalise(unit_C, self.plan.normalisation))[None].to(self.plan.device)
+        if not self.tta:
+            found = self._answer(self.networks, x_1C)
+        elif len(self.plan.patch_shape) == 2:
+            found = mean_over_symmetries(partial(self._answer, self.networks), x_1C)
+        else:
+            found = self._answer([partial(mean_over_flips, network) for network in self.networks], x_1C)
+        return found.float().cpu()
+
+    def _answer(self, networks: Sequence[Callable[[Tensor], Tensor]], x_1C: Tensor) -> Tensor:
+        """Class probabilities (K, *spatial) of what networks see, of (1, C, *spatial)."""
+        layout = memory_format(self.plan.channels_last, len(self.plan.patch_shape))
         with autocast(self.plan.device, self.plan.config.precision):
             x_1C = x_1C.contiguous(memory_format=layout)
-            tile = tile_of(self.plan.patch_shape)
-            logits = [predict_logits(network, x_1C, tile) for network in self.networks]
-        of_classes = [class_logits(one, self.plan.region_order) for one in logits]
-        return mean_probabilities(of_classes)[0].float().cpu()
+            logits = [predict_logits(network, x_1C, tile_of(self.plan.patch_shape)) for network in networks]
+        return mean_probabilities([class_logits(one, self.plan.region_order) for one in logits])[0]
 
 
-def open_model(folder: Path, wanted_device: str) -> EvaluatedModel:
+def open_model(folder: Path, wanted_device: str, *, tta: bool = False) -> EvaluatedModel:
     """Load a model's folder.
+
+    Args:
+        folder: of the model.
+        wanted_device: the `device` setting.
+        tta: see `EvaluatedModel`.
 
     Raises:
         IncompatibleCheckpoint: its card is of another version, or its weights do not fit.
         DeviceUnavailable: there is no such device.
     """
-    return load_model(folder, json.loads((folder / CARD_FILE).read_text("utf-8")), wanted_device)
+    return load_model(folder, json.loads((folder / CARD_FILE).read_text("utf-8")), wanted_device, tta=tta)
 
 
-def load_model(folder: Path, card: Mapping[str, Any], wanted_device: str) -> EvaluatedModel:
+def load_model(folder: Path, card: Mapping[str, Any], wanted_device: str, *, tta: bool = False) -> EvaluatedModel:
     """The same with a card that need not be in the folder yet."""
     try:
         plan = Plan.model_validate(card["plan"])
     except ValidationError as error:
         raise IncompatibleCheckpoint(f"the plan in {folder / CARD_FILE} is of another version: {error}") from error
     plan = _moved(plan, str(pick_device(wanted_device)))
-    return EvaluatedModel(folder.name, card, plan, tuple(_network(plan, path) for path in weights_of(folder, card)))
+    networks = tuple(_network(plan, path) for path in weights_of(folder, card))
+    return EvaluatedModel(folder.name, card, plan, networks, tta)
 
 
 def _network(plan: Plan, weights: Path) -> nn.Module:

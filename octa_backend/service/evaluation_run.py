@@ -177,6 +177,7 @@ class EvaluationRun:
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(),
             ignore_index=plan.config.ignore_index,
+            tta=self.model.tta,
         )
 
     def _notes(self, tuned: TunedThreshold | None) -> list[str]:

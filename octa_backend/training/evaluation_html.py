@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP, RIGHT
+from octa_backend.inference.symmetries import SYMMETRIES
 from octa_backend.training.evaluation_curves import Line, chart
 from octa_backend.training.evaluation_report import EvaluationReport, MetricSummary, ScanResult, Subject, Summary
 from octa_backend.training.evaluation_words import (
@@ -180,6 +181,7 @@ def subject_table(subject: Subject) -> str:
     shown_facts = {
         **{name: getattr(subject, name) for name in ("model", "network", "dataset", "sha256", "split", "classes")},
         "threshold": NONE if subject.threshold is None else f"{subject.threshold:g}",
+        "views": len(SYMMETRIES) if subject.tta else 1,
         "spacing": " × ".join(f"{side:g}" for side in scale.spacing) + f" {scale.unit}",
         "tolerance": f"{scale.tolerance:g} {scale.unit}",
         **{name: getattr(subject, name) for name in ("device", "precision", "created_at")},

@@ -78,6 +78,7 @@ class Subject:
         created_at: UTC, ISO 8601.
         versions: of this program and its libraries.
         ignore_index: class of the dataset that did not count; None where all did, and in reports of earlier versions.
+        tta: whether each answer is the mean over eight views.
     """
 
     model: str
@@ -93,6 +94,7 @@ class Subject:
     created_at: str
     versions: Mapping[str, str | None]
     ignore_index: int | None = None
+    tta: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ SUBJECT: Mapping[str, Words] = {
     "split": Words("split", "划分"),
     "classes": Words("classes with background", "类别数（含背景）"),
     "threshold": Words("threshold", "阈值"),
+    "views": Words("views averaged (tta)", "取平均的视图数（tta）"),
     "spacing": Words("pixel size (of volumes the median)", "像素尺寸（体数据取中位数）"),
     "tolerance": Words("tolerance of the surface Dice", "表面 Dice 容差"),
     "device": Words("device", "设备"),

@@ -89,6 +89,14 @@ def test_a_tuned_threshold_is_shown_and_used_only_if_asked(octa, model, scans, t
     assert (report["subject"]["threshold"], report["tuned"]) == (0.25, None)
 
 
+def test_answers_are_averaged_over_eight_views_where_that_is_asked_for(octa, model, scans, tmp_path):
+    assert "eight views" not in octa(model, scans, "--out", "found").output
+    result = octa(model, scans, "--out", "found", "--tta")
+    assert "the mean over eight views" in result.output
+    assert json.loads((tmp_path / "found" / "report.json").read_text("utf-8"))["subject"]["tta"]
+    assert "views averaged (tta)" in (tmp_path / "found" / "report.html").read_text("utf-8")
+
+
 def test_the_epochs_noted_beside_the_model_are_drawn(octa, model, scans, tmp_path):
     emit = recorded(lambda event: None, model.parent / HISTORY_FILE)
     for number in (1, 2):

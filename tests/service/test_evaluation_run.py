@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from octa_backend.data.splits import Splits
@@ -20,7 +21,7 @@ from octa_backend.training.evaluation import evaluate
 from octa_backend.training.losses import make_loss
 from tests.published import publish, read_card
 from tests.reports import epoch
-from tests.tiny import one_thread, synthetic_pairs, tiny_networks, write_store
+from tests.tiny import SmallUNet, one_thread, synthetic_pairs, tiny_networks, write_store
 
 OWN, OTHER = "a" * 64, "b" * 64
 # s0, s1 train; s2, s3 validate; s4, s5 test
@@ -67,6 +68,24 @@ def test_the_scores_are_those_of_the_trainings_own_evaluation(store, tmp_path, n
         for name in ("dice", "iou", "precision", "recall"):
             assert getattr(ours.metrics.overall, name) == pytest.approx(getattr(theirs.score, name))
     assert found.summary["dice"].mean == pytest.approx(np.mean([scan.score.dice for scan in scored]))
+
+
+def test_with_tta_the_answer_is_the_mean_over_eight_views_and_the_report_says_so(model, store):
+    torch.manual_seed(0)
+    plain = replace(model, networks=(SmallUNet(model.plan.channels, 1).eval(),))
+    averaged = replace(plain, tta=True)
+    image = store.image(4)
+    views = []
+    for flipped in (False, True):
+        for turns in range(4):
+            seen = np.rot90(image[..., ::-1] if flipped else image, turns, (-2, -1))
+            upright = np.rot90(plain.probabilities(seen.copy()), -turns, (-2, -1))
+            views.append(upright[..., ::-1] if flipped else upright)
+    found = averaged.probabilities(image)
+    np.testing.assert_allclose(found, np.mean(views, axis=0), rtol=1e-5, atol=1e-6)
+    assert not np.allclose(found, views[0], atol=1e-5)
+    assert run(averaged, store).subject.tta
+    assert not run(plain, store).subject.tta
 
 
 def test_the_report_says_what_was_evaluated_and_with_what(model, store):

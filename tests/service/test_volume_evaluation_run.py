@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,22 @@ def test_scans_are_scored_on_their_own_voxels(tmp_path):
         voxels = scan.found_fraction * np.prod(entry.shape)
         more = voxels - scan.true_fraction * np.prod(entry.shape)
         assert scan.metrics.overall.volume_error == pytest.approx(more * 2 / 1000)
+
+
+class Ramp(torch.nn.Module):
+    """Logits that grow along every axis, whatever is there."""
+
+    def forward(self, x_BC):
+        steps = [torch.linspace(-1, 1, side) for side in x_BC.shape[2:]]
+        return sum(torch.meshgrid(*steps, indexing="ij")).expand(len(x_BC), 1, *x_BC.shape[2:])
+
+
+def test_with_tta_the_eight_flips_of_a_volume_are_averaged(tmp_path):
+    store = prepared(tmp_path)
+    plain = replace(model_of(store), networks=(Ramp(),))
+    image = store.image(0)
+    assert np.ptp(plain.probabilities(image)) > 0.5
+    np.testing.assert_allclose(replace(plain, tta=True).probabilities(image), 0.5, atol=1e-6)
 
 
 def test_scans_of_the_models_voxels_are_left_alone(tmp_path):
