@@ -12,8 +12,8 @@ from octa_backend.training.patch_growth import PatchGrowth
 def seconds_left(job: Job, latest: EpochReport | None) -> float | None:
     """Seconds until the last epoch, from the latest one's time and patches; None while that is not known.
 
-    An epoch is taken to last the longer the more pixels its patches have. Where patches grow that is too much at first,
-    as validation, which is part of an epoch's time, does not grow with them.
+    Where patches grow, the steps of an epoch are taken to last the longer the more pixels its patches have; validation,
+    which is part of an epoch's time, does not grow with them.
 
     Args:
         job: not the parent of a cross-validation, which has no epochs of its own.
@@ -22,12 +22,17 @@ def seconds_left(job: Job, latest: EpochReport | None) -> float | None:
     epochs: int | None = job.planned("epochs")
     if job.state != JobState.RUNNING or latest is None or epochs is None:
         return None
-    return round(_epochs_left(job.plan, latest.epoch, epochs) * latest.seconds, 1)
+    left = epochs - latest.epoch
+    growth = _growth(job.plan, epochs)
+    if job.plan is None or growth is None:
+        return round(left * latest.seconds, 1)
+    samples: int = job.plan["fingerprint"]["training_scans"] * job.plan["patches_per_scan"]
+    trained = min(latest.seconds, samples / latest.scans_per_second)
+    return round(trained * growth.work_after(latest.epoch) + (latest.seconds - trained) * left, 1)
 
 
-def _epochs_left(plan: Mapping[str, Any] | None, epoch: int, epochs: int) -> float:
-    """Epochs after this one, counted in epochs of its size."""
+def _growth(plan: Mapping[str, Any] | None, epochs: int) -> PatchGrowth | None:
+    """How a job's patches grow; None where they do not."""
     if plan is None or plan["config"].get("patch_growth") != "on":
-        return epochs - epoch
-    spacing = (plan["fingerprint"] or {}).get("spacing_mm", ())
-    return PatchGrowth.to(tuple(plan["patch_shape"]), spacing, epochs).work_after(epoch)
+        return None
+    return PatchGrowth.to(tuple(plan["patch_shape"]), plan["fingerprint"]["spacing_mm"], epochs)
