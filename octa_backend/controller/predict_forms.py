@@ -46,7 +46,7 @@ class PredictForm(BaseModel):
     model's validation scans, or `auto` for Otsu's of each scan."""
 
     tta: bool = False
-    """Average over the eight flips and right-angle turns of the scan: a little better, eight times as long."""
+    """Average over the eight flips and right-angle turns of the scan: at times a little better, eight times as long."""
 
     min_object_px: int | None = Field(default=None, ge=1)
     """Objects of the mask of fewer pixels are removed."""
