@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from octa_backend.storage.tables import EpochReport, Job, JobState
 from octa_backend.training.patch_growth import PatchGrowth
 
@@ -22,17 +19,10 @@ def seconds_left(job: Job, latest: EpochReport | None) -> float | None:
     epochs: int | None = job.planned("epochs")
     if job.state != JobState.RUNNING or latest is None or epochs is None:
         return None
-    left = epochs - latest.epoch
-    growth = _growth(job.plan, epochs)
-    if job.plan is None or growth is None:
+    left, plan = epochs - latest.epoch, job.plan
+    if plan is None or plan["config"].get("patch_growth") != "on":
         return round(left * latest.seconds, 1)
-    samples: int = job.plan["fingerprint"]["training_scans"] * job.plan["patches_per_scan"]
+    growth = PatchGrowth.to(tuple(plan["patch_shape"]), plan["fingerprint"]["spacing_mm"], epochs)
+    samples: int = plan["fingerprint"]["training_scans"] * plan["patches_per_scan"]
     trained = min(latest.seconds, samples / latest.scans_per_second)
     return round(trained * growth.work_after(latest.epoch) + (latest.seconds - trained) * left, 1)
-
-
-def _growth(plan: Mapping[str, Any] | None, epochs: int) -> PatchGrowth | None:
-    """How a job's patches grow; None where they do not."""
-    if plan is None or plan["config"].get("patch_growth") != "on":
-        return None
-    return PatchGrowth.to(tuple(plan["patch_shape"]), plan["fingerprint"]["spacing_mm"], epochs)
