@@ -45,6 +45,26 @@ def test_width_does_not_matter_where_the_centre_line_is_right():
     assert cldice_loss(compare(sure(thin), mask), 3).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("iterations", [1, 10])
+def test_centre_line_of_a_bar_is_its_middle_and_of_half_certainty_half_as_high(iterations):
+    bar = picture(".......", ".#####.", ".#####.", ".#####.", ".......")[:, 0]
+    halfway = torch.where(bar > 0, 0.0, -50.0)[:, None]
+    # the middle has 3 pixels. Predicted ones of 1/2 lie in the mask: (1.5 + 1) / (1.5 + 1); those of the mask are
+    # predicted by half: (1.5 + 1) / (3 + 1)
+    found = cldice_loss(compare(halfway, bar), iterations).item()
+    assert found == pytest.approx(1 - 2 * 1 * 0.625 / (1 + 0.625))
+
+
+def test_middle_of_a_bar_is_found_by_its_middle_alone():
+    bar = picture(".......", ".#####.", ".#####.", ".#####.", ".......")[:, 0]
+    middle = picture(".......", ".......", "..###..", ".......", ".......")[:, 0]
+    around = bar - middle
+    # 3 of 3 pixels of the bar's line are found, none of which lies outside
+    assert cldice_loss(compare(sure(middle), bar), 1).item() == pytest.approx(0, abs=1e-6)
+    # no pixel of the bar's line is in what surrounds it: S = (0 + 1) / (3 + 1), P = 1
+    assert cldice_loss(compare(sure(around), bar), 1).item() == pytest.approx(1 - 2 * 0.25 / (1 + 0.25))
+
+
 def test_what_is_too_thick_for_the_iterations_has_no_centre_line():
     mask = torch.zeros(1, 7, 7)
     mask[:, 1:6, 1:6] = 1

@@ -21,7 +21,7 @@ SMOOTH = {"smooth_nr": 1, "smooth_dr": 1}
 
 @pytest.fixture(scope="module")
 def losses():
-    """MONAI's, imported when a test asks for them: that takes seconds."""
+    """MONAI's, imported within a test, whose marks let the import warn."""
     return importlib.import_module("monai.losses")
 
 
