@@ -35,7 +35,7 @@ class ClassMetrics:
         auc: area under the ROC curve, in 0..1; None where the mask is empty or fills the scan.
         hd95, assd: distances between the surfaces, in the scale's unit; None where a mask is empty.
         surface_dice: in 0..1, at the scale's tolerance.
-        cldice: in 0..1; None for volumes.
+        cldice: in 0..1, always defined, see `skeleton.cldice`.
         volume_error: how much more was found than the mask holds, ml; None but for volumes of known spacing.
         absolute_volume_error: its size, whichever way it goes, ml; likewise.
         relative_volume_error: size of the error over the mask's volume; None for pictures, and for an empty mask.
@@ -50,7 +50,7 @@ class ClassMetrics:
     hd95: float | None
     assd: float | None
     surface_dice: float
-    cldice: float | None
+    cldice: float
     volume_error: float | None = None
     absolute_volume_error: float | None = None
     relative_volume_error: float | None = None
@@ -87,7 +87,7 @@ class Scale:
         """The metrics that have a meaning for scans of so many axes, measured in this unit."""
         if len(self.spacing) == 2:
             return tuple(name for name in METRICS if name not in (*VOLUMES, RELATIVE))
-        return tuple(name for name in METRICS if name != "cldice" and (self.unit == MM or name not in VOLUMES))
+        return tuple(name for name in METRICS if self.unit == MM or name not in VOLUMES)
 
     def unit_of(self, metric: str) -> str:
         """The unit of a metric; empty for shares."""
@@ -189,7 +189,7 @@ def measure_class(
         hd95=hausdorff95(distances),
         assd=average_surface_distance(distances),
         surface_dice=surface_dice(distances, scale.tolerance),
-        cldice=cldice(predicted, target) if target.ndim == 2 else None,
+        cldice=cldice(predicted, target),
         **(asdict(volume_errors(counts, scale)) if target.ndim == 3 else {}),
     )
 

@@ -51,7 +51,7 @@ def surface_distances(predicted: Mask, target: Mask, spacing: Sequence[float]) -
     if len(spacing) != target.ndim or min(spacing) <= 0:
         raise ValueError(f"spacing {tuple(spacing)} is not one length above 0 for each of {target.ndim} axes")
     ours, theirs = _surface(predicted), _surface(target)
-    box = _bounding_box(ours | theirs)  # all that is measured lies in it; the rest of the scan would only cost time
+    box = bounding_box(ours | theirs)  # all that is measured lies in it; the rest of the scan would only cost time
     ours, theirs = ours[box], theirs[box]
     return SurfaceDistances(_distances(ours, theirs, spacing), _distances(theirs, ours, spacing))
 
@@ -107,7 +107,7 @@ def _surface(mask: Mask) -> Mask:
     return edge
 
 
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+def bounding_box(mask: Mask) -> tuple[slice, ...]:
     """The smallest box around the foreground; empty slices where there is none."""
     box = []
     for axis in range(mask.ndim):

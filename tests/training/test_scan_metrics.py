@@ -81,12 +81,11 @@ def test_a_scan_without_any_class_agrees_but_says_nothing_of_a_class():
     assert (found.overall.dice, found.overall.hd95) == (1, None)
 
 
-def test_volumes_have_no_cldice():
+def test_a_volume_that_agrees_with_its_mask_is_right_in_every_way():
     mask = np.zeros((3, 4, 5))
     mask[1] = 1
     found = measure(mask, mask, scale=Scale.of(3, (), None)).overall
-    assert found.cldice is None
-    assert (found.dice, found.hd95, found.surface_dice, found.auc) == (1, 0, 1, 1)
+    assert (found.dice, found.hd95, found.surface_dice, found.auc, found.cldice) == (1, 0, 1, 1, 1)
 
 
 def test_the_mean_leaves_out_what_is_not_defined():

@@ -64,7 +64,7 @@ def test_volume_errors_need_a_spacing_and_three_axes():
     flat = measure_scan(predicted[1], target[1], probability[:, 1], Scale((1.0, 1.0), 1.0, "px")).classes[0]
     assert flat.relative_volume_error is None
     assert "volume_error" not in Scale((1.0, 1.0), 1.0, "px").metrics
-    assert "cldice" not in Scale((1.0,) * 3, 1.0, "px").metrics
+    assert "volume_error" not in Scale((1.0,) * 3, 1.0, "px").metrics
 
 
 def test_a_region_that_neither_mask_holds_is_not_scored():
