@@ -13,11 +13,12 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -31,13 +32,13 @@ from watched_training import Recorder, train_watched
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.run_history import RunHistory, StartChecks
 from octa_backend.service.repair_service import Choose, automatic
-from octa_backend.training import trainer
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.checkpoint import Checkpoints, load_weights
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import evaluate
 from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.losses import make_loss
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
 from octa_backend.training.start_checks import start_checks
@@ -86,9 +87,8 @@ def record(job: Numbers, kept: Path) -> Numbers:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         prepared = prepare_run(job, folder, kept)
-        with planted(prepared):
-            trained = train_recorded(prepared, folder)
-            dice = _keep_best(prepared, folder, weights_path(kept, job))
+        trained = train_recorded(prepared, folder)
+        dice = _keep_best(prepared, folder, weights_path(kept, job))
     return {
         "history": asdict(trained.history),
         "treatments": trained.treatments,
@@ -183,24 +183,14 @@ def _initial(job: Numbers, kept: Path) -> InitialWeights | None:
     return InitialWeights("the run before", path) if path.exists() else None
 
 
-@contextmanager
-def planted(prepared: Prepared) -> Iterator[None]:
-    """Have the trainer build the faulty network, until the run heals itself with another one."""
-    plain = trainer.build_network
-
-    def build(plan: Plan) -> nn.Module:
-        network = plain(plan)
-        if plan.config.model != prepared.told.config.model or (prepared.in_weights and plan.treatments):
-            return network
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.config.seed)  # for a fault that draws weights of its own
-            return prepared.plant(network, prepared.told.config)
-
-    trainer.build_network = build
-    try:
-        yield
-    finally:
-        trainer.build_network = plain
+def planted_network(prepared: Prepared, plan: Plan) -> nn.Module:
+    """The plan's network with the fault in it, until the run heals itself with another one."""
+    network = build_network(plan)
+    if plan.config.model != prepared.told.config.model or (prepared.in_weights and plan.treatments):
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.config.seed)  # for a fault that draws weights of its own
+        return prepared.plant(network, prepared.told.config)
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -222,12 +212,13 @@ def train_recorded(prepared: Prepared, folder: Path) -> Trained:
     checked_seconds = time.perf_counter() - begun
     recorder = Recorder(prepared.told, prepared.taken.findings, start)
     checkpoints = Checkpoints(folder / "run")
-    train_watched(prepared.taken.data, prepared.plan, recorder, checkpoints, prepared.initial)
+    with patch("octa_backend.training.trainer.build_network", partial(planted_network, prepared)):
+        train_watched(prepared.taken.data, prepared.plan, recorder, checkpoints, prepared.initial)
     return Trained(recorder.history(), recorder.treatments, checked_seconds)
 
 
 def _check_start(prepared: Prepared) -> StartChecks:
-    network = trainer.build_network(prepared.plan)
+    network = planted_network(prepared, prepared.plan)
     if prepared.initial is not None:
         take_weights(network, prepared.initial)
     return start_checks(network, prepared.taken.data, prepared.plan, lambda: False, START_SECONDS)
@@ -241,7 +232,7 @@ def _keep_best(prepared: Prepared, folder: Path, target: Path) -> float:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(checkpoints.best_weights(), target)
     plan = Plan.model_validate(checkpoints.best_plan())
-    network = trainer.build_network(plan).eval()
+    network = planted_network(prepared, plan).eval()
     load_weights(network, target)
     scans = evaluate(network, prepared.sound, plan, make_loss(plan.config), prepared.sound.val, lambda: False)
     return fmean(scan.score.dice for scan in scans or ())

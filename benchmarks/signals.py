@@ -23,11 +23,11 @@ import torch
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.training.batches import Batch
 from octa_backend.training.config import TrainConfig
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import pick_device, probe
 from octa_backend.training.signals import CHANGES_EVERY, LAYERS_EVERY, Signals
 from octa_backend.training.step import Stepper
-from octa_backend.training.trainer import build_network
 
 KINDS = ("look", *["plain"] * (CHANGES_EVERY - 1), "change")
 """The steps of the short epochs that are measured."""

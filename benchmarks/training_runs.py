@@ -229,7 +229,7 @@ def with_training_seconds(epochs: Sequence[Numbers], samples: int) -> list[Numbe
 
 def describe_run(training: LocalTraining, result: LocalResult, device: str) -> Numbers:
     """What is known of a finished training, and how fast its model answers."""
-    from octa_backend.training.trainer import build_network
+    from octa_backend.training.network import build_network
 
     plan, data, best = training.run.plan, training.run.data, result.outcome.best
     assert best is not None, "a run that was not stopped has a best epoch"

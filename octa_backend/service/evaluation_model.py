@@ -28,9 +28,9 @@ from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.inference.volume_views import interpolated, whole_view
 from octa_backend.models.regions import class_logits
 from octa_backend.training.checkpoint import load_weights
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format, pick_device
-from octa_backend.training.trainer import build_network
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from octa_backend.training.checkpoint import Best, Checkpoints, load_weights
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_html import to_html
 from octa_backend.training.evaluation_report import ScanResult, read_scans
+from octa_backend.training.network import build_network
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.spacings import scale_of
 from octa_backend.training.threshold import USUAL
-from octa_backend.training.trainer import build_network
 
 
 class Interrupted(Exception):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 
 from octa_backend.training.batches import Batch
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
 from octa_backend.training.step import Stepper
-from octa_backend.training.trainer import build_network
 
 MOST = 16
 """Larger batches take fewer steps per epoch, and so learn less from a dataset of some hundred scans."""

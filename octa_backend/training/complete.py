@@ -10,8 +10,8 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.lr_finder import HIGHEST, LOWEST, RangeTest, range_test
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan
-from octa_backend.training.trainer import build_network
 
 
 def complete_plan(

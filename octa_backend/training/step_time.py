@@ -8,9 +8,9 @@ import torch
 
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.determinism import reproducible
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan
 from octa_backend.training.step import Stepper
-from octa_backend.training.trainer import build_network
 
 LONG_SECONDS = 5.0
 """A first step of such a length is taken as it is; after a quicker one, a second one is measured."""

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.errors import TrainingDiverged
-from octa_backend.models import registry
-from octa_backend.models.base import EncoderDecoder
 from octa_backend.training import healing
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
@@ -25,9 +22,9 @@ from octa_backend.training.epoch_report import report_of, weighted_sum
 from octa_backend.training.evaluation import ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.initial_weights import InitialWeights, take_weights
+from octa_backend.training.network import build_network
 from octa_backend.training.optim import WeightAverage
 from octa_backend.training.plan import Plan
-from octa_backend.training.precision import memory_format
 from octa_backend.training.run import Emit, Run, Show, Validation
 from octa_backend.training.schedules import Schedule
 from octa_backend.training.signals import Signals
@@ -52,25 +49,6 @@ class Outcome:
     finished: bool
     best: Best | None
     ended_early: Finding | None = None
-
-
-def build_network(plan: Plan) -> nn.Module:
-    """The plan's network with fresh weights from the plan's seed, on the plan's device."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.config.seed)
-        network = registry.build(
-            plan.config.model,
-            plan.channels,
-            plan.out_channels,
-            len(plan.patch_shape),
-            plan.config.deep_supervision,
-            residual=plan.config.residual,
-            shape=plan.network_shape,
-        )
-    if isinstance(network, EncoderDecoder):
-        network.recomputes = plan.config.activation_checkpointing == "on"
-    layout = memory_format(plan.channels_last, len(plan.patch_shape))
-    return network.to(plan.device).to(memory_format=layout)
 
 
 def fit(

@@ -23,7 +23,13 @@ async def live():
     app.openapi()
 
 asyncio.run(live())
-print(sorted({"torch", "torchvision", "safetensors", "tensorboard", "skimage", "openvino", "onnx"} & set(sys.modules)))
+heavy = {"torch", "torchvision", "safetensors", "tensorboard", "skimage", "monai", "openvino", "onnx"}
+print(sorted(heavy & set(sys.modules)))
+"""
+COMPARE = """
+import sys
+import octa_backend.service.comparison_run
+print("torch" in sys.modules, "monai" in sys.modules)
 """
 
 
@@ -101,3 +107,8 @@ def test_the_server_starts_without_torch(tmp_path):
         [sys.executable, "-c", START, str(tmp_path / "data")], capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_comparing_models_does_not_wait_for_monai():
+    found = subprocess.run([sys.executable, "-c", COMPARE], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True", "False"]

@@ -8,9 +8,9 @@ import torch
 from octa_backend.training import step as step_module
 from octa_backend.training.batches import Batch
 from octa_backend.training.compilation import CompilationFailed, first_line
+from octa_backend.training.network import build_network
 from octa_backend.training.optim import WeightAverage
 from octa_backend.training.step import Stepper
-from octa_backend.training.trainer import build_network
 from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import epochs, findings, steps, train
 

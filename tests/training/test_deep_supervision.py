@@ -12,9 +12,9 @@ from octa_backend.training.checkpoint import load_weights, save_weights
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.loss_options import USES
 from octa_backend.training.losses import make_loss
+from octa_backend.training.network import build_network
 from octa_backend.training.plan import make_plan
 from octa_backend.training.step import Stepper
-from octa_backend.training.trainer import build_network
 from tests.tiny import SLOW_CPU, a_plan, synthetic_pairs, training_data, write_store
 from tests.training.runs import epochs, numbers, train
 

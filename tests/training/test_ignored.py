@@ -11,7 +11,7 @@ from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import training_batches
 from octa_backend.training.ignored import IGNORED, dataset_classes, leave_out, network_classes, without_ignored
 from octa_backend.training.metrics import score_classes
-from octa_backend.training.trainer import build_network
+from octa_backend.training.network import build_network
 from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import epochs, numbers, train
 

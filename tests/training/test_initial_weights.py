@@ -7,7 +7,8 @@ from octa_backend.errors import IncompatibleCheckpoint, ModelNotFound
 from octa_backend.training.checkpoint import Checkpoints, load_weights, save_weights
 from octa_backend.training.complete import find_learning_rate
 from octa_backend.training.initial_weights import InitialWeights, read_tensors, take_weights
-from octa_backend.training.trainer import build_network, fit
+from octa_backend.training.network import build_network
+from octa_backend.training.trainer import fit
 from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import never, steps
 

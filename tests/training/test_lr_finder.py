@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from octa_backend.training.lr_finder import HIGHEST, LOWEST, evaluate_sweep, range_test, sweep
-from octa_backend.training.trainer import build_network
+from octa_backend.training.network import build_network
 from tests.tiny import Normless, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 
 

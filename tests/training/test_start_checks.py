@@ -13,8 +13,8 @@ from octa_backend.training import patch_growth
 from octa_backend.training import start_checks as checking
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.lr_finder import RangeTest
+from octa_backend.training.network import build_network
 from octa_backend.training.start_checks import divergence, start_checks, time_limit
-from octa_backend.training.trainer import build_network
 from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.volumes import VolumeStore
 

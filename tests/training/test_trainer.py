@@ -15,7 +15,8 @@ from octa_backend.training import trainer
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS, EpochFinished, StepFinished
-from octa_backend.training.trainer import Outcome, build_network
+from octa_backend.training.network import build_network
+from octa_backend.training.trainer import Outcome
 from tests.tiny import SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import Stopper, assert_same, epochs, numbers, steps, train
 

@@ -16,8 +16,8 @@ from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.evaluation import whole_logits
 from octa_backend.training.events import GRADIENT_GROUPS
+from octa_backend.training.network import build_network
 from octa_backend.training.start_checks import start_checks
-from octa_backend.training.trainer import build_network
 from tests.tiny import a_plan, tiny_networks, training_data
 from tests.training.runs import Stopper, epochs, findings, numbers, steps, train
 
