@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from html import escape
 
 from octa_backend.training.evaluation_words import Words
-from octa_backend.training.scan_metrics import DISTANCES
+from octa_backend.training.scan_metrics import DISTANCES, VOLUMES
 
 NONE = "–"
 
@@ -81,5 +82,11 @@ def facts(rows: Iterable[Iterable[str]]) -> str:
 
 
 def shown(name: str, value: float | None) -> str:
-    """A metric as people read it: lengths with two digits, shares with four."""
-    return NONE if value is None else f"{value:.{2 if name in DISTANCES else 4}f}"
+    """A metric as people read it: shares with four digits; lengths and volumes with two, small ones with three that say
+    something, because a voxel may measure thousandths of a millimetre."""
+    if value is None:
+        return NONE
+    if name not in (*DISTANCES, *VOLUMES):
+        return f"{value:.4f}"
+    first = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{max(2, 2 - first)}f}"

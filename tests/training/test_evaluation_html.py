@@ -19,6 +19,7 @@ from octa_backend.training.evaluation_words import (
     SENTENCES,
     SUBJECT,
 )
+from octa_backend.training.html_parts import shown
 from octa_backend.training.scan_metrics import METRICS, Scale
 from octa_backend.training.threshold import ProbabilityHistogram, tune_threshold
 from tests.reports import epoch, metrics, report, run_facts, scan, subject
@@ -105,6 +106,15 @@ def test_the_summary_shows_mean_spread_interval_and_number_of_scans():
     assert page.row("HD95 (px)")[1:] == ["3.00", "0.00", "–", "1", "1"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3.0, "3.00"), (12.345, "12.35"), (0.5, "0.500"), (0.00612, "0.00612"), (-0.00612, "-0.00612"), (0.0, "0.00")],
+)
+def test_small_lengths_and_volumes_keep_three_digits_that_say_something(value, text):
+    assert shown("hd95", value) == shown("volume_error", value) == text
+    assert shown("dice", 0.00612) == "0.0061"
+
+
 def test_a_metric_that_is_defined_nowhere_is_a_dash():
     page = Page(to_html(report(scan("a", metrics(0.5, auc=None))), []))
     assert page.row("ROC AUC")[1:] == ["–", "–", "–", "0", "–"]
@@ -112,7 +122,7 @@ def test_a_metric_that_is_defined_nowhere_is_a_dash():
 
 def test_every_scan_has_a_row():
     page = Page(to_html(report(scan("s1", metrics(0.5)), scan("s2", metrics(0.25, cldice=None), split=None)), []))
-    assert page.row("s2") == ["s2", "–", *["0.2500"] * 6, "0.25", "0.25", "0.2500", "–", "25.0%", "50.0%"]
+    assert page.row("s2") == ["s2", "–", *["0.2500"] * 6, "0.250", "0.250", "0.2500", "–", "25.0%", "50.0%"]
     assert page.row("s1")[1] == "test"
 
 
