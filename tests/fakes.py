@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
@@ -207,6 +208,11 @@ def wait_for(what: str, check: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def open_databases() -> list[str]:
+    """The database files that this process holds open."""
+    return [file.path for file in psutil.Process().open_files() if ".sqlite3" in file.path]
 
 
 def a_dataset(session: Session, file_id: str = "d" * 20, **columns: Any) -> Dataset:

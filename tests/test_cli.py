@@ -24,7 +24,7 @@ from octa_backend.storage.tables import JobState
 from octa_backend.training import precision
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import encoded, grey
-from tests.fakes import a_job, add_epochs, wait_for
+from tests.fakes import a_job, add_epochs, open_databases, wait_for
 from tests.tiny import SLOW_CPU, one_thread
 
 UNTRIED = ("--start-checks", "false")
@@ -348,6 +348,14 @@ def test_the_jobs_of_a_folder_are_shown(octa, settings, database):
     assert "3/4" in lines[job.id]
     assert "0.5000" in lines[job.id]
     assert "cancelled" in lines[other.id]
+
+
+def test_the_database_of_a_folder_is_closed_again(octa, settings, database):
+    database.close()
+    assert not open_databases()
+    result = octa("jobs", "--data-dir", settings.data_dir)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert not open_databases()
 
 
 def test_a_folder_without_a_database_is_said_to_have_none_and_stays_as_it_is(octa, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markdown import Markdown
 
-from octa_backend.commands.jobs import database_of
+from octa_backend.commands.jobs import reading
 from octa_backend.service.run_doctor import examine_job
 from octa_backend.settings import Settings
 
@@ -16,7 +16,7 @@ def doctor(console: Console, settings: Settings, job_id: str) -> None:
     Raises:
         OctaError: there is no database, no such job, or nothing to judge it by yet.
     """
-    with database_of(settings).reading() as session:
+    with reading(settings) as session:
         letter = examine_job(session, job_id).letter(settings.language)
     if console.is_terminal:
         console.print(Markdown(letter))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,14 @@ def _history(settings: Settings, model: Path) -> list[dict[str, Any]]:
     beside = read_history(model.parent / HISTORY_FILE)
     if beside or not (settings.database_url or (settings.data_dir / DATABASE_FILE).exists()):
         return beside
-    database = Database(settings.effective_database_url)
-    if not database.is_ready():
-        return []
+    with closing(Database(settings.effective_database_url)) as database:
+        return _told_in(database, model.name) if database.is_ready() else []
+
+
+def _told_in(database: Database, model_id: str) -> list[dict[str, Any]]:
     with database.reading() as session:
         try:
-            job_id = model_service.get(session, model.name).job_id
+            job_id = model_service.get(session, model_id).job_id
             rows = train_service.epoch_reports(session, job_id, MOST_EPOCHS, None).rows if job_id else ()
         except (ModelNotFound, JobNotFound):  # a model from elsewhere, or one that outlived its job
             return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
@@ -26,11 +27,8 @@ def import_model(console: Console, settings: Settings, file: Path, wish: ImportW
     if size > limit:
         raise UploadTooLarge(f"{file} has {size / 2**20:.1f} MiB, {settings.max_model_mib} are allowed")
     Files.of(settings).models.mkdir(parents=True, exist_ok=True)
-    database = Database(settings.effective_database_url)
-    try:
+    with closing(Database(settings.effective_database_url)) as database:
         database.migrate()
         with console.status("checking the model"):
             model = take_in(database, settings, measured_upload(file, file.name), wish)
-    finally:
-        database.close()
     console.print(f"{file.name} is model {model.id}", markup=False, soft_wrap=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import httpx
 from rich.table import Table
+from sqlalchemy.orm import Session
 
 from octa_backend.controller.job_schemas import JobOut
 from octa_backend.errors import OctaError, ServerUnreachable
@@ -38,13 +41,14 @@ def from_folder(settings: Settings, limit: int) -> list[Row]:
     Raises:
         OctaError: there is no database.
     """
-    with database_of(settings).reading() as session:
+    with reading(settings) as session:
         page = train_service.list_jobs(session, None, limit, None)
         return [JobOut.of(job).model_dump(mode="json") for job in page.rows]
 
 
-def database_of(settings: Settings) -> Database:
-    """The database of a data folder.
+@contextmanager
+def reading(settings: Settings) -> Iterator[Session]:
+    """A session for reading the database of a data folder, which is closed again after it.
 
     Raises:
         OctaError: there is none, or it is of another version.
@@ -52,10 +56,13 @@ def database_of(settings: Settings) -> Database:
     there = settings.database_url or (settings.data_dir / DATABASE_FILE).exists()  # opening would make an empty one
     if not there:
         raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
-    database = Database(settings.effective_database_url)
-    if not database.is_ready():
-        raise OctaError(f"the database of {settings.data_dir} is of another version; octa serve brings it up to date")
-    return database
+    with closing(Database(settings.effective_database_url)) as database:
+        if not database.is_ready():
+            raise OctaError(
+                f"the database of {settings.data_dir} is of another version; octa serve brings it up to date"
+            )
+        with database.reading() as session:
+            yield session
 
 
 def table(rows: list[Row]) -> Table:

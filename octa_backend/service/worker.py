@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -71,14 +72,17 @@ class Pulse:
 
 def work(order: WorkerOrder) -> int:
     """Do one attempt; return the process's exit code. The job's border: whatever goes wrong inside ends here."""
-    files = Files(Path(order.data_dir))
-    database = Database(order.database_url)
-    with database.writing() as session:
-        if not attempt_service.beat(session, order.attempt_id):
-            _log.warning("attempt %s is over before it began", order.attempt_id)
-            return 0
-        attempt_service.record_process(session, order.attempt_id, ProcessMark.of_self())
-    lower_priority(order.niceness)
+    with closing(Database(order.database_url)) as database:
+        with database.writing() as session:
+            if not attempt_service.beat(session, order.attempt_id):
+                _log.warning("attempt %s is over before it began", order.attempt_id)
+                return 0
+            attempt_service.record_process(session, order.attempt_id, ProcessMark.of_self())
+        lower_priority(order.niceness)
+        return _train(order, Files(Path(order.data_dir)), database)
+
+
+def _train(order: WorkerOrder, files: Files, database: Database) -> int:
     try:
         with Pulse(database, order) as pulse:
             # Importing torch takes seconds; the pulse beats already.
@@ -93,8 +97,6 @@ def work(order: WorkerOrder) -> int:
         _log.exception("the training broke off")
         _fail(database, files, order, f"{type(error).__name__}: {error}")
         return 1
-    finally:
-        database.close()
     return 0
 
 

@@ -17,7 +17,7 @@ from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import LIMITS
-from tests.fakes import a_job, add_epochs, an_epoch
+from tests.fakes import a_job, add_epochs, an_epoch, open_databases
 from tests.published import publish, read_card
 from tests.tiny import SLOW_CPU, one_thread, tiny_networks
 
@@ -127,6 +127,8 @@ def test_the_epochs_of_a_model_of_the_data_folder_come_from_its_database(octa, s
     assert result.exit_code == 0, (result.output, result.exception)
     report = json.loads((files.root / "found" / "report.json").read_text("utf-8"))
     assert [epoch["epoch"] for epoch in report["history"]] == [1, 2, 3]
+    database.close()
+    assert not open_databases()
 
 
 def test_a_model_that_the_database_does_not_know_has_no_history(octa, model, scans, settings, database):
