@@ -9,7 +9,7 @@ SHORT := --data synthetic
 # Modules are compiled once; without this every start of the server would compile them anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run demo check fix test bench pins
+.PHONY: setup run demo check fix test lowest bench pins
 
 setup: .venv/.ready
 
@@ -40,6 +40,14 @@ fix: setup
 test: setup
 	$(BIN)/python -m pytest -q -m "not acceptance"
 	$(BIN)/python -m pytest -q -m acceptance
+
+# With the oldest versions that pyproject.toml allows, whose own warnings are not ours to mend. Try it with another Python,
+# too: make PYTHON=python3.13 lowest
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable ".[dev]"
+	.venv-lowest/bin/python -m pytest -q -m "not acceptance" -W ignore
 
 bench: setup
 	$(BIN)/python benchmarks/train_step.py
