@@ -41,8 +41,8 @@ test: setup
 	$(BIN)/python -m pytest -q -m "not acceptance"
 	$(BIN)/python -m pytest -q -m acceptance
 
-# With the oldest versions that pyproject.toml allows, whose own warnings are not ours to mend. Try it with another Python,
-# too: make PYTHON=python3.13 lowest
+# With the oldest versions that pyproject.toml allows, whose own warnings are not ours to mend. For Python 3.11 or 3.12: some
+# of these versions were never built for later ones.
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv

@@ -107,6 +107,15 @@ def test_a_gap_in_a_tube_costs_clDice_what_it_takes_from_its_axis():  # noqa: N8
     assert cldice(tube, tube) == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 9), (6, 1, 9), (6, 9, 1)])
+def test_a_volume_of_one_slice_is_thinned_too(shape):
+    volume = np.zeros(shape, dtype=bool)
+    volume.reshape(6, 9)[1:5, 1:8] = True
+    skeleton = skeletonize(volume)
+    assert 0 < skeleton.sum() < volume.sum() / 3
+    assert cldice(volume, volume) == 1
+
+
 @pytest.mark.parametrize("shape", [(5,), (2, 2, 3, 3)])
 def test_what_is_neither_picture_nor_volume_is_refused(shape):
     with pytest.raises(ValueError, match="two or three axes"):
