@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
-from skimage.morphology import skeletonize
 
 from octa_backend.inference.vessel_calibre import calibres
 
@@ -50,19 +49,6 @@ class PixelGraph:
         counts = np.bincount(number)
         sums = [np.bincount(number, weights=axis) for axis in self.pixels[inside].T]
         return np.stack([total / counts for total in sums], axis=1)
-
-
-def centre_line(mask: Mask) -> Mask:
-    """Thin vessels to lines one pixel wide.
-
-    Args:
-        mask: bool, (H, W).
-
-    Source:
-        T. Y. Zhang and C. Y. Suen, A fast parallel algorithm for thinning digital patterns, CACM 27(3), 1984.
-    """
-    thinned: Mask = skeletonize(mask)
-    return thinned
 
 
 def pixel_graph(skeleton: Mask) -> PixelGraph:

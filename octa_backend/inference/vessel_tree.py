@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from octa_backend.inference.measurement import NotMeasurable
 from octa_backend.inference.vessel_calibre import calibres, edge_distance
 from octa_backend.inference.vessel_segments import Segments, traced, without_spurs
-from octa_backend.inference.vessel_skeleton import Mask, centre_line, end_points, pixel_graph
+from octa_backend.inference.vessel_skeleton import Mask, end_points, pixel_graph
+from octa_backend.training.skeleton import skeletonize
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def grow_tree(vessels: Mask) -> VesselTree:
     if vessels.all():
         raise NotMeasurable("no_background")
     distance = edge_distance(vessels)
-    skeleton = without_spurs(centre_line(vessels), distance)
+    skeleton = without_spurs(skeletonize(vessels), distance)
     graph = pixel_graph(skeleton)
     return VesselTree(
         vessels=vessels,
