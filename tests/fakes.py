@@ -207,12 +207,12 @@ def wait_for(what: str, check: Callable[[], Any], seconds: float = 20.0) -> Any:
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
 def open_databases() -> list[str]:
     """The database files that this process holds open."""
     return [file.path for file in psutil.Process().open_files() if ".sqlite3" in file.path]
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def a_dataset(session: Session, file_id: str = "d" * 20, **columns: Any) -> Dataset:
