@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -101,9 +101,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     files = Files.of(settings)
     files.root.mkdir(parents=True, exist_ok=True)
-    with only_server(files):
+    with only_server(files), closing(Database(settings.effective_database_url)) as database:
         files.prepare()
-        database = Database(settings.effective_database_url)
         database.migrate()
         supervisor = Supervisor(settings, files, database, LocalLauncher(files))
         prediction_history.sweep(database, files, settings.predictions_kept)
@@ -123,4 +122,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             runner.close()
             comparisons.close()
             predictions.close()
-            database.close()

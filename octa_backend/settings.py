@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         """The database to use."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / DATABASE_FILE}"
 
+    @property
+    def has_database(self) -> bool:
+        """Whether there is a database to read; opening one in the data folder would make an empty one."""
+        return bool(self.database_url) or (self.data_dir / DATABASE_FILE).exists()
+
     def without_secrets(self) -> dict[str, Any]:
         """The effective settings as they may be shown."""
         shown = self.model_dump(mode="json", exclude={"api_keys", "database_url"})

@@ -20,7 +20,7 @@ from octa_backend.service import model_service, train_service
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history
 from octa_backend.service.evaluation_model import open_model
 from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, EvaluationRun, design_evaluation
-from octa_backend.settings import DATABASE_FILE, Settings
+from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import write_aside
 from octa_backend.training.evaluation_html import to_html
@@ -64,7 +64,7 @@ def _run(console: Console, run: EvaluationRun, history: list[dict[str, Any]]) ->
 def _history(settings: Settings, model: Path) -> list[dict[str, Any]]:
     """The epochs of the training that made a model: from beside it, or from the data folder's database."""
     beside = read_history(model.parent / HISTORY_FILE)
-    if beside or not (settings.database_url or (settings.data_dir / DATABASE_FILE).exists()):
+    if beside or not settings.has_database:
         return beside
     with closing(Database(settings.effective_database_url)) as database:
         return _told_in(database, model.name) if database.is_ready() else []

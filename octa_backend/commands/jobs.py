@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from octa_backend.controller.job_schemas import JobOut
 from octa_backend.errors import OctaError, ServerUnreachable
 from octa_backend.service import train_service
-from octa_backend.settings import DATABASE_FILE, Settings
+from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 
 Row = dict[str, Any]
@@ -53,8 +53,7 @@ def reading(settings: Settings) -> Iterator[Session]:
     Raises:
         OctaError: there is none, or it is of another version.
     """
-    there = settings.database_url or (settings.data_dir / DATABASE_FILE).exists()  # opening would make an empty one
-    if not there:
+    if not settings.has_database:
         raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
     with closing(Database(settings.effective_database_url)) as database:
         if not database.is_ready():
