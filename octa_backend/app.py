@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -95,15 +95,33 @@ def _describe_problems(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the parts, serve, close them; running workers go on."""
-    settings: Settings = app.state.settings
+@contextmanager
+def _held(settings: Settings) -> Iterator[tuple[Files, Database]]:
+    """The data folder, for this server alone, and its database, brought up to date."""
     files = Files.of(settings)
     files.root.mkdir(parents=True, exist_ok=True)
     with only_server(files), closing(Database(settings.effective_database_url)) as database:
         files.prepare()
         database.migrate()
+        yield files, database
+
+
+def check_start(settings: Settings) -> None:
+    """Refuse what the start would refuse, before a web server shows it as a traceback.
+
+    Raises:
+        DataFolderInUse: another server works on the data folder.
+        DatabaseUnusable: the database does not answer, is none, or is of a newer program.
+    """
+    with _held(settings):
+        pass
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the parts, serve, close them; running workers go on."""
+    settings: Settings = app.state.settings
+    with _held(settings) as (files, database):
         supervisor = Supervisor(settings, files, database, LocalLauncher(files))
         prediction_history.sweep(database, files, settings.predictions_kept)
         predictions = PredictService(settings, files)

@@ -29,7 +29,7 @@ def serve(
     """Serve the API; all settings come from OCTA_ variables, these options win."""
     import uvicorn  # noqa: PLC0415 - not needed by the other commands
 
-    from octa_backend.app import create_app  # noqa: PLC0415
+    from octa_backend.app import check_start, create_app  # noqa: PLC0415
 
     settings = load_settings(host=host, port=port, data_dir=data_dir)
     settings.check_binding()
@@ -37,6 +37,7 @@ def serve(
     for name, value in settings.without_secrets().items():
         table.add_row(name, str(value))
     console.print(table)
+    check_start(settings)
     uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="info")
 
 

@@ -33,6 +33,10 @@ class DataFolderInUse(OctaError):
     """Another server already works on this data folder."""
 
 
+class DatabaseUnusable(OctaError):
+    """The database cannot be used."""
+
+
 # --- uploads and datasets -------------------------------------------------------------------------------------------
 
 

@@ -25,6 +25,21 @@ def _not_blank(key: SecretStr) -> SecretStr:
     return key
 
 
+def _names_a_database(url: str) -> str:
+    if not url:
+        return url
+    from sqlalchemy import make_url  # noqa: PLC0415 - only where one is set
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        parts = make_url(url)
+    except ArgumentError as error:
+        raise ValueError("it is no SQLAlchemy URL, as postgresql+psycopg://name@host/octa is") from error
+    if parts.get_backend_name() == "sqlite" and parts.database in (None, "", ":memory:"):
+        raise ValueError("SQLite needs a file that workers can open, too, as in sqlite:////data/octa.sqlite3")
+    return url
+
+
 class Settings(BaseSettings):
     """Read from the environment with the prefix `OCTA_`; lists are JSON, for example `OCTA_API_KEYS='["…"]'`."""
 
@@ -41,8 +56,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("octa_data")
     """Folder of the database, datasets, jobs and models."""
 
-    database_url: str = ""
-    """SQLAlchemy URL; empty is SQLite in `data_dir`."""
+    database_url: Annotated[str, AfterValidator(_names_a_database)] = ""
+    """SQLAlchemy URL; empty is SQLite in `data_dir`. The driver of another database is yours to install."""
 
     device: str = "auto"
     """Where trainings run: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`."""

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import zipfile
+from dataclasses import asdict
 
 import httpx
 import numpy as np
@@ -20,6 +21,7 @@ from octa_backend.cli import app
 from octa_backend.data.synthetic import write_zip
 from octa_backend.models import registry
 from octa_backend.service import experiment
+from octa_backend.service.process import ProcessMark
 from octa_backend.storage.tables import JobState
 from octa_backend.training import precision
 from octa_backend.training.config import TrainConfig
@@ -447,4 +449,19 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
 def test_a_database_of_another_version_is_said_to_be_one(octa, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "octa.sqlite3").touch()
-    refused(octa("jobs", "--data-dir", "old"), "the database of old is of another version")
+    refused(octa("jobs", "--data-dir", "old"), "octa.sqlite3 is of an older version of the program; octa serve brings")
+
+
+@pytest.mark.parametrize("command", [("serve", "--port", 0), ("jobs",)])
+def test_a_file_that_is_no_database_ends_in_words(octa, tmp_path, command):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "octa.sqlite3").write_bytes(b"what a disk left of it" * 100)
+    refused(octa(*command, "--data-dir", "broken"), "octa.sqlite3: file is not a database")
+    assert [path.name for path in (tmp_path / "broken").glob("server*")] == []
+
+
+def test_a_folder_that_another_server_holds_is_refused_in_words(octa, tmp_path):
+    mark = json.dumps(asdict(ProcessMark.of(os.getppid())))
+    (tmp_path / "server.json").write_text(mark)
+    refused(octa("serve", "--port", 0, "--data-dir", "."), f"process {os.getppid()} already serves")
+    assert (tmp_path / "server.json").read_text() == mark

@@ -93,3 +93,20 @@ def test_all_settings_but_secrets_are_shown_and_all_have_a_description():
 def test_the_database_is_sqlite_in_the_data_folder_unless_an_address_is_given(tmp_path):
     assert Settings(data_dir=tmp_path).effective_database_url == f"sqlite:///{tmp_path}/octa.sqlite3"
     assert Settings(database_url="postgresql://db/x").effective_database_url == "postgresql://db/x"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("octa.sqlite3", "no SQLAlchemy URL"), ("sqlite://", "needs a file"), ("sqlite:///:memory:", "needs a file")],
+)
+def test_an_address_that_names_no_database_is_refused(monkeypatch, url, words):
+    monkeypatch.setenv("OCTA_DATABASE_URL", url)
+    with pytest.raises(InvalidSettings, match=f"database_url: .*{words}"):
+        load_settings()
+
+
+def test_a_data_folder_has_a_database_where_there_is_one_or_an_address(tmp_path):
+    assert not Settings(data_dir=tmp_path).has_database
+    assert Settings(data_dir=tmp_path, database_url="postgresql://db/x").has_database
+    (tmp_path / "octa.sqlite3").touch()
+    assert Settings(data_dir=tmp_path).has_database

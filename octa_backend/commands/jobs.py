@@ -51,15 +51,13 @@ def reading(settings: Settings) -> Iterator[Session]:
     """A session for reading the database of a data folder, which is closed again after it.
 
     Raises:
-        OctaError: there is none, or it is of another version.
+        OctaError: there is none.
+        DatabaseUnusable: as `Database.require_current`.
     """
     if not settings.has_database:
         raise OctaError(f"{settings.data_dir} holds no database; give --data-dir, or --url of a running server")
     with closing(Database(settings.effective_database_url)) as database:
-        if not database.is_ready():
-            raise OctaError(
-                f"the database of {settings.data_dir} is of another version; octa serve brings it up to date"
-            )
+        database.require_current()
         with database.reading() as session:
             yield session
 

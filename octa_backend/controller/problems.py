@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 STATUS: Mapping[type[errors.OctaError], int] = {
     errors.InvalidSettings: 500,
     errors.DataFolderInUse: 500,
+    errors.DatabaseUnusable: 500,
     errors.UploadTooLarge: 413,
     errors.StorageFull: 507,
     errors.InvalidRequest: 400,

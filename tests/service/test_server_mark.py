@@ -45,3 +45,14 @@ def test_a_mark_of_a_process_whose_id_is_in_use_again_does_not_count(files):
         with only_server(files):
             pass
         other.communicate(b"\n")
+
+
+@pytest.mark.parametrize("left", ["", "[]", '{"pid": 1}', "{"])
+def test_a_mark_that_cannot_be_read_is_named(files, left):
+    (files.root / "server.json").write_text(left)
+    with (
+        pytest.raises(DataFolderInUse, match=r"server\.json does not say .*; delete it if none does"),
+        only_server(files),
+    ):
+        pass
+    assert (files.root / "server.json").read_text() == left

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -9,6 +11,7 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
+from octa_backend.errors import DatabaseUnusable
 from octa_backend.storage import database as database_module
 from octa_backend.storage.database import HEAD, Database
 from octa_backend.storage.tables import Base
@@ -53,6 +56,39 @@ def test_a_new_database_becomes_ready_by_migrating(tmp_path):
     database.migrate()
     assert database.is_ready()
     database.close()
+
+
+@pytest.mark.parametrize("use", [Database.migrate, Database.require_current])
+def test_a_file_that_is_no_database_is_named_and_stays_as_it_is(tmp_path, use):
+    path = tmp_path / "octa.sqlite3"
+    path.write_bytes(b"what a disk left of it" * 100)
+    with closing(Database(f"sqlite:///{path}")) as database, pytest.raises(DatabaseUnusable) as refused:
+        use(database)
+    assert refused.value.message.startswith(f"{path}: file is not a database;")
+    assert path.read_bytes() == b"what a disk left of it" * 100
+
+
+@pytest.mark.parametrize("use", [Database.migrate, Database.require_current])
+def test_a_database_of_a_newer_program_is_refused_and_stays_as_it_is(database, use):
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = schema(database)
+    with pytest.raises(DatabaseUnusable, match=f"has the schema 9999 of a newer version .* knows {HEAD} at most"):
+        use(database)
+    assert schema(database) == before
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("nosuch://octa@db/octa", "a kind of database that is not known: .*nosuch"),
+        ("postgresql+nosuch://octa@db/octa", "a kind of database that is not known: .*postgresql.nosuch"),
+        ("mssql+pymssql://octa@db/octa", "the driver pymssql, which is not installed"),
+    ],
+)
+def test_an_address_of_a_database_that_cannot_be_opened_is_told_in_words(url, words):
+    with pytest.raises(DatabaseUnusable, match=f"OCTA_DATABASE_URL names {words}"):
+        Database(url)
 
 
 def test_every_revision_can_be_taken_back(database):
