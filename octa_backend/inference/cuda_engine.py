@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from octa_backend.inference.graph import multiple_of
-from octa_backend.inference.padding import pad_sides
-from octa_backend.models.base import crop
+from octa_backend.models.base import crop, pad_to_multiple
 from octa_backend.training.precision import memory_format
 
 GRAPHS = 16
@@ -50,7 +49,7 @@ class CudaEngine:
     @torch.inference_mode()
     def __call__(self, x_BCHW: Tensor) -> Tensor:
         """Logits (B, K, H, W)."""
-        padded = pad_sides(x_BCHW, self._multiple, self._multiple)
+        padded = pad_to_multiple(x_BCHW, self._multiple)
         batch = 1 << (len(padded) - 1).bit_length()
         captured = self._graph_for((batch, *padded.shape[1:]))
         captured.scans[: len(padded)].copy_(padded, non_blocking=True)

@@ -15,6 +15,7 @@ from octa_backend.inference.export_record import GRAPH_FILES, ExportFormat, Expo
 from octa_backend.inference.openvino_engine import OpenVinoEngine, cpu_arithmetic
 from octa_backend.inference.portable_engines import ExportedProgramEngine, OnnxEngine
 from octa_backend.inference.quantisation import quantise
+from octa_backend.models.base import PerAxis
 
 OPSET = 18
 """Of ONNX: what torch's exporter writes without converting, and what ONNX Runtime has known since 1.14."""
@@ -26,13 +27,13 @@ class TracedModel:
 
     Attributes:
         program: of any batch and size.
-        multiple, smallest_side: of the sides that it takes, pixels.
+        multiple, smallest_side: of the sides that it takes, pixels, one number or one for each axis.
         calibration: gives normalised scans (1, C, H, W), for 8-bit integers alone.
     """
 
     program: ExportedProgram
-    multiple: int
-    smallest_side: int
+    multiple: PerAxis
+    smallest_side: PerAxis
     calibration: Callable[[], Sequence[Tensor]]
 
 

@@ -11,9 +11,12 @@ import importlib.metadata
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from octa_backend.storage.files import write_aside
+
+if TYPE_CHECKING:
+    from octa_backend.models.base import PerAxis
 
 ExportFormat = Literal["onnx", "openvino", "openvino-int8", "torch"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -50,8 +53,9 @@ class ExportRecord:
         network: its name.
         channels, classes: of scans, and of masks with background.
         normalisation: of scans in 0..1, before they come to the graph.
-        multiple: sides of the graph's input are multiples of this, pixels; the border is repeated, the logits cropped.
-        smallest_side: of the graph's input, pixels.
+        multiple: sides of the graph's input are multiples of this, pixels, one number or one for each axis; the border
+            is repeated, the logits cropped.
+        smallest_side: of the graph's input, pixels, likewise.
         checked_on: whose scans it was compared with torch on: "validation" or "synthetic".
         agreement: share of pixels with torch's class on these scans, by arithmetic.
         versions: of the libraries that made it.
@@ -64,8 +68,8 @@ class ExportRecord:
     channels: int
     classes: int
     normalisation: str
-    multiple: int
-    smallest_side: int
+    multiple: PerAxis
+    smallest_side: PerAxis
     checked_on: str
     agreement: dict[str, float]
     versions: dict[str, str]

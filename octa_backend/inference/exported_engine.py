@@ -10,8 +10,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from octa_backend.inference.export_record import ExportRecord
-from octa_backend.inference.padding import pad_sides
-from octa_backend.models.base import crop
+from octa_backend.models.base import crop, pad_sides
 
 
 class ExportedEngine(ABC):

@@ -5,15 +5,12 @@ Shapes: B scans, C channels, H x W pixels, K output channels, N tokens of D chan
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
-from octa_backend.models.base import PaddedNetwork, resize
+from octa_backend.models.base import PaddedNetwork, PerAxis, along_each, resize
 from octa_backend.models.regions import RegionsAsClasses, class_logits
 
 SMALLEST_CELLS = 2
@@ -77,10 +74,14 @@ def replace_attention(network: nn.Module) -> None:
                 setattr(parent, name, TracedAttention(child))
 
 
-def multiple_of(network: nn.Module) -> int:
-    """What all sides of a network's padded input are multiples of, pixels; one number where its axes differ."""
-    found: int | Sequence[int] = getattr(network, "multiple", 1)
-    return found if isinstance(found, int) else math.lcm(*found)
+def multiple_of(network: nn.Module) -> PerAxis:
+    """What the sides of a network's padded input are multiples of, pixels: one number, or one for each axis where they
+    differ.
+    """
+    found: PerAxis = getattr(network, "multiple", 1)
+    if isinstance(found, int):
+        return found
+    return found[0] if len(set(found)) == 1 else tuple(found)
 
 
 @torch.no_grad()
@@ -95,9 +96,9 @@ def trace(network: nn.Module, channels: int, spatial_dims: int = 2) -> ExportedP
     Raises:
         torch._dynamo.exc.UserError: its graph depends on the number or the size of the scans.
     """
-    multiple = multiple_of(network)
-    axes = AXES[-spatial_dims:]
-    sides = [multiple * Dim(axis, min=SMALLEST_CELLS) for axis in axes]
+    multiples = along_each(multiple_of(network), spatial_dims)
+    sides = [one * Dim(axis, min=SMALLEST_CELLS) for one, axis in zip(multiples, AXES[-spatial_dims:], strict=True)]
     shapes = {0: Dim("batch", min=1), **dict(enumerate(sides, start=2))}
-    example = torch.zeros(2, channels, *(cells * multiple for cells in EXAMPLE_CELLS[-spatial_dims:]))
+    cells = zip(EXAMPLE_CELLS[-spatial_dims:], multiples, strict=True)
+    example = torch.zeros(2, channels, *(number * one for number, one in cells))
     return torch.export.export(GraphNetwork(network).eval(), (example,), dynamic_shapes=(shapes,))

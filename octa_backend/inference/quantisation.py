@@ -13,7 +13,7 @@ import openvino
 from torch import Tensor
 
 from octa_backend.errors import ExportFailed
-from octa_backend.inference.padding import pad_sides
+from octa_backend.models.base import PerAxis, pad_sides
 
 CALIBRATION_SCANS = 32
 """Training scans that the ranges are measured on."""
@@ -29,7 +29,7 @@ def require_nncf() -> None:
         raise ExportFailed("8-bit integers need NNCF; install it with: pip install 'octa-backend[int8]'")
 
 
-def quantise(graph: openvino.Model, scans: Sequence[Tensor], multiple: int, smallest: int) -> openvino.Model:
+def quantise(graph: openvino.Model, scans: Sequence[Tensor], multiple: PerAxis, smallest: PerAxis) -> openvino.Model:
     """The graph with its convolutions and matrix products in 8-bit integers.
 
     Args:

@@ -23,21 +23,41 @@ GroupModules = tuple[nn.Module, nn.Module, nn.Module, nn.Module]
 AUXILIARY = "auxiliary."
 
 
-def pad_to_multiple(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
+PerAxis = int | Sequence[int]
+"""One number for all axes, or one for each."""
+
+
+def along_each(number: PerAxis, axes: int) -> tuple[int, ...]:
+    """A number for each of so many axes."""
+    return (number,) * axes if isinstance(number, int) else tuple(number)
+
+
+def pad_to_multiple(x: Tensor, multiple: PerAxis) -> Tensor:
     """Repeat the border at the end of each axis of `x` (B, C, *spatial), so that its sides fit a network.
 
     Sides become multiples of `multiple`, one number or one for each axis. Where each of them would be its `multiple`
     itself, the last becomes twice that: the deepest level, smaller by `multiple`, then has two cells, and a
     normalisation there has a variance.
     """
-    multiples = [multiple] * (x.ndim - 2) if isinstance(multiple, int) else list(multiple)
-    wanted = [-(-side // one) * one for side, one in zip(x.shape[2:], multiples, strict=True)]
-    if wanted == multiples:
-        wanted[-1] *= 2
-    missing = [new - old for new, old in zip(wanted, x.shape[2:], strict=True)]
+    multiples = along_each(multiple, x.ndim - 2)
+    return pad_sides(x, multiples, (*multiples[:-1], 2 * multiples[-1]) if _one_cell(x, multiples) else multiples)
+
+
+def _one_cell(x: Tensor, multiples: Sequence[int]) -> bool:
+    """Whether the deepest level would have a single cell."""
+    return all(side <= one for side, one in zip(x.shape[2:], multiples, strict=True))
+
+
+def pad_sides(x: Tensor, multiple: PerAxis, smallest: PerAxis) -> Tensor:
+    """Repeat the border at the end of each axis of `x` (B, C, *spatial), up to the next multiple of `multiple`, and up
+    to `smallest` at least.
+    """
+    numbers = (along_each(number, x.ndim - 2) for number in (multiple, smallest))
+    missing = [max(least, -(-side // one) * one) - side for side, one, least in zip(x.shape[2:], *numbers, strict=True)]
     if not any(missing):
         return x
-    return F.pad(x, [width for extra in reversed(missing) for width in (0, extra)], mode="replicate")
+    # `F.pad` begins with the last axis.
+    return F.pad(x, [end for more in reversed(missing) for end in (0, more)], mode="replicate")
 
 
 def resize(logits: Tensor, sides: Sequence[int]) -> Tensor:
@@ -64,7 +84,7 @@ class PaddedNetwork(nn.Module, ABC):
         deep_supervision: whether training mode gives the logits of several levels.
     """
 
-    multiple: int | Sequence[int]
+    multiple: PerAxis
     deep_supervision: bool = False
 
     @abstractmethod

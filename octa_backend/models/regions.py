@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from octa_backend.models.base import PerAxis
+
 
 def class_logits(logits_BR: Tensor, order: Sequence[int]) -> Tensor:
     """From regions back to classes: where several regions are found, the last one overwrites the others.
@@ -62,7 +64,7 @@ class RegionsAsClasses(nn.Module):
     def __init__(self, network: nn.Module, order: Sequence[int]) -> None:
         super().__init__()
         self.network, self.order = network, tuple(order)
-        self.multiple: int | Sequence[int] = getattr(network, "multiple", 1)
+        self.multiple: PerAxis = getattr(network, "multiple", 1)
 
     def forward(self, x_BC: Tensor) -> Tensor:
         """Map (B, C, *spatial) to logits (B, K, *spatial)."""

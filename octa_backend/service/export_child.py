@@ -68,7 +68,7 @@ def _traced(model: Path, card: Mapping[str, Any]) -> TracedModel:
     return TracedModel(
         trace(network, card["channels"], spatial_dims(card)),
         multiple,
-        SMALLEST_CELLS * multiple,
+        SMALLEST_CELLS * multiple if isinstance(multiple, int) else tuple(SMALLEST_CELLS * one for one in multiple),
         lambda: check_scans(card, dataset, "train", CALIBRATION_SCANS).scans,
     )
 

@@ -8,6 +8,7 @@ A checkpoint folder holds `weights.safetensors` (the network), `average.safetens
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -153,7 +154,10 @@ class Checkpoints:
         named = {"index.json", TREATMENTS_FILE, self._path("best", index.best.epoch).name, *lasts[-keep_last:]}
         for path in self.folder.iterdir():
             if path.name not in named:
-                remove(path)
+                with contextlib.suppress(
+                    PermissionError
+                ):  # Windows: another program reads it; after the next epoch
+                    remove(path)
 
     def load_last(self, network: nn.Module, average: nn.Module) -> tuple[State, EpochFinished]:
         """Load the last epoch's weights into `network` and `average`; return the rest of it."""

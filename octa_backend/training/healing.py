@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from octa_backend.diagnosis.findings import Finding, Severity
+from octa_backend.training.loss_plan import with_closed_weight
 from octa_backend.training.plan import Plan
 from octa_backend.training.plan_draft import Reason
 from octa_backend.training.treatment import ANEW, DIVERGED, FURTHER, HALVED, WENT_BACK, Treatment
@@ -24,7 +25,7 @@ def treated(plan: Plan, treatments: Sequence[Treatment]) -> Plan:
     """
     for treatment in treatments[len(plan.treatments) :]:
         now = {name: after for name, (before, after) in treatment.changes.items() if _is(plan, name, before)}
-        config = plan.config.model_copy(update=now)
+        config = plan.suited(with_closed_weight(plan.config.model_copy(update=now)))
         why = f"treatment of {treatment.cause} ({treatment.remedy}) after epoch {treatment.after}"
         reasons = (*plan.reasons, *(Reason(field=name, value=value, reason=why) for name, value in now.items()))
         plan = plan.model_copy(
@@ -56,9 +57,14 @@ def setback(plan: Plan, last: int) -> Treatment | None:
         remedy=HALVED,
         after=last,
         changes={"lr": (rate, rate / 2)},
-        from_checkpoint=last > 0,
+        from_checkpoint=_leads_to(plan, last),
         restarts=False,
     )
+
+
+def _leads_to(plan: Plan, last: int) -> bool:
+    """Whether the run comes from the checkpoint of an epoch: no treatment after that epoch began with fresh weights."""
+    return last > 0 and all(one.from_checkpoint for one in plan.treatments if one.after == last)
 
 
 def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
@@ -71,10 +77,13 @@ def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
         last: the epoch of the last checkpoint.
 
     Returns:
-        None where the run has taken `MOST_TREATMENTS`, or the remedy changes nothing.
+        None where the run has taken `MOST_TREATMENTS`, the remedy changes nothing, or it would give a fold another
+        network than the other folds have: they could not answer together.
     """
     assert finding.remedy is not None
     if sum(one.remedy != HALVED for one in plan.treatments) >= MOST_TREATMENTS:
+        return None
+    if plan.config.folds and "model" in finding.remedy.changes:
         return None
     changes = {name: (getattr(plan.config, name), value) for name, value in finding.remedy.changes.items()}
     if all(before == after for before, after in changes.values()):
@@ -85,7 +94,7 @@ def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
         remedy=finding.remedy.code,
         after=last,
         changes={**changes, "epochs": (plan.epochs, last + own_epochs)},
-        from_checkpoint=bool(finding.remedy.from_checkpoint) and last > 0,
+        from_checkpoint=bool(finding.remedy.from_checkpoint) and _leads_to(plan, last),
         restarts=True,
     )
 

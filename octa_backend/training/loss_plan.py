@@ -55,6 +55,13 @@ def resolve_loss(
     return chosen
 
 
+def with_closed_weight(config: TrainConfig) -> TrainConfig:
+    """A resolved config whose loss was changed: what the former loss did not look at is open still, and stays out."""
+    assert config.loss != "auto", "the plan resolves it"
+    is_open = config.pos_weight == "auto" and "pos_weight" in USES[config.loss]
+    return config.model_copy(update={"pos_weight": None}) if is_open else config
+
+
 def _loss(config: TrainConfig, manifest: Manifest, decide: Decide) -> LossName:
     if config.target == "regions":
         if config.loss != "auto":

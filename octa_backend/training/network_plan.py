@@ -13,6 +13,8 @@ LEAST_SIDE = 4
 """Voxels along an axis that the deepest level keeps; an axis is halved while it has twice as many."""
 COARSE = 2.0
 """An axis with voxels so many times as long as the shortest ones is left alone until the others have caught up."""
+LEAST_LEVELS = 3
+"""nnU-Net's network, as MONAI has it, has no fewer; what is too small to be halved twice keeps its size there."""
 MOST_LEVELS = 6
 """nnU-Net's own bound for a sample of 128 voxels a side; deeper levels see no more."""
 
@@ -34,6 +36,8 @@ def network_shape(model: str, shape: Sequence[int], spacing: Sequence[float], *,
         small: whether the device is slow.
     """
     kernels, strides = topology(shape, spacing)
+    missing = LEAST_LEVELS - len(strides)
+    kernels, strides = kernels + kernels[-1:] * missing, strides + strides[:1] * missing
     first = FIRST_FILTERS.get(model, SMALL_FIRST if small else USUAL_FIRST)
     return NetworkShape(kernels, strides, tuple(min(WIDEST, first * 2**level) for level in range(len(strides))))
 

@@ -29,7 +29,7 @@ from octa_backend.training.region_targets import RegionTarget, region_targets
 from octa_backend.training.sample_plan import settle_growth, settle_sample
 from octa_backend.training.treatment import Treatment, begun_after
 from octa_backend.training.volume_options import region_classes
-from octa_backend.training.volume_plan import leave_out_artefacts, refuse_for_pictures
+from octa_backend.training.volume_plan import leave_out_artefacts, refuse_for_pictures, without_artefacts
 
 OF_THE_DEVICE = (
     "precision",
@@ -41,6 +41,9 @@ OF_THE_DEVICE = (
     "batch_size",
 )
 """Fields that another device may need otherwise; all others stay as they were found for a run."""
+
+FITTED = {"loss", "patch_size", "target_shape"}
+"""Fields that a plan may settle otherwise than they were given: the loss to the classes, the sides to the network."""
 
 
 class Plan(BaseModel):
@@ -190,11 +193,16 @@ class Plan(BaseModel):
 
         Treatments are taken out, see `healing.treated`.
         """
-        still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"} | {"loss"}
-        kept = {name: getattr(self.config, name) for name in still_open}
-        valid = [one for one in self.reasons if one.field in kept or getattr(config, one.field, one.value) == one.value]
-        update = {"config": config.model_copy(update=kept), "reasons": tuple(valid), "treatments": ()}
-        return self.model_copy(update=update).checked()
+        still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"}
+        kept = {name: getattr(self.config, name) for name in still_open | FITTED}
+        now = self.suited(config.model_copy(update=kept))
+        valid = [one for one in self.reasons if one.field in kept or getattr(now, one.field, one.value) == one.value]
+        return self.model_copy(update={"config": now, "reasons": tuple(valid), "treatments": ()}).checked()
+
+    def suited(self, config: TrainConfig) -> TrainConfig:
+        """A changed config as this plan's scans need it: volumes are not augmented with artefacts of OCTA scans."""
+        overrides = without_artefacts(config) if len(self.patch_shape) == 3 else None
+        return config.model_copy(update={"augmentation_overrides": overrides}) if overrides else config
 
     def checked(self) -> Plan:
         """The same plan.

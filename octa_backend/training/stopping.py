@@ -35,9 +35,14 @@ class Limits:
         self.started = self.clock()
 
     def out_of_patience(self, epoch: int, best: Best | None) -> Finding | None:
-        """What to say if the Dice has not risen for `patience` epochs at the end of `epoch`, else None."""
+        """What to say if the Dice has not risen for `patience` epochs at the end of `epoch`, else None.
+
+        Judged only after epochs that `val_freq` has validated: the others cannot have been better.
+        """
         patience = self.config.patience
-        if not patience or best is None or epoch - max(best.epoch, self.counted_from) < patience:
+        if not patience or best is None or epoch % self.config.val_freq:
+            return None
+        if epoch - max(best.epoch, self.counted_from) < patience:
             return None
         evidence = {"patience": patience, "best_epoch": best.epoch, "best_val_dice": round(best.val_dice, 4)}
         return Finding("stopped_early", Severity.INFO, evidence, epoch=epoch)
@@ -45,25 +50,31 @@ class Limits:
     def out_of_time(self, epoch: int, best: Best | None) -> Finding | None:
         """What to say if `max_minutes` are over during `epoch`, else None; before the first epoch is done, None."""
         minutes = self.config.max_minutes
-        if not minutes or best is None or self._elapsed() < 60 * minutes:
+        if not minutes or best is None or self.elapsed() < 60 * minutes:
             return None
         return Finding("time_used_up", Severity.INFO, {"max_minutes": minutes, "epochs": epoch - 1}, epoch=epoch)
 
-    def _elapsed(self) -> float:
+    def is_nearly_over(self, begun: float) -> bool:
+        """Whether `max_minutes` may be over before two more epochs are, as long as the one that began at `begun`."""
+        now = self.elapsed()
+        return bool(self.config.max_minutes) and now + 2 * (now - begun) >= 60 * self.config.max_minutes
+
+    def elapsed(self) -> float:
+        """Seconds of all attempts, up to now."""
         return self.seconds + self.clock() - self.started
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs."""
         return {
             "counted_from": self.counted_from,
-            "seconds": self._elapsed(),
+            "seconds": self.elapsed(),
             "epochs": self.config.epochs,
             "lr": self.config.lr,
         }
 
-    def begin_anew(self, state: Mapping[str, Any], epoch: int) -> None:
-        """Go on after `epoch` with other weights: its epochs count from here, its minutes from the beginning."""
-        self.counted_from, self.seconds = epoch, state["seconds"]
+    def begin_anew(self, seconds: float, epoch: int) -> None:
+        """Go on after `epoch` as a treatment says: its epochs count from here, its minutes go on from `seconds`."""
+        self.counted_from, self.seconds, self.started = epoch, seconds, self.clock()
 
     def load_state_dict(self, state: Mapping[str, Any], epoch: int) -> None:
         """Go on from a checkpoint of `epoch`."""

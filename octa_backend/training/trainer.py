@@ -83,15 +83,17 @@ def fit(
         IncompatibleCheckpoint: the checkpoint is of another network or another version, or no initial weight fits.
         ModelNotFound: the initial weights are not there.
     """
-    is_first = True
+    is_first, spent = True, 0.0
     while True:
         now = healing.treated(plan, checkpoints.treatments)
         with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
-            ended = _train_until(_start(data, now, checkpoints, emit, should_stop, initial, show), is_first, advise)
+            run = _start(data, now, checkpoints, emit, should_stop, initial, show)
+            run.limits.seconds = spent
+            ended = _train_until(run, is_first, advise)
         if isinstance(ended, Outcome):
             return ended
         checkpoints.treat(ended)
-        is_first = False
+        is_first, spent = False, run.limits.elapsed()
 
 
 def _start(
@@ -137,7 +139,7 @@ def _go_on(run: Run, *, tell_again: bool) -> int:
     """Load the last checkpoint where there is one, tell of a treatment that holds from it; return the next epoch."""
     index = run.checkpoints.index
     run.best = index.best if index else None
-    last = index.last if index else 0
+    last, spent = index.last if index else 0, run.limits.seconds
     treatment = next((one for one in run.plan.treatments[-1:] if one.after == last), None)
     if treatment is not None:
         run.emit(RunTreated(last, run.plan.model_dump(mode="json"), healing.notice(run.plan)))
@@ -150,7 +152,7 @@ def _go_on(run: Run, *, tell_again: bool) -> int:
         if tell_again:
             run.emit(report)  # its attempt may have died after the checkpoint, before it could tell
     if treatment is not None:
-        run.limits.begin_anew(run.checkpoints.last_state()["limits"], last)
+        run.limits.begin_anew(max(spent, run.checkpoints.last_state()["limits"]["seconds"]), last)
         run.schedule = Schedule(run.plan.config, run.plan.begun_after) if treatment.restarts else run.schedule
     return last + 1
 
@@ -196,7 +198,7 @@ def _advised(run: Run, advise: Advise | None) -> Treatment | None:
 def _one_epoch(run: Run, epoch: int) -> Outcome | None:
     """Train, validate and save; None if the run goes on."""
     run.epoch = epoch
-    start = time.perf_counter()
+    start, begun = time.perf_counter(), run.limits.elapsed()
     steps = _train(run)
     if isinstance(steps, Outcome):
         return steps
@@ -209,7 +211,7 @@ def _one_epoch(run: Run, epoch: int) -> Outcome | None:
         run.schedule.see(epoch, run.validation.score.dice)
     report = report_of(run, steps, run.validation, trained, time.perf_counter() - start)
     run.best = Best.of(report, run.best)
-    _save(run, report)
+    _save(run, report, begun)
     if run.show is not None:
         run.show(epoch, run.average.averaged)
     run.emit(report)
@@ -244,9 +246,9 @@ def _end_early(run: Run, finding: Finding) -> Outcome:
     return Outcome(finished=True, best=run.best, ended_early=finding)
 
 
-def _save(run: Run, report: EpochFinished) -> None:
+def _save(run: Run, report: EpochFinished, begun: float) -> None:
     config, epoch = run.plan.config, report.epoch
-    is_kept = _is_due(epoch, config.save_freq, run.plan) or run.limits.out_of_patience(epoch, run.best) is not None
-    state = run.state() if is_kept else None
+    may_end = run.limits.out_of_patience(epoch, run.best) is not None or run.limits.is_nearly_over(begun)
+    state = run.state() if may_end or _is_due(epoch, config.save_freq, run.plan) else None
     plan = run.plan.model_dump(mode="json")
     run.checkpoints.save(report, run.network, run.average.averaged, state, keep_last=config.keep_last, plan=plan)

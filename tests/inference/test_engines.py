@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -14,9 +15,9 @@ from octa_backend.inference.export_record import (
     find_failure,
     note_failure,
 )
-from octa_backend.inference.graph import TracedAttention, multiple_of, replace_attention
-from octa_backend.inference.padding import pad_sides
+from octa_backend.inference.graph import TracedAttention, multiple_of, replace_attention, trace
 from octa_backend.models import registry
+from octa_backend.models.base import pad_sides
 from octa_backend.models.network_shape import NetworkShape
 from octa_backend.training import precision
 from octa_backend.training.checkpoint import save_weights
@@ -126,8 +127,20 @@ def test_the_arithmetic_of_torch_is_measured_once_the_engine_needs_it(model, mon
     assert engine.name == "torch bf16"
 
 
-def test_a_network_with_one_multiple_for_each_axis_is_traced_with_what_all_of_them_divide():
+def test_a_network_with_one_multiple_for_each_axis_is_traced_and_padded_as_it_pads_itself():
+    torch.manual_seed(0)
     shape = NetworkShape(((1, 3, 3), (3, 3, 3), (3, 3, 3)), ((1, 1, 1), (1, 2, 2), (2, 2, 2)), (4, 8, 16))
-    network = registry.build("unet3d", 1, 2, 3, shape=shape)
-    assert (tuple(network.multiple), multiple_of(network)) == ((2, 4, 4), 4)
+    network = registry.build("unet3d", 1, 2, 3, shape=shape).eval()
+    assert multiple_of(network) == (2, 4, 4)
+    scan = torch.rand(1, 1, 6, 13, 16)
+    padded = pad_sides(scan, (2, 4, 4), (4, 8, 8))
+    assert padded.shape == (1, 1, 6, 16, 16)
+    graph = trace(copy.deepcopy(network), 1, 3).module()
+    with torch.no_grad():
+        torch.testing.assert_close(graph(padded)[..., :13, :], network(scan))
+
+
+def test_axes_of_one_multiple_have_one_number():
     assert multiple_of(registry.build("tiny_unet", 1, 1)) == registry.build("tiny_unet", 1, 1).multiple
+    shape = NetworkShape(((3, 3, 3),) * 3, ((1, 1, 1), (2, 2, 2), (2, 2, 2)), (4, 8, 16))
+    assert multiple_of(registry.build("unet3d", 1, 2, 3, shape=shape)) == 4

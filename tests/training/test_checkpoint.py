@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from octa_backend.errors import IncompatibleCheckpoint
+from octa_backend.training import checkpoint
 from octa_backend.training.checkpoint import Best, Checkpoints, Index, load_weights, save_weights
 from octa_backend.training.events import EpochFinished
 
@@ -143,6 +144,24 @@ def test_leftover_of_a_later_epoch_is_cleared_although_several_are_kept(checkpoi
     (checkpoints.folder / "last-00009").mkdir()
     checkpoints.save(report(2, 0.7), layer(2), layer(2.5), state(2), keep_last=5)
     assert names(checkpoints) == ["best-00001", "index.json", "last-00001", "last-00002"]
+
+
+def test_a_checkpoint_that_another_program_reads_is_cleared_after_a_later_epoch(checkpoints, monkeypatch):
+    save(checkpoints, 1, 0.8)
+    whole = checkpoint.remove
+
+    def refuse(path):
+        if path.name == "last-00001":
+            raise PermissionError(path)
+        whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "remove", refuse)
+        save(checkpoints, 2, 0.7)
+    assert checkpoints.index == Index(2, Best(1, 0.8))
+    assert names(checkpoints) == ["best-00001", "index.json", "last-00001", "last-00002"]
+    save(checkpoints, 3, 0.7)
+    assert names(checkpoints) == ["best-00001", "index.json", "last-00003"]
 
 
 class FailsAt(nn.Linear):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from octa_backend.training import healing, step, trainer
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.evaluation import Evaluated
 from octa_backend.training.metrics import ScanScore
+from octa_backend.training.stopping import Limits
 from octa_backend.training.treatment import Treatment
 from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import Stopper, epochs, findings, numbers, steps, train, treatments
@@ -211,6 +213,79 @@ def test_remedy_that_changes_nothing_is_not_taken(tmp_path, data):
     events, _ = train(tmp_path, data, advise=lambda: advice("raise_lr", lr=0.01), **OPTIONS)
     assert not treatments(events)
     assert len(epochs(events)) == 4
+
+
+def test_run_that_diverges_right_after_it_began_anew_begins_anew_again(tmp_path, data, diverging):
+    diverging(lambda rate, count: rate > 0.006 and count == 5)  # the first step of epoch 3
+    events, advise = once_after(2, advice("loss", from_checkpoint=False, bce_weight=1.0, dice_weight=0.0))
+    train(tmp_path, data, emit=events.append, advise=advise, **OPTIONS)
+    assert [told.finding.code for told in treatments(events)] == ["treated_anew", "went_back"]
+    alone, _ = train(tmp_path / "alone", data, **{**OPTIONS, "lr": 0.005, "bce_weight": 1.0, "dice_weight": 0.0})
+    assert [one.train_loss for one in epochs(events)][2:] == [one.train_loss for one in epochs(alone)]
+
+
+def test_run_that_diverges_right_after_it_took_another_network_keeps_that(tmp_path, data, diverging):
+    diverging(lambda rate, count: rate > 0.006 and count == 5)
+    events, advise = once_after(2, advice("model", from_checkpoint=False, model="small_unet"))
+    _, outcome = train(tmp_path, data, emit=events.append, advise=advise, **OPTIONS)
+    assert [one.epoch for one in epochs(events)] == list(range(1, 7))
+    assert outcome.finished
+
+
+@pytest.mark.parametrize("loss", ["focal_dice", "cldice", "dice"])
+def test_loss_that_a_remedy_brings_has_no_open_weight(tmp_path, data, loss):
+    events, advise = once_after(1, advice("another_loss", from_checkpoint=False, loss="dice_bce"))
+    train(tmp_path, data, emit=events.append, advise=advise, **OPTIONS, loss=loss)
+    (told,) = treatments(events)
+    assert (told.plan["config"]["loss"], told.plan["config"]["pos_weight"]) == ("dice_bce", None)
+    assert set(steps(events)[-1].loss_components) == {"bce", "dice"}
+
+
+def test_fold_keeps_the_network_of_the_others(data):
+    bigger, lower = advice("model", model="small_unet"), advice("lower_lr", lr=0.001)
+    alone, fold = a_plan(data, **OPTIONS), a_plan(data, **OPTIONS, folds=2)
+    assert healing.remedy_taken(alone, bigger, 2) is not None
+    assert healing.remedy_taken(fold, bigger, 2) is None
+    assert healing.remedy_taken(fold, lower, 2) is not None
+
+
+# --- minutes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """Steps of six seconds each, as `max_minutes` sees them; gives the seconds so far."""
+    now = [0.0]
+    plain = step.Stepper.step
+
+    def slow(self, batch, lr):
+        now[0] += 6
+        return plain(self, batch, lr)
+
+    monkeypatch.setattr(step.Stepper, "step", slow)
+    monkeypatch.setattr(trainer, "Limits", partial(Limits, clock=lambda: now[0]))
+    return now
+
+
+@pytest.mark.parametrize("save_freq", [1, 1000])
+def test_minutes_bound_a_run_with_all_its_treatments(tmp_path, data, slow_steps, save_freq):
+    rates, events = [0.002, 0.003], []
+
+    def advise():
+        due = rates and epochs(events) and len(epochs(events)) % 2 == 0
+        return advice("lower_lr", from_checkpoint=False, lr=rates.pop()) if due else None
+
+    options = {**OPTIONS, "epochs": 100, "max_minutes": 1, "save_freq": save_freq}
+    _, outcome = train(tmp_path, data, emit=events.append, advise=advise, **options)
+    assert len(treatments(events)) == 2
+    assert (outcome.ended_early.code, slow_steps[0]) == ("time_used_up", 60)
+
+
+def test_run_whose_minutes_are_over_can_go_on_from_its_last_epoch(tmp_path, data, slow_steps):
+    options = {**OPTIONS, "epochs": 100, "max_minutes": 1.1, "save_freq": 1000}
+    events, outcome = train(tmp_path, data, **options)
+    assert outcome.ended_early.code == "time_used_up"
+    assert Checkpoints(tmp_path).last == epochs(events)[-1].epoch == 5
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------

@@ -31,6 +31,11 @@ def test_run_ends_after_patience_epochs_without_a_better_dice():
     assert [limits.out_of_patience(epoch, Best(2, 0.8)) is not None for epoch in (2, 3, 4, 5)] == [False] * 3 + [True]
 
 
+def test_patience_is_judged_after_epochs_that_were_validated_alone():
+    limits = Limits(TrainConfig(patience=3, val_freq=5))
+    assert [epoch for epoch in range(1, 12) if limits.out_of_patience(epoch, Best(1, 0.8))] == [5, 10]
+
+
 def test_finding_says_how_long_it_waited_and_which_epoch_was_the_best():
     finding = Limits(TrainConfig(patience=3)).out_of_patience(5, Best(2, 0.81234))
     assert finding.code == "stopped_early"
@@ -66,6 +71,16 @@ def test_first_epoch_is_finished_however_long_it_takes(clock):
     limits = Limits(TrainConfig(max_minutes=1), clock=clock)
     clock.seconds += 3600
     assert limits.out_of_time(1, None) is None
+
+
+def test_minutes_are_nearly_over_when_two_more_epochs_may_not_fit(clock):
+    limits = Limits(TrainConfig(max_minutes=1), clock=clock)
+    begun = limits.elapsed()
+    clock.seconds += 10
+    assert not limits.is_nearly_over(begun)
+    clock.seconds += 10
+    assert limits.is_nearly_over(begun)
+    assert not Limits(TrainConfig(), clock=clock).is_nearly_over(0.0)
 
 
 def test_without_a_limit_time_does_not_matter(clock):

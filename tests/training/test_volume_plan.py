@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from octa_backend.data.store import Manifest, ScanEntry
+from octa_backend.diagnosis.findings import Finding, Remedy, Severity
 from octa_backend.errors import InvalidConfig
+from octa_backend.models import registry
 from octa_backend.training.config import TrainConfig
-from octa_backend.training.network_plan import fitting, topology
+from octa_backend.training.healing import remedy_taken, treated
+from octa_backend.training.network_plan import fitting, network_shape, topology
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
 from octa_backend.training.volume_options import region_classes
@@ -186,3 +190,40 @@ def without_4(made):
 
 def test_a_region_counts_each_of_its_classes_once():
     assert region_classes({"a": (4, 1, 4)}, (0, 1, 4)) == {"a": (1, 2)}
+
+
+# --- a run that goes on ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"patch_size": 50}, {"target_shape": (20, 50, 50)}, {}])
+def test_plan_of_a_run_that_goes_on_keeps_its_sample(options):
+    made = plan((64, 80, 80), **options)
+    again = made.with_config(TrainConfig(**options))
+    assert (again.config.patch_size, again.config.target_shape) == (made.config.patch_size, made.config.target_shape)
+    assert Plan.model_validate(again.model_dump(mode="json")) == again
+
+
+def test_artefacts_stay_left_out_when_a_run_goes_on():
+    made = plan((64, 64, 64), augmentation="strong")
+    assert made.config.augmentation_overrides
+    again = made.with_config(TrainConfig(augmentation="strong"))
+    assert again.config == made.config
+    assert again.reasons == made.reasons
+
+
+def test_artefacts_stay_left_out_when_a_remedy_augments_more():
+    made = plan((64, 64, 64), augmentation="standard", epochs=4, batch_size=1, lr=0.001)
+    stronger = Remedy("augment_more", {"augmentation": "strong", "augmentation_overrides": None}, from_checkpoint=False)
+    taken = remedy_taken(made, Finding("overfitting", Severity.WARNING, {}, remedy=stronger), 1)
+    options = treated(made, [taken]).config.augmentation_options
+    assert (options.motion_probability, options.shadow_probability, options.saturation_probability) == (0, 0, 0)
+    assert options.flip_x_probability > 0
+
+
+@pytest.mark.parametrize("network", ["unet3d", "dynunet", "unet_transformer"])
+@pytest.mark.parametrize("shape", [(8, 8, 8), (12, 14, 14), (3, 8, 40)])
+def test_network_of_a_small_sample_has_three_levels_all_the_same(network, shape):
+    made = network_shape(network, shape, (), small=True)
+    assert len(made.filters) >= 3
+    logits = registry.build(network, 1, 2, 3, shape=made)(torch.rand(2, 1, *shape))
+    assert logits.shape == (2, 2, *shape)
