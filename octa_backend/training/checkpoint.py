@@ -154,9 +154,7 @@ class Checkpoints:
         named = {"index.json", TREATMENTS_FILE, self._path("best", index.best.epoch).name, *lasts[-keep_last:]}
         for path in self.folder.iterdir():
             if path.name not in named:
-                with contextlib.suppress(
-                    PermissionError
-                ):  # Windows: another program reads it; after the next epoch
+                with contextlib.suppress(PermissionError):  # Windows: another program reads it; after the next epoch
                     remove(path)
 
     def load_last(self, network: nn.Module, average: nn.Module) -> tuple[State, EpochFinished]:
