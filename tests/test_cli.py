@@ -21,6 +21,7 @@ from octa_backend.cli import app
 from octa_backend.data.synthetic import write_zip
 from octa_backend.models import registry
 from octa_backend.service import experiment
+from octa_backend.service.epoch_history import HISTORY_FILE, read_history
 from octa_backend.service.process import ProcessMark
 from octa_backend.storage.tables import JobState
 from octa_backend.training import precision
@@ -257,11 +258,37 @@ def test_weights_that_are_there_keep_their_network_and_normalisation_under_other
         plan = json.loads(path.read_text("utf-8"))
         assert (plan["config"]["model"], plan["config"]["normalisation"]) == ("tiny_unet", "percentile")
         said = {one["field"]: one["reason"] for one in plan["reasons"]}
-        assert said["normalisation"] == "what the weights that the training goes on from were trained with"
+        assert said["normalisation"].startswith("as the weights that are there were trained")
     asked = octa(*common, "--epochs", 3, "--patch-size", 32, "--normalisation", "zscore")
     assert asked.exit_code == 0, (asked.output, asked.exception)
     plans = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "run").glob("**/checkpoints/last-*/plan.json")]
     assert [plan["config"]["normalisation"] for plan in plans] == ["zscore"] * (2 if folds else 1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_training_goes_on_with_another_loss(octa, scans, tmp_path):
+    common = ("train", scans, "--out", "run", *UNTRIED, "--model", "tiny_unet", "--device", "cpu")
+    octa(*common, "--epochs", 2)
+    other = octa(*common, "--epochs", 3, "--focal-loss")
+    assert other.exit_code == 0, (other.output, other.exception)
+    back = octa("train", "--resume", "run", "--epochs", 4)
+    assert back.exit_code == 0, (back.output, back.exception)
+    told = read_history(tmp_path / "run" / HISTORY_FILE)
+    assert [set(epoch["loss_components"]) for epoch in told][1:3] == [{"bce", "dice"}, {"focal", "dice"}]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("folds", [(), ("--folds", 2)])
+@pytest.mark.parametrize("other", [("--seed", 7), ("--val-fraction", 0.4)])
+def test_scans_that_the_weights_were_trained_on_do_not_validate_them(octa, tmp_path, folds, other):
+    write_zip(tmp_path / "ten.zip", 10, size=32, seed=1)
+    common = ("train", "ten.zip", "--out", "run", *UNTRIED, "--model", "tiny_unet", "--device", "cpu", *folds)
+    octa(*common, "--epochs", 1)
+    again = octa(*common, "--epochs", 2, *other)
+    if folds and "--val-fraction" in other:  # of no effect there
+        assert again.exit_code == 0, (again.output, again.exception)
+    else:
+        refused(again, f"with {other[0][2:].replace('-', '_')}={other[1]} other scans validate", "keep ")
 
 
 @pytest.mark.usefixtures("quick")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from statistics import fmean, median
 from typing import Any
 
@@ -77,8 +78,15 @@ def _as_one(epochs: Sequence[EpochRecord]) -> EpochRecord:
     return replace(last, train_loss=sum(one.train_loss for one in epochs) / count, loss_components=components)
 
 
+def _of_one_loss(epochs: Sequence[EpochRecord]) -> tuple[EpochRecord, ...]:
+    """The last epochs whose losses have the same components."""
+    kept = takewhile(lambda one: one.loss_components.keys() == epochs[-1].loss_components.keys(), reversed(epochs))
+    return tuple(kept)[::-1]
+
+
 class RunView:
-    """A run's history as the checks look at it. Epochs without a finite loss are left out.
+    """A run's history as the checks look at it. Left out are epochs without a finite loss, and those of another loss,
+    which the run had before it was resumed with its present one.
 
     Attributes:
         every: the epochs that are left.
@@ -92,7 +100,7 @@ class RunView:
         self.history = history
         self.facts = history.facts
         self.start = history.start
-        self.every = tuple(e for e in history.epochs if math.isfinite(e.train_loss))
+        self.every = _of_one_loss([e for e in history.epochs if math.isfinite(e.train_loss)])
         self.at_once = -(-LEAST_STEPS // max(1, self.facts.steps_per_epoch))
         self.epochs = merged(self.every, self.at_once)
         self.losses: Values = np.array([epoch.train_loss for epoch in self.epochs])

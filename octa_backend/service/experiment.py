@@ -8,11 +8,8 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-import numpy as np
-
-from octa_backend.data.folds import assign_folds
 from octa_backend.data.normalise import Normalisation
-from octa_backend.data.splits import Splits, assign_splits
+from octa_backend.data.splits import Splits
 from octa_backend.data.store import DatasetStore, Manifest
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
@@ -22,6 +19,7 @@ from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.inference.model_card import CARD_FORMAT, NOTICE
 from octa_backend.inference.pictures import png
 from octa_backend.inference.volume_distribution import spacing_of_file, summarise_volumes, volume_features
+from octa_backend.service.division import divide, require_division
 from octa_backend.service.model_service import versions
 from octa_backend.storage.files import write_aside
 from octa_backend.training.augmentation_sheet import augmentation_sheet
@@ -48,7 +46,7 @@ BOUND_TO_WEIGHTS = ("model", "normalisation")
 """What must not be found anew for weights that are there, nor for each fold: folds predict together, and a scan more or
 less could decide otherwise."""
 
-KEPT = "what the weights that the training goes on from were trained with"
+KEPT = "as the weights that are there were trained, this training's own or those of the first fold"
 
 VALIDATED = ("loss", "dice", "iou", "precision", "recall")
 """What a card says of its model's epoch on the validation scans."""
@@ -127,9 +125,11 @@ def sketch(
             bound to them stays where the config leaves it open.
 
     Raises:
-        InvalidConfig: there are fewer patients, or scans, than folds.
+        InvalidConfig: there are fewer patients, or scans, than folds; or scans that `trained` saw would validate.
     """
-    splits = _divide(store, config, fold)
+    splits = divide(store, config, fold)
+    if trained is not None:
+        require_division(store, config, trained.config, fold)
     device = pick_device(wanted_device)
     if earlier is not None and earlier.device == str(device):
         plan = earlier.with_config(config)
@@ -161,14 +161,6 @@ def _finder(
     if fold is None or fold == 1:
         return None
     return sketch(store, config, wanted_device, None, fold=1).plan
-
-
-def _divide(store: DatasetStore, config: TrainConfig, fold: int | None) -> Splits:
-    scans = store.manifest.scans
-    if fold is None:
-        return assign_splits(scans, config.val_fraction, config.seed)
-    foreground = [float(np.count_nonzero(mask) / mask.size) for mask in map(store.mask, range(len(store)))]
-    return assign_folds(scans, foreground, config.folds, config.seed)[fold - 1]
 
 
 def published(run: Experiment, checkpoints: Checkpoints) -> Experiment:

@@ -203,7 +203,8 @@ def _one_epoch(run: Run, epoch: int) -> Outcome | None:
     if isinstance(steps, Outcome):
         return steps
     trained = time.perf_counter() - start
-    if run.validation is None or _is_due(epoch, run.plan.config.val_freq, run.plan):
+    is_due = _is_due(epoch, run.plan.config.val_freq, run.plan) or run.limits.is_nearly_over(begun)
+    if run.validation is None or is_due:
         scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
         if scans is None:
             return Outcome(finished=False, best=run.best)

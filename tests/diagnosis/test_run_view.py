@@ -119,3 +119,14 @@ def test_progress_of_a_run_that_began_anew_counts_from_there():
     later = replace(history, epochs=history.epochs[20:30])
     assert RunView(later).progress == 0.5
     assert RunView(replace(history, epochs=(), facts=facts())).progress == 0
+
+
+@pytest.mark.parametrize("steps", [3, 43])
+def test_epochs_of_another_loss_than_the_present_one_are_left_out(steps):
+    made = a_run(30, steps_per_epoch=steps)  # with dice_bce at the end
+    resumed = altered(made, lambda one: {"loss_components": {"focal": 0.2, "dice": 0.3}} if one.epoch <= 20 else {})
+    view = RunView(resumed)
+    assert [one.epoch for one in view.every] == list(range(21, 31))
+    assert set(view.epochs[0].loss_components) == {"bce", "dice"}
+    examine_run(resumed)
+    assert plateau_report(view)["last_losses"] == [one.train_loss for one in made.epochs[-5:]]

@@ -281,6 +281,14 @@ def test_minutes_bound_a_run_with_all_its_treatments(tmp_path, data, slow_steps,
     assert (outcome.ended_early.code, slow_steps[0]) == ("time_used_up", 60)
 
 
+def test_run_validates_the_last_epochs_before_its_minutes_are_over(tmp_path, data, slow_steps, monkeypatch):
+    whole, validated = trainer.evaluate, []
+    monkeypatch.setattr(trainer, "evaluate", lambda *given: validated.append(1) or whole(*given))
+    events, _ = train(tmp_path, data, **{**OPTIONS, "epochs": 100, "max_minutes": 1.1, "val_freq": 50})
+    assert [one.epoch for one in epochs(events)] == [1, 2, 3, 4, 5]
+    assert len(validated) == 3  # the first, and those after which two more did not fit
+
+
 def test_run_whose_minutes_are_over_can_go_on_from_its_last_epoch(tmp_path, data, slow_steps):
     options = {**OPTIONS, "epochs": 100, "max_minutes": 1.1, "save_freq": 1000}
     events, outcome = train(tmp_path, data, **options)
