@@ -5,8 +5,10 @@ Shapes: B scans, C channels, K output channels, *spatial pixels or voxels.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -14,12 +16,13 @@ import torch
 from torch import nn
 
 from octa_backend.errors import IncompatibleCheckpoint
-from octa_backend.training.batches import TrainingData, steps_per_epoch
+from octa_backend.training.batches import Batch, TrainingData, steps_per_epoch
 from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import generator_states, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop
 from octa_backend.training.events import EpochFinished, Event
 from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
+from octa_backend.training.norm_statistics import BATCHES, YOUNG_STEPS
 from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.schedules import Schedule
@@ -57,7 +60,11 @@ class Validation:
 
 @dataclass(slots=True)
 class Run:
-    """The moving parts of one training."""
+    """The moving parts of one training.
+
+    Attributes:
+        recent: the last batches of the epoch, while the run is young.
+    """
 
     plan: Plan
     data: TrainingData
@@ -75,10 +82,16 @@ class Run:
     epoch: int = 0
     best: Best | None = None
     validation: Validation | None = None
+    recent: deque[Batch] = field(default_factory=partial(deque, maxlen=BATCHES))
     steps: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.steps = steps_per_epoch(self.data.train, self.plan)
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the running statistics of norms may lag behind the weights."""
+        return self.average.steps <= YOUNG_STEPS
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside the weights."""

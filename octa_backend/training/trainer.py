@@ -23,8 +23,10 @@ from octa_backend.training.evaluation import ShouldStop, evaluate
 from octa_backend.training.events import EpochFinished, FindingNoticed, RunTreated, StepFinished
 from octa_backend.training.initial_weights import InitialWeights, take_weights
 from octa_backend.training.network import build_network
+from octa_backend.training.norm_statistics import measure_statistics
 from octa_backend.training.optim import WeightAverage
 from octa_backend.training.plan import Plan
+from octa_backend.training.precision import autocast
 from octa_backend.training.run import Emit, Run, Show, Validation
 from octa_backend.training.schedules import Schedule
 from octa_backend.training.signals import Signals
@@ -205,6 +207,7 @@ def _one_epoch(run: Run, epoch: int) -> Outcome | None:
     trained = time.perf_counter() - start
     is_due = _is_due(epoch, run.plan.config.val_freq, run.plan) or run.limits.is_nearly_over(begun)
     if run.validation is None or is_due:
+        _settle_norms(run)
         scans = evaluate(run.average.averaged, run.data, run.plan, run.stepper.loss, run.data.val, run.should_stop)
         if scans is None:
             return Outcome(finished=False, best=run.best)
@@ -219,6 +222,14 @@ def _one_epoch(run: Run, epoch: int) -> Outcome | None:
     return None
 
 
+def _settle_norms(run: Run) -> None:
+    """Give the average of the weights statistics of its own, where the running ones lag behind."""
+    if run.is_young:
+        parts = (part.image for batch in run.recent for part in batch.split(run.stepper.micro_batch))
+        with autocast(run.plan.device, run.plan.config.precision):
+            measure_statistics(run.average.averaged, parts)
+
+
 def _is_due(epoch: int, every: int, plan: Plan) -> bool:
     return epoch % every == 0 or epoch == plan.epochs
 
@@ -226,6 +237,7 @@ def _is_due(epoch: int, every: int, plan: Plan) -> bool:
 def _train(run: Run) -> list[Step] | Outcome:
     """Every training scan once, or how the run ended on the way."""
     run.network.train()
+    run.recent.clear()
     done = []
     batches = run.signals.batches(training_batches(run.data, run.plan.in_epoch(run.epoch), run.generator))
     for number, batch in enumerate(batches, start=1):
@@ -236,6 +248,8 @@ def _train(run: Run) -> list[Step] | Outcome:
             return _end_early(run, out_of_time)
         step = run.stepper.step(batch, run.schedule.rate(run.epoch, number, run.steps))
         run.average.update()
+        if run.is_young:
+            run.recent.append(batch)
         loss = weighted_sum(run, step.components)
         run.emit(StepFinished(run.epoch, number, run.steps, loss, step.components, step.lr, step.gradient_norms))
         done.append(step)

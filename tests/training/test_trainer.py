@@ -287,7 +287,7 @@ def test_config_names_the_network(data):
 BASE = {"weight_decay": 0.1, "epochs": 2, "lr": 0.01, "batch_size": 2, "step_size": 1, "gamma": 0.5}
 
 SGD, POLY = {"optimizer": "sgd"}, {"scheduler": "poly"}
-PLATEAU = {"scheduler": "plateau", "plateau_patience": 1, "epochs": 4}
+PLATEAU = {"scheduler": "plateau", "plateau_patience": 1, "epochs": 4, "lr": 1e-6}
 
 CHANGES = {
     "epochs": (3, {}),
