@@ -30,6 +30,9 @@ Gaussian of c / 2 cells."""
 FARTHEST_SHARE = 0.125
 """Shifts are sought up to this share of each side."""
 
+LEAST_SIDE = 8
+"""Cells: of a shorter side that share is less than a cell, so very elongated scans are not compared."""
+
 NO_STRUCTURE = 1e-6
 """Correlations that spread less are rounding: image or mask has nothing of the compared widths."""
 
@@ -51,6 +54,10 @@ class Alignment(NamedTuple):
     shift: tuple[int, int]
 
 
+UNALIGNED = Alignment(0.0, 0.0, (0, 0))
+"""Of what cannot be judged."""
+
+
 def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Alignment]:
     """Compare masks with their images, as they lie and shifted.
 
@@ -59,9 +66,11 @@ def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Al
         inside_NHW: their foregrounds, of the same sizes.
 
     Returns:
-        One for each scan; all zero where image or mask has no structure of the compared widths.
+        One for each scan; all zero where image or mask has no structure of the compared widths, or a side is too short.
     """
     factor, fine_factor = (-(-max(grey_NHW.shape[1:]) // side) for side in (GRID_SIDE, FINE_GRID_SIDE))
+    if min(grey_NHW.shape[1:]) // factor < LEAST_SIDE:
+        return [UNALIGNED] * len(grey_NHW)
     found = _aligned(grey_NHW, inside_NHW, factor)
     shifted = [n for n, alignment in enumerate(found) if any(alignment.shift)]
     if shifted and fine_factor < factor:
@@ -86,7 +95,7 @@ def _aligned(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_], factor:
 
 def _read_off(correlation_HW: NDArray[np.float32], spread: float, peak: tuple[int, int], factor: int) -> Alignment:
     if not spread > NO_STRUCTURE:
-        return Alignment(0.0, 0.0, (0, 0))
+        return UNALIGNED
     row, column = peak
     sign = 1.0 if correlation_HW[row, column] > 0 else -1.0
     (down, rise), (right, further_rise) = _summit(correlation_HW[:, column], row), _summit(correlation_HW[row], column)
@@ -146,7 +155,7 @@ def _peaks(correlation_NHW: NDArray[np.floating[Any]]) -> list[tuple[int, int]]:
 
 def _near(length: int) -> NDArray[np.intp]:
     """Indices of the shifts that are sought along an axis: 0, 1, …, -2, -1."""
-    farthest = max(1, int(length * FARTHEST_SHARE))
+    farthest = int(length * FARTHEST_SHARE)
     return np.concatenate([np.arange(farthest + 1), np.arange(length - farthest, length)])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from octa_backend.data.alignment import Alignment, align
+from octa_backend.data.alignment import UNALIGNED, Alignment, align
 from octa_backend.data.greys import (
     HIGH_SHARE,
     LOW_SHARE,
@@ -41,7 +41,6 @@ SAMPLED_ROWS = 160
 """Detail, and intensity inside and outside, are measured on so many evenly spread rows, up to twice as many."""
 
 _DARK, _BRIGHT = 0.02, 0.98
-_UNALIGNED = Alignment(0.0, 0.0, (0, 0))
 
 
 def measure(images: Sequence[ImagePixels], masks: Sequence[MaskPixels]) -> list[tuple[ImageStatistics, MaskStatistics]]:
@@ -212,7 +211,7 @@ def _related(
     inside_NHW: NDArray[np.bool_], fractions: Sequence[float], grey_NHW: NDArray[np.uint8]
 ) -> list[tuple[float | None, Alignment]]:
     """AUC and alignment of each mask that can be compared with its image."""
-    found: list[tuple[float | None, Alignment]] = [(None, _UNALIGNED)] * len(fractions)
+    found: list[tuple[float | None, Alignment]] = [(None, UNALIGNED)] * len(fractions)
     partial = [n for n, fraction in enumerate(fractions) if 0 < fraction < 1]
     if not partial or inside_NHW.shape != grey_NHW.shape:
         return found

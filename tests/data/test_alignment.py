@@ -69,6 +69,13 @@ def test_without_structure_there_is_no_agreement(shape):
     assert align(constant, half) == (0, 0, (0, 0))
 
 
+@pytest.mark.parametrize("shape", [(1500, 16), (16, 1500), (16, 4000), (7, 7)])
+def test_scans_with_a_side_of_few_cells_are_not_compared(shape):
+    rng = np.random.default_rng(0)
+    image, inside = rng.integers(0, 256, (2, *shape), np.uint8), rng.random((2, *shape)) > 0.5
+    assert alignment.align(image, inside) == [alignment.UNALIGNED] * 2
+
+
 def test_details_have_even_contrast_wherever_they_are():
     rows, columns = np.indices((64, 64))
     waves = np.sin(rows * np.pi / 2) * np.where(columns < 32, 1, 30)

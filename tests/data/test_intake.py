@@ -119,6 +119,15 @@ def test_scans_of_different_sizes_and_depths_are_kept_as_they_are(tmp_path):
     assert [(scan.shape, scan.dtype) for scan in scans] == [((30, 40), "uint8"), ((24, 24), "uint16")]
 
 
+@pytest.mark.parametrize("width", [1500, 4000])
+def test_a_very_elongated_scan_is_taken_in_with_the_others(tmp_path, width):
+    files = dataset() | {
+        "images/9.png": encoded(grey(height=16, width=width)),
+        "masks/9.png": encoded(square(height=16, width=width)),
+    }
+    assert [scan.shape for scan in take_in(tmp_path, files).manifest.scans][-1] == (16, width)
+
+
 def test_patients_and_official_splits_stand_in_the_manifest(tmp_path):
     files = dataset() | {"splits.csv": b"stem,split\n1,train\n2,val\n3,test\n"}
     assert [scan.split for scan in take_in(tmp_path, files).manifest.scans] == ["train", "val", "test"]
