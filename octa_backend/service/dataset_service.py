@@ -60,6 +60,13 @@ class Candidate:
     manifest: Manifest | None
     there: Dataset | None
 
+    @property
+    def spatial_dims(self) -> int:
+        """2 where it holds pictures, 3 where it holds volumes."""
+        holder = self.manifest or self.there
+        assert holder is not None
+        return holder.spatial_dims
+
 
 def limits(settings: Settings) -> IntakeLimits:
     """What a zip may hold."""

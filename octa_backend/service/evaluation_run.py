@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.normalise import to_unit
-from octa_backend.errors import OctaError
+from octa_backend.errors import ModelDoesNotFit, OctaError
 from octa_backend.inference.comparison_picture import comparison
 from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP, RIGHT
 from octa_backend.inference.pictures import png
 from octa_backend.service.evaluation_data import Division, EvaluatedZip, divide
 from octa_backend.service.evaluation_model import EvaluatedModel, decide
+from octa_backend.service.model_fit import other_kind
 from octa_backend.service.model_service import versions
 from octa_backend.training.evaluation_html import Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
@@ -198,6 +199,8 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         OctaError: they do not; the message says what would.
     """
     manifest, plan = data.store.manifest, model.plan
+    if differs := other_kind(model.card, manifest.spatial_dims):
+        raise ModelDoesNotFit(f"model {model.name} {differs}")
     ignore_index = ignored_class(manifest.classes, plan.dataset_classes, plan.config.ignore_index)
     tune = options.tune_threshold or options.use_tuned_threshold
     if tune and plan.classes != 2:

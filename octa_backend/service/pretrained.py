@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from octa_backend.errors import InvalidConfig
 from octa_backend.service import model_service
+from octa_backend.service.model_fit import KINDS, other_kind
 from octa_backend.settings import Settings
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Model
@@ -17,11 +18,16 @@ if TYPE_CHECKING:  # torch is imported in the worker and on the command line onl
     from octa_backend.training.initial_weights import InitialWeights
 
 
-def require_on_shelf(session: Session, pretrained: str | None) -> None:
+def require_on_shelf(session: Session, pretrained: str | None, dims: int) -> None:
     """Refuse what is not the id of a model: a client must not have the server read its files.
 
+    Args:
+        pretrained: as the client named it.
+        dims: of the scans that are to be trained on, 2 or 3.
+
     Raises:
-        InvalidConfig: no model has this id, or it is an ensemble.
+        InvalidConfig: no model has this id, or it is an ensemble, or of pictures where the scans are volumes or the
+            reverse.
     """
     if pretrained is None:
         return
@@ -37,6 +43,8 @@ def require_on_shelf(session: Session, pretrained: str | None) -> None:
             f"pretrained={pretrained!r} is an ensemble, which has no weights of its own; name one of its members: "
             f"{', '.join(members)}"
         )
+    if differs := other_kind(model.card, dims):
+        raise InvalidConfig(f"pretrained={pretrained!r} {differs}; choose a model of {KINDS[dims]}")
 
 
 def from_shelf(session: Session, files: Files, pretrained: str | None) -> InitialWeights | None:

@@ -64,8 +64,8 @@ def start_with_upload(
 
     Raises:
         InvalidDataset: it has errors that neither a repair nor the configuration answers; nothing was kept.
-        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model with
-            weights; nothing was kept.
+        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model of
+            such scans with weights; nothing was kept.
         and as `dataset_service.take_in`.
     """
     with checked(database, settings, upload) as candidate:
@@ -80,8 +80,8 @@ def start_with_dataset(
     Raises:
         DatasetNotFound: no dataset has this id.
         InvalidDataset: it has errors that neither a repair nor the configuration answers.
-        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model with
-            weights.
+        InvalidConfig: there are fewer patients, or scans, than folds, or `pretrained` is not the id of a model of
+            such scans with weights.
     """
     with database.reading() as session:
         dataset = dataset_service.get(session, file_id)
@@ -92,7 +92,7 @@ def _start(
     database: Database, settings: Settings, candidate: Candidate, config: TrainConfig, options: StartOptions
 ) -> Started:
     with database.reading() as session:
-        require_on_shelf(session, config.pretrained)
+        require_on_shelf(session, config.pretrained, candidate.spatial_dims)
     admitted = _admit(database, settings, candidate, config, options)
     with database.writing() as session:
         job = train_service.start(session, admitted.dataset.id, admitted.config)

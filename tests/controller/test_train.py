@@ -335,6 +335,15 @@ def test_a_training_may_not_begin_with_a_file_of_the_server(api, name):
     assert api.traces() == before
 
 
+def test_a_training_on_pictures_may_not_begin_with_a_model_of_volumes(api, file_id):
+    with api.parts.database.writing() as session:
+        model_service.register(session, "of-volumes", a_job(session, file_id=file_id), {"spatial_dims": 3})
+    answer = api.post(f"/train/start-with-file/{file_id}", data={"pretrained": "of-volumes"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-config")
+    said = "pretrained='of-volumes' was trained on volumes, but the dataset holds pictures; choose a model of pictures"
+    assert answer.json()["detail"] == said
+
+
 # --- epochs ----------------------------------------------------------------------------------------------------------
 
 

@@ -156,6 +156,16 @@ def test_a_comparison_that_cannot_be_made_says_why(api):
     assert "no scans for test" in answer.json()["detail"]
 
 
+def test_models_of_pictures_and_datasets_of_volumes_are_not_compared(api):
+    file_id = on_the_server(api, "pictures", "volumes")
+    with api.parts.database.writing() as session:
+        model = model_service.get(session, "volumes")
+        model.card = {**model.card, "spatial_dims": 3}
+    answer = api.post("/models/compare", json={"model_ids": ["pictures", "volumes"], "file_id": file_id})
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
+    assert answer.json()["detail"] == "model volumes was trained on volumes, but the dataset holds pictures"
+
+
 def test_a_comparison_without_its_dataset_says_what_is_gone(api):
     file_id = on_the_server(api, "m1")
     (api.parts.files.dataset(file_id) / "manifest.json").unlink()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from octa_backend.data.splits import Splits
 from octa_backend.data.store import DatasetStore, StoreWriter
-from octa_backend.errors import IncompatibleCheckpoint, OctaError
+from octa_backend.errors import IncompatibleCheckpoint, ModelDoesNotFit, OctaError
 from octa_backend.service.evaluation_data import EvaluatedZip, divide
 from octa_backend.service.evaluation_model import decide, open_model
 from octa_backend.service.evaluation_run import EvaluationOptions, design_evaluation
@@ -262,6 +262,12 @@ def test_several_classes_are_scored_each_for_itself(classes, tmp_path):
 def test_masks_of_other_classes_are_refused(model, classes):
     with pytest.raises(OctaError, match="the masks have 3 classes with background, but the model has 2"):
         design(model, classes)
+
+
+def test_a_model_of_volumes_is_not_evaluated_on_pictures(model, store):
+    of_volumes = replace(model, card={**model.card, "spatial_dims": 3})
+    with pytest.raises(ModelDoesNotFit, match="was trained on volumes, but the dataset holds pictures"):
+        design(of_volumes, store)
 
 
 def test_colour_scans_are_brought_to_the_models_channels(model, tmp_path):
