@@ -38,13 +38,16 @@ Keep = Callable[[SeenVolume], None]
 def holds_volumes(source: Source, limits: IntakeLimits) -> bool:
     """Whether an upload is to be read as volumes: most of its scans are NIfTI files, or all are TIFF stacks.
 
-    Of pictures that are no stacks one header is read.
+    Of TIFF files those that can be read decide. Of pictures that are no stacks one header is read.
     """
     pictures = [path for path in source.members if path.lower().endswith(IMAGE_ENDINGS)]
     if volumes := sum(is_nifti(path) for path in source.members):
         return volumes >= len(pictures)
     stacks = [path for path in pictures if path.lower().endswith(STACK_ENDINGS)]
-    return bool(stacks) and len(stacks) == len(pictures) and all(_is_stack(source, path, limits) for path in stacks)
+    if len(stacks) < len(pictures):
+        return False
+    counts = (frames for path in stacks if (frames := _frames(source, path, limits)) is not None)
+    return next(counts, 1) > 1 and all(frames > 1 for frames in counts)
 
 
 def prepare_volumes(source: Source, target: Path, limits: IntakeLimits, executor: Executor) -> Prepared:
@@ -122,11 +125,12 @@ def read_labelled(
     return image, shown_classes(mask, mask_values), volume.spacing_mm if volume.geometry.orientation else ()
 
 
-def _is_stack(source: Source, path: str, limits: IntakeLimits) -> bool:
+def _frames(source: Source, path: str, limits: IntakeLimits) -> int | None:
+    """How many a file has; None where it cannot be read."""
     try:
-        return read_header(opened(source, path, limits.max_scan_pixels), path).frames > 1
+        return read_header(opened(source, path, limits.max_scan_pixels), path).frames
     except UnreadableScan:
-        return False
+        return None
 
 
 def _add(writer: StoreWriter, scan: SeenVolume) -> None:

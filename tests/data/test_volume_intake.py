@@ -108,6 +108,19 @@ def test_stacks_are_taken_in_and_splits_honoured(tmp_path):
     assert (manifest.spatial_dims, manifest.mask_values) == (3, (0, 255))
 
 
+@pytest.mark.parametrize("length", [0, 300, 5000])
+@pytest.mark.parametrize("cut", ["images/0.tif", "masks/2.tif"])
+def test_a_stack_that_was_cut_off_costs_its_case_alone(tmp_path, cut, length):
+    files = {}
+    for number in range(3):
+        image, mask = case(number, dtype=np.uint8)
+        files |= {f"images/{number}.tif": stack(image.T), f"masks/{number}.tif": stack(255 * mask.T)}
+    files[cut] = files[cut][:length]
+    found = prepared(tmp_path, files)
+    assert [(finding.code, finding.severity) for finding in found.findings] == [("volume_unreadable", "error")]
+    assert (found.manifest.spatial_dims, len(found.manifest.scans)) == (3, 2)
+
+
 def test_a_table_divides_cases_of_a_folder_for_training(tmp_path):
     files = msd_files(3) | {"splits.csv": b"stem,split\ncase_000,train\ncase_001,test\n"}
     assert [scan.split for scan in prepared(tmp_path, files).manifest.scans] == ["train", "test", None]
