@@ -43,6 +43,10 @@ STEPS_SHOWN = 20
 def repair(database: Database, settings: Settings, file_id: str, remedies: Sequence[str]) -> Dataset:
     """Make a new dataset with these remedies applied; the old one stays.
 
+    Returns:
+        The dataset. Where one of the same content is there already, its row stays as it is, and what is returned tells
+        of this repair.
+
     Raises:
         DatasetNotFound: there is no such dataset.
         RemedyNotApplicable: a remedy is unknown, is one of the training configuration, or changes nothing here.
@@ -53,13 +57,21 @@ def repair(database: Database, settings: Settings, file_id: str, remedies: Seque
     with database.reading() as session:
         dataset = dataset_service.get(session, file_id)
     source = Files.of(settings).dataset(file_id) / SOURCE_FILE
-    wanted = [code for code in DATASET_REMEDIES if code in remedies]
-    with repaired(settings, source, dataset.name, lambda _: wanted) as made:
-        _refuse_unchanged(remedies, made[1] if made else ())
+    examined: list[Examination] = []
+
+    def wanted(examination: Examination) -> Sequence[str]:
+        examined.append(examination)
+        return [code for code in DATASET_REMEDIES if code in remedies]
+
+    with repaired(settings, source, dataset.name, wanted) as made:
+        _refuse_unchanged(remedies, made[1] if made else (), examined[0])
         assert made is not None
         upload, steps = made
+        came = origin(file_id, steps)
         with checked(database, settings, upload) as candidate:
-            return keep(database, settings, candidate, origin(file_id, steps))
+            kept = keep(database, settings, candidate, came)
+    kept.parent_file_id, kept.repairs = came.file_id, list(came.summary)  # of no session any more: nothing is stored
+    return kept
 
 
 @contextmanager
@@ -153,8 +165,10 @@ def _check(remedies: Sequence[str]) -> None:
             raise RemedyNotApplicable(f"no remedy is called {code!r}; the remedies are {', '.join(DATASET_REMEDIES)}")
 
 
-def _refuse_unchanged(remedies: Sequence[str], steps: Sequence[Step]) -> None:
-    idle = [code for code in remedies if code not in {step.remedy for step in steps}]
+def _refuse_unchanged(remedies: Sequence[str], steps: Sequence[Step], before: Examination) -> None:
+    """Of remedies that left nothing for each other to do, none is refused; each has its use in the dataset before."""
+    unused = [code for code in remedies if code not in {step.remedy for step in steps}]
+    idle = [code for code in unused if not plan_repair(before, [code])]
     if idle or not remedies:
         named = ", ".join(idle) or "an empty list of remedies"
         raise RemedyNotApplicable(f"{named} changes nothing in this dataset; its findings name what would help")

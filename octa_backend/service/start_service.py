@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -54,7 +54,8 @@ class Started:
 class _Admitted:
     dataset: Dataset
     config: TrainConfig
-    config_changes: dict[str, Any] = field(default_factory=dict)
+    config_changes: dict[str, Any]
+    repairs: Sequence[dict[str, Any]] = ()
 
 
 def start_with_upload(
@@ -96,8 +97,7 @@ def _start(
     admitted = _admit(database, settings, candidate, config, options)
     with database.writing() as session:
         job = train_service.start(session, admitted.dataset.id, admitted.config)
-    repairs = admitted.dataset.repairs if options.repair == "auto" else []
-    return Started(job, repairs, admitted.config_changes)
+    return Started(job, admitted.repairs, admitted.config_changes)
 
 
 def _admit(
@@ -111,9 +111,8 @@ def _admit(
                 with checked(database, settings, upload) as better:
                     config, changes = judge(better.findings, config, options)
                     _check_folds(settings, better, config)
-                    parent = keep(database, settings, candidate)
-                    dataset = keep(database, settings, better, origin(parent.id, steps))
-                    return _Admitted(dataset, config, changes)
+                    came = origin(keep(database, settings, candidate).id, steps)
+                    return _Admitted(keep(database, settings, better, came), config, changes, came.summary)
     config, changes = judge(candidate.findings, config, options)
     _check_folds(settings, candidate, config)
     return _Admitted(keep(database, settings, candidate), config, changes)

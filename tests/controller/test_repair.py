@@ -120,6 +120,50 @@ def test_the_same_repair_again_is_the_same_dataset(api, faulty):
     assert api.traces()["rows"]["datasets"] == 2
 
 
+def with_one_more(name):
+    """The good scans, and one with half a mask."""
+    image, mask = scans(1)[0]
+    files = {f"images/{name}.png": encoded(image), f"masks/{name}.png": encoded(mask[:, : SIZE // 2])}
+    for number, (each, its_mask) in enumerate(scans()):
+        files |= {f"images/{number}.png": encoded(each), f"masks/{number}.png": encoded(its_mask)}
+    return zip_bytes(files)
+
+
+def test_a_repair_that_ends_in_a_dataset_that_is_there_tells_of_its_own_changes(api):
+    wish = {"remedies": ["drop_unusable"]}
+    first, second = (api.upload(with_one_more(place)).json()["file_id"] for place in ("8", "9"))
+    made, again = (api.post(f"/datasets/{file_id}/repair", json=wish).json() for file_id in (first, second))
+    assert (again["file_id"], again["parent_file_id"]) == (made["file_id"], second)
+    assert [[step["scan"] for step in answer["repairs"][0]["steps"]] for answer in (made, again)] == [["8"], ["9"]]
+    assert api.get(f"/datasets/{made['file_id']}").json() == made
+    (kept,) = api.get(f"/datasets/{made['file_id']}/repairs").json()["items"]
+    assert kept["scan"] == "8"
+
+
+def test_repair_auto_tells_what_it_changed_in_this_upload(api):
+    told = []
+    for name in ("8", "9"):
+        started = api.upload(with_one_more(name), "/train/start-with-file", epochs="1", repair="auto").json()
+        told.append((started["file_id"], [step["scan"] for step in started["repairs"][0]["steps"]]))
+    assert told == [(told[0][0], ["8"]), (told[0][0], ["9"])]
+    untouched = api.post(f"/train/start-with-file/{told[0][0]}", json={"epochs": 1, "repair": "auto"}).json()
+    assert untouched["repairs"] == []
+
+
+def test_remedies_of_the_same_scan_can_be_sent_together(api):
+    def cut(number, image, mask):
+        return smoothed(number, image, mask[:, : SIZE // 2]) if number == 1 else (image, mask)
+
+    found = api.upload(zipped(cut)).json()
+    remedies = [one["remedy"]["code"] for one in found["findings"] if one["severity"] == "error"]
+    assert sorted(remedies) == ["binarize_masks", "drop_unusable"]
+    answer = api.post(f"/datasets/{found['file_id']}/repair", json={"remedies": remedies})
+    assert answer.status_code == 201, answer.text
+    assert [repair["remedy"] for repair in answer.json()["repairs"]] == ["drop_unusable"]
+    refused = api.post(f"/datasets/{found['file_id']}/repair", json={"remedies": [*remedies, "invert_masks"]})
+    assert (refused.status_code, refused.json()["detail"].split()[0]) == (422, "invert_masks")
+
+
 @pytest.mark.parametrize(
     ("remedies", "status", "phrase"),
     [
