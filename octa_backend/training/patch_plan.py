@@ -40,8 +40,8 @@ def choose_patch_size(fast: bool, fits: Callable[[int], bool]) -> tuple[int, str
     if fast:
         return size, f"scans up to {size} pixels are trained whole on this device"
     return size, (
-        f"without fast bf16 an epoch of whole scans takes long; a new {size}-pixel square of each scan per epoch "
-        "shows enough of it"
+        f"scans up to {size} pixels are trained whole; larger ones would take long without fast bf16, and a new square "
+        "of each per epoch shows enough of it"
     )
 
 
