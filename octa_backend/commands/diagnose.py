@@ -41,7 +41,7 @@ from octa_backend.diagnosis.text import Language, Text, render
 from octa_backend.diagnosis.volumes import VOLUME_CHECKS
 from octa_backend.errors import OctaError, RemedyNotApplicable, ScanTooLarge, UnreadableScan
 from octa_backend.service.dataset_service import limits
-from octa_backend.service.repair_service import Choose, automatic, write_repaired_copy
+from octa_backend.service.repair_service import Choose, automatic, idle_remedies, write_repaired_copy
 from octa_backend.settings import Settings
 
 if TYPE_CHECKING:  # torch is imported with --model only
@@ -256,7 +256,7 @@ def _repaired(
 ) -> dict[str, Any] | None:
     """Write the repaired zip and say what changed; None where there was nothing to change."""
     steps = plan_repair(examination, remedies or automatic(examination))
-    if idle := set(remedies) - {step.remedy for step in steps}:
+    if idle := idle_remedies(remedies, steps, examination):
         raise RemedyNotApplicable(f"{', '.join(sorted(idle))} changes nothing in {path}; its findings name what would")
     if not steps:
         paper.say(_NOT_SAFE if examination.errors else _NOTHING, path=path)

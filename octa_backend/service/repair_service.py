@@ -155,6 +155,12 @@ def safe_remedies(findings: Sequence[Finding]) -> list[str]:
     return [code for code in DATASET_REMEDIES if code in wanted]
 
 
+def idle_remedies(remedies: Sequence[str], steps: Sequence[Step], before: Examination) -> list[str]:
+    """Those without a step that would have none alone either: not those to which another one left nothing to do."""
+    unused = [code for code in remedies if code not in {step.remedy for step in steps}]
+    return [code for code in unused if not plan_repair(before, [code])]
+
+
 def _check(remedies: Sequence[str]) -> None:
     for code in remedies:
         if code in CONFIG_REMEDIES:
@@ -166,9 +172,7 @@ def _check(remedies: Sequence[str]) -> None:
 
 
 def _refuse_unchanged(remedies: Sequence[str], steps: Sequence[Step], before: Examination) -> None:
-    """Of remedies that left nothing for each other to do, none is refused; each has its use in the dataset before."""
-    unused = [code for code in remedies if code not in {step.remedy for step in steps}]
-    idle = [code for code in unused if not plan_repair(before, [code])]
+    idle = idle_remedies(remedies, steps, before)
     if idle or not remedies:
         named = ", ".join(idle) or "an empty list of remedies"
         raise RemedyNotApplicable(f"{named} changes nothing in this dataset; its findings name what would help")
