@@ -152,7 +152,7 @@ class NoModelYet(OctaError):
 
 
 class ModelDoesNotFit(OctaError):
-    """The model and the dataset have different classes."""
+    """The model does not fit the dataset."""
 
 
 class ModelsDiffer(OctaError):

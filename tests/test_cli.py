@@ -87,6 +87,13 @@ def test_synth_makes_the_folder_it_writes_into(octa, tmp_path):
     assert zipfile.is_zipfile(out)
 
 
+def test_synth_refuses_a_place_that_cannot_be_written(octa, tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    refused(octa("synth", "taken/out.zip", "-n", 1), "taken cannot be a folder for results: taken is a file")
+    refused(octa("synth", "out.zip", "-n", 1, "--sheet", tmp_path), f"{tmp_path} is a folder; name a file to write")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 # --- train and predict -----------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from octa_backend.service.comparison_run import scans_to_compare
 from octa_backend.service.comparison_table import COMPARED, table_csv
 from octa_backend.settings import Settings
 from octa_backend.storage.files import write_aside
+from octa_backend.storage.outputs import output_file
 from octa_backend.training.evaluation_words import METRIC_NAMES
 from octa_backend.training.html_parts import shown
 
@@ -40,12 +41,11 @@ def compare(
     Raises:
         ModelNotFound: a model is neither a folder nor an id in the data folder.
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
-        OctaError: models and zip do not fit together.
+        OctaError: models and zip do not fit together, or `out` cannot be written.
     """
+    beside = Path.cwd() if out is None else output_file(out.absolute()).parent
     folders = [find_model(settings, model) for model in models]
     cards = [read_card(folder) for folder in folders]
-    beside = Path.cwd() if out is None else out.absolute().parent
-    beside.mkdir(parents=True, exist_ok=True)
     with prepared_zip(console, archive, beside, settings) as data:
         indices = scans_to_compare(data, cards, split)
         columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))

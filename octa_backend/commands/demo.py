@@ -28,6 +28,7 @@ from octa_backend.data.synthetic import make_scan, write_zip
 from octa_backend.errors import OctaError, ServerUnreachable
 from octa_backend.settings import load_settings
 from octa_backend.storage.files import Files
+from octa_backend.storage.outputs import output_folder
 
 SCANS, SIZE, SEED = 32, 128, 7
 START_SECONDS, POLL_SECONDS = 60.0, 0.5
@@ -49,7 +50,7 @@ def demo(console: Console, data: Path | None, out: Path, epochs: int, model: str
         OctaError: the server did not start, refused the data, or the training failed.
     """
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     archive = data or _synthetic(console, out)
     with _server(console, out / "server") as client:
         job_id = _start(console, client, archive, epochs, model)

@@ -23,6 +23,7 @@ from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, E
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import write_aside
+from octa_backend.storage.outputs import output_folder
 from octa_backend.training.evaluation_html import to_html
 from octa_backend.training.evaluation_report import CURVES, EvaluationReport, Summary
 from octa_backend.training.evaluation_words import METRIC_NAMES, NOTES, SENTENCES
@@ -40,11 +41,11 @@ def evaluate(
     Raises:
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
-        OctaError: model, zip and options do not fit together.
+        OctaError: model, zip and options do not fit together, or `out` cannot be written to.
     """
+    output_folder(out)
     folder = find_model(settings, model)
     opened = open_model(folder, settings.device, tta=tta)
-    out.mkdir(parents=True, exist_ok=True)
     with prepared_zip(console, archive, out, settings) as data:
         run = design_evaluation(opened, data, options)
         found = _run(console, run, _history(settings, folder))

@@ -13,6 +13,7 @@ from octa_backend.inference.export_record import RECORD_FILE, ExportFormat
 from octa_backend.service.export_service import export_files
 from octa_backend.service.exporter import Exporter
 from octa_backend.settings import Settings
+from octa_backend.storage.outputs import output_folder
 
 
 def export(console: Console, settings: Settings, model: str, wanted: ExportFormat, out: Path) -> None:
@@ -21,7 +22,9 @@ def export(console: Console, settings: Settings, model: str, wanted: ExportForma
     Raises:
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
         ExportFailed: the model cannot be exported so.
+        OctaError: the folder cannot be written to.
     """
+    output_folder(out)
     with console.status(f"exporting {model} as {wanted}, and comparing its masks with torch's"):
         files = export_files(Exporter(), find_model(settings, model), wanted)
     for name, path in files.items():

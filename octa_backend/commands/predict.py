@@ -41,6 +41,7 @@ from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.settings import Settings
+from octa_backend.storage.outputs import output_folder
 
 MEASUREMENTS_FILE, EVALUATION_FILE, ERRORS_FILE = "measurements.csv", "evaluation.csv", "errors.csv"
 
@@ -91,7 +92,7 @@ def predict(
             raise InvalidOptions(
                 f"{len(masks)} masks for {len(scans)} scans; give a --mask for each scan, in their order"
             )
-        out.mkdir(parents=True, exist_ok=True)
+        output_folder(out)
         measured = options.measuring is not None
         table = stack.enter_context(table_file(out / MEASUREMENTS_FILE, COLUMNS)) if measured else None
         run = _Run(console, together, options, settings.max_scan_pixels, out, table)

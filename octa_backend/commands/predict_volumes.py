@@ -35,6 +35,7 @@ from octa_backend.service.volume_segmenting import (
 )
 from octa_backend.settings import Settings
 from octa_backend.storage.files import write_aside
+from octa_backend.storage.outputs import output_folder
 
 VOLUMES_FILE, EVALUATION_FILE = "volumes.csv", "evaluation.csv"
 
@@ -89,7 +90,7 @@ def predict_volumes(
             raise InvalidOptions(
                 f"{len(masks)} masks for {len(cases)} cases; give a --mask for each case, in the order of their names"
             )
-        out.mkdir(parents=True, exist_ok=True)
+        output_folder(out)
         for at, one in enumerate(track(cases, "predicting", console=console)):
             known = ImageFile(masks[at], masks[at].name) if masks else None
             for line in _predict(models, one, known, out, options, settings, tables):

@@ -11,13 +11,18 @@ from octa_backend.data.normalise import to_unit
 from octa_backend.data.slices import three_slices
 from octa_backend.data.synthetic import make_scan, write_zip
 from octa_backend.data.synthetic_volumes import make_volume, write_volume_zip
+from octa_backend.storage.outputs import output_file
 
 SHEET_SCANS = 4
 
 
 def synth(console: Console, out: Path, count: int, size: int, seed: int, sheet: Path | None) -> None:
-    """Write the zip, and the contact sheet where one is wanted."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Write the zip, and the contact sheet where one is wanted.
+
+    Raises:
+        OctaError: they cannot be written there.
+    """
+    _check_outputs(out, sheet)
     write_zip(out, count, size=size, seed=seed)
     console.print(f"{count} scans of {size}×{size} in {out}", soft_wrap=True)
     if sheet is not None:
@@ -25,16 +30,21 @@ def synth(console: Console, out: Path, count: int, size: int, seed: int, sheet: 
 
         scans = [make_scan(size, np.random.default_rng([seed, i])) for i in range(min(count, SHEET_SCANS))]
         pairs = [(to_unit(scan.image[None]), scan.mask.astype(np.uint8)) for scan in scans]
-        sheet.parent.mkdir(parents=True, exist_ok=True)
         sheet.write_bytes(pictures.png(pictures.contact_sheet(pairs, classes=2)))
         console.print(f"contact sheet in {sheet}", soft_wrap=True)
+
+
+def _check_outputs(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            output_file(path)
 
 
 def synth_volumes(
     console: Console, out: Path, count: int, size: int, seed: int, slice_thickness: int, sheet: Path | None
 ) -> None:
     """As `synth`, with volumes; the sheet shows three slices of each."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _check_outputs(out, sheet)
     write_volume_zip(out, count, size=size, seed=seed, slice_thickness=slice_thickness)
     console.print(f"{count} volumes of {size // slice_thickness}×{size}×{size} in {out}", soft_wrap=True)
     if sheet is not None:
@@ -44,6 +54,5 @@ def synth_volumes(
         drawn = [make_volume(size, rng, slice_thickness) for rng in rngs]
         spacing = (float(slice_thickness), 1.0, 1.0)
         pairs = [three_slices(volume.image[None], volume.mask.astype(np.uint8), spacing) for volume in drawn]
-        sheet.parent.mkdir(parents=True, exist_ok=True)
         sheet.write_bytes(pictures.png(pictures.contact_sheet(pairs, classes=2)))
         console.print(f"contact sheet in {sheet}", soft_wrap=True)

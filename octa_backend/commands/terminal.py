@@ -45,7 +45,10 @@ def _show(error: OctaError) -> None:
 @with_errors_in_words  # a setting may be wrong, too
 def _show_findings(error: InvalidDataset) -> None:
     from octa_backend.diagnosis.messages import describe  # noqa: PLC0415 - not needed where all goes well
+    from octa_backend.diagnosis.report import Mark, glyphs_for  # noqa: PLC0415
 
     language = load_settings().language
+    glyphs = glyphs_for(errors.encoding)
     for finding in error.findings:
-        errors.print(f"  ❌ {describe(finding, language)['message']}", soft_wrap=True, markup=False)
+        message = describe(finding, language)["message"]
+        errors.print(f"  {glyphs[Mark(finding.severity)]} {message}", soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@ from typing import Any
 from octa_backend.data.folder import Folder
 from octa_backend.data.folds import check_folds
 from octa_backend.data.intake import examine, opened_source, prepare
-from octa_backend.data.store import DatasetStore
+from octa_backend.data.store import MANIFEST_FILE, DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.errors import InvalidConfig, InvalidDataset
 from octa_backend.service.dataset_service import limits
@@ -22,6 +22,7 @@ from octa_backend.service.local_folder import (
     checkpoints_of,
     earlier_plan,
     fold_folder,
+    is_begun,
     last_begun,
     plan_of_weights,
 )
@@ -31,10 +32,14 @@ from octa_backend.service.repair_service import automatic, safe_remedies, write_
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.storage.files import remove
+from octa_backend.storage.outputs import output_folder
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.healing import treated
 from octa_backend.training.initial_weights import InitialWeights
 from octa_backend.training.plan import Plan
+
+WAYS_OUT = "--repair has safe remedies applied, --force trains all the same"
+"""What the options that answer errors in the data are called on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +103,44 @@ def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings,
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip or the folder does not fit.
-        InvalidConfig: `out` holds a training of other scans, or lies among the scans; or there are fewer patients, or
-            scans, than folds.
+        InvalidConfig: `out` holds a training of other scans or a folder of the user's called `dataset`, or lies among
+            the scans; or there are fewer patients, or scans, than folds.
+        OctaError: `out` cannot be written to.
     """
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise InvalidConfig(f"{out} lies in the folder of the scans, {data}; choose a folder outside it with --out")
     digest = _digest(data, settings)
-    out.mkdir(parents=True, exist_ok=True)
-    folder, mark = out / DATASET_FOLDER, out / MARK_FILE
-    if folder.exists() and mark.read_text("utf-8") != digest:
-        raise InvalidConfig(f"{out} holds a training of other scans; choose another folder with --out")
-    mark.write_text(digest, "utf-8")
+    output_folder(out)
+    _make_room(out, digest)
+    folder = out / DATASET_FOLDER
+    (out / MARK_FILE).write_text(digest, "utf-8")
     source = Source(digest[:20], data.name, digest)
     if folder.exists():
         return _goes_on(source, config, last_begun(out), out, settings)
     findings = take_in(data, folder, settings, options)
     try:
-        config, changes = judge(findings, config, options)
+        config, changes = judge(findings, config, options, WAYS_OUT)
     except InvalidDataset:
         remove(folder)
         raise
     return _opened(source, findings, config, changes, out, settings)
+
+
+def _make_room(out: Path, digest: str) -> None:
+    """See that a folder may hold a training of these scans; other scans go where no training of them was begun.
+
+    Raises:
+        InvalidConfig: it holds a training of other scans, or something of the user's where the scans would lie.
+    """
+    folder, mark = out / DATASET_FOLDER, out / MARK_FILE
+    kept = mark.read_text("utf-8") if mark.is_file() else None
+    if folder.exists() and (kept is None or not (folder / MANIFEST_FILE).is_file()):
+        raise InvalidConfig(f"{folder} is there already and is not of a training; choose another folder with --out")
+    if kept in (None, digest):
+        return
+    if is_begun(out):
+        raise InvalidConfig(f"{out} holds a training of other scans; choose another folder with --out")
+    remove(folder)
 
 
 def reopen_dataset(out: Path, config: TrainConfig, settings: Settings) -> LocalDataset:

@@ -47,6 +47,11 @@ def last_begun(out: Path) -> dict[str, Any] | None:
     return kept(max(plans, key=lambda path: path.stat().st_mtime_ns).parent) if plans else None
 
 
+def is_begun(out: Path) -> bool:
+    """Whether `out` holds a training, or a fold of one, that was begun."""
+    return last_begun(out) is not None or any(checkpoints_of(folder).last for folder in _trainings(out))
+
+
 def begun(out: Path) -> dict[str, Any]:
     """The same.
 

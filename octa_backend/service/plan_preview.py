@@ -11,7 +11,7 @@ from typing import Any
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.service.experiment import sketch
-from octa_backend.service.local_dataset import take_in
+from octa_backend.service.local_dataset import WAYS_OUT, take_in
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.training.batches import TrainingData
@@ -88,7 +88,7 @@ def preview(data: Path, config: TrainConfig, settings: Settings, options: StartO
     with tempfile.TemporaryDirectory(prefix="octa-plan-") as folder:
         dataset = Path(folder) / "dataset"
         findings = take_in(data, dataset, settings, options)
-        config, changes = judge(findings, config, options)
+        config, changes = judge(findings, config, options, WAYS_OUT)
         # In a function of its own: Windows removes no file that is still mapped into memory.
         return _planned(dataset, config, changes, settings, findings)
 

@@ -23,6 +23,9 @@ from octa_backend.storage.tables import Dataset, Job
 from octa_backend.storage.uploads import Upload
 from octa_backend.training.config import TrainConfig
 
+WAYS_OUT = "send repair=auto to have safe remedies applied, or force=true to train all the same"
+"""What the options that answer errors in the data are called in the API."""
+
 
 class StartOptions(BaseModel):
     """What to do where the checks find errors in the data."""
@@ -124,9 +127,15 @@ def _check_folds(settings: Settings, candidate: Candidate, config: TrainConfig) 
 
 
 def judge(
-    findings: Sequence[Finding], config: TrainConfig, options: StartOptions
+    findings: Sequence[Finding], config: TrainConfig, options: StartOptions, ways_out: str = WAYS_OUT
 ) -> tuple[TrainConfig, dict[str, Any]]:
     """The configuration with the changes that remedies make where the user set nothing.
+
+    Args:
+        findings: of the dataset.
+        config: what to compute.
+        options: what to do where there are errors.
+        ways_out: what the user is told to send or to give where errors are left.
 
     Raises:
         InvalidDataset: an error is left, and it was not forced.
@@ -138,10 +147,7 @@ def judge(
         config = config.model_copy(update=changes)
     left = [found for found in findings if found.severity is Severity.ERROR and not _answers(config, found)]
     if left and not options.force:
-        raise InvalidDataset(
-            f"{summary(left)}; send repair=auto to have safe remedies applied, or force=true to train all the same",
-            findings,
-        )
+        raise InvalidDataset(f"{summary(left)}; {ways_out}", findings)
     return config, changes
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -74,6 +75,23 @@ def test_a_model_is_scored_with_a_table_a_page_and_json(octa, model, scans, tmp_
     assert "on which the best epoch was chosen" in result.output
     assert (tmp_path / "found" / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
     assert {path.name for path in (tmp_path / "found").iterdir()} == {"report.json", "report.html"}
+
+
+@pytest.mark.parametrize(
+    ("out", "phrase"),
+    [
+        ("taken", "taken cannot be a folder for results: taken is a file; name another folder"),
+        ("taken/below", "taken/below cannot be a folder for results: taken is a file"),
+        ("/proc/none", "/proc/none cannot be written to: no such file or directory; name another folder"),
+        ("/proc", "/proc cannot be written to"),
+    ],
+)
+def test_an_output_folder_that_cannot_be_one_ends_in_words(octa, model, scans, tmp_path, out, phrase):
+    if out.startswith("/proc") and not Path("/proc").exists():
+        pytest.skip("this system has no /proc")
+    (tmp_path / "taken").write_text("mine")
+    refused(octa(model, scans, "--out", out), phrase)
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_a_tuned_threshold_is_shown_and_used_only_if_asked(octa, model, scans, tmp_path):

@@ -55,6 +55,10 @@ def refused(result, *phrases):
         assert phrase in " ".join(result.output.replace("│", " ").split())
 
 
+def test_an_output_folder_that_is_a_file_is_refused_in_words(folder):
+    refused(octa("bright", "a.png", "--out", "b.png"), "b.png cannot be a folder for results: b.png is a file")
+
+
 def test_every_option_reaches_the_mask_and_the_pictures(folder):
     options = ("--threshold", "tuned", "--tta", "--min-object-px", 7, "--max-hole-px", 4, "--no-measure")
     maps = ("--confidence-map", "--probability", "--mask", "a.png", "--mask", "b.png", "--out", "out")

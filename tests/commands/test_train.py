@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
+from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
 from octa_backend.service import experiment
 from octa_backend.training import precision
@@ -149,6 +152,44 @@ def test_the_same_folder_elsewhere_goes_on_and_another_one_is_refused(octa, scan
 def test_an_output_folder_among_the_scans_is_refused(octa, scans):
     refused(octa("--data-dir", scans, "--out", scans / "train" / "out"), "lies in the folder of the scans")
     assert not (scans / "train" / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_one_is_refused_in_words(octa, scans, tmp_path):
+    (tmp_path / "OUT").write_text("mine")
+    refused(octa("--data-dir", scans, "--out", "OUT"), "OUT cannot be a folder for results: OUT is a file")
+    assert (tmp_path / "OUT").read_text() == "mine"
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_folder_of_the_user_that_is_called_dataset_is_left_alone(octa, scans, tmp_path, marked):
+    (tmp_path / "OUT" / "dataset").mkdir(parents=True)
+    (tmp_path / "OUT" / "dataset" / "notes.txt").write_text("mine")
+    if marked:  # by a training that was refused
+        (tmp_path / "OUT" / "dataset.sha256").write_text("a" * 64)
+    phrase = f"{Path('OUT') / 'dataset'} is there already and is not of a training; choose another folder with --out"
+    refused(octa("--data-dir", scans, "--out", "OUT", *TINY), phrase)
+    assert [path.name for path in (tmp_path / "OUT" / "dataset").iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_in_which_no_training_was_begun_takes_other_scans(octa, scans, tmp_path):
+    weights = ("--loss", "weighted_ce", "--class-weights", "1,2,3")
+    assert octa("--data-dir", scans, "--out", "OUT", *TINY, *weights).exit_code == 2
+    shutil.copytree(scans, tmp_path / "copy")
+    next((tmp_path / "copy" / "train" / "images").iterdir()).unlink()
+    did(octa("--data-dir", "copy", "--out", "OUT", *TINY, "--epochs", 1, "--force"), "all epochs done")
+    names = [scan.name for scan in DatasetStore(tmp_path / "OUT" / "dataset").manifest.scans]
+    assert len(names) == 5
+
+
+def test_errors_in_the_data_are_answered_by_options_of_the_command_and_marked_by_their_severity(octa, scans, tmp_path):
+    shutil.copytree(scans, tmp_path / "copy")
+    first = min((tmp_path / "copy" / "train" / "masks").iterdir())
+    Image.open(first).resize((16, 48)).save(first)
+    result = octa("--data-dir", "copy", "--out", "OUT", *TINY)
+    refused(result, "--repair has safe remedies applied, --force trains all the same")
+    assert "repair=auto" not in result.output
+    lines = [line.strip() for line in result.output.splitlines() if line.startswith("  ")]
+    assert [line.split()[0] for line in lines] == ["❌", "❌", "⚠️"]
 
 
 # --- what contradicts itself -----------------------------------------------------------------------------------------
