@@ -44,11 +44,11 @@ def with_header(content, **fields):
     return header.binaryblock + content[348:]
 
 
-def stack(values_DHW):
+def stack(values_DHW, **options):
     """A TIFF of several pages."""
     pages = [Image.fromarray(page) for page in values_DHW]
     file = io.BytesIO()
-    pages[0].save(file, format="TIFF", save_all=True, append_images=pages[1:])
+    pages[0].save(file, format="TIFF", save_all=True, append_images=pages[1:], **options)
     return file.getvalue()
 
 

@@ -26,10 +26,11 @@ def same_spacing(spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> boo
     return all(abs(side / other - 1) <= SAME_SPACING for side, other in zip(spacing_mm, wanted_mm, strict=True))
 
 
-def target_shape(shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> tuple[int, ...]:
+def target_shape(shape: Sequence[int], spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> tuple[int, int, int]:
     """How many voxels of a wanted size a volume has: (D, H, W), each at least 1."""
     sides = zip(shape, spacing_mm, wanted_mm, strict=True)
-    return tuple(max(1, round(length * side / wanted)) for length, side, wanted in sides)
+    depth, height, width = (max(1, round(length * side / wanted)) for length, side, wanted in sides)
+    return depth, height, width
 
 
 def resample(volume: Volume, wanted_mm: Sequence[float], spline: Spline = "cubic") -> Volume:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from octa_backend.errors import ScanTooLarge, UnreadableScan
@@ -127,6 +128,14 @@ def opened(source: BinaryIO | Path, name: str) -> Iterator[Image.Image]:
         raise UnreadableScan(f"{name} is not a PNG, JPEG, TIFF, BMP or GIF image, whatever its name says") from error
     except DECODER_FAULTS as error:
         raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error
+
+
+def black_at_zero(image: Image.Image) -> Image.Image:
+    """A decoded TIFF of 16 bits that counts from white, counted from black; of fewer bits, Pillow does so itself."""
+    counts_from_white = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
+    if not (counts_from_white and image.mode.startswith("I;16")):
+        return image
+    return Image.fromarray(np.uint16(65535) - np.asarray(image))
 
 
 def header_of(image: Image.Image) -> Header:

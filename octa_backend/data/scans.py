@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from octa_backend.data.scan_header import ALPHA_MODES, GREY_MODES, check_header, has_exif_data, header_of, opened
+from octa_backend.data.scan_header import (
+    ALPHA_MODES,
+    GREY_MODES,
+    black_at_zero,
+    check_header,
+    has_exif_data,
+    header_of,
+    opened,
+)
 from octa_backend.errors import UnreadableScan
 
 
@@ -112,7 +120,8 @@ def decode_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> MaskPixe
 def _upright(image: Image.Image) -> Image.Image:
     has_exif = has_exif_data(image)
     image.load()
-    return ImageOps.exif_transpose(image) if has_exif else image
+    shown = black_at_zero(image)
+    return ImageOps.exif_transpose(shown) if has_exif else shown
 
 
 def _image_array(image: Image.Image, name: str) -> NDArray[Any]:
@@ -153,7 +162,9 @@ def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
         return MaskPixels(values_HW.astype(np.uint16 if values_HW.dtype.itemsize > 1 else np.uint8, copy=False))
     if image.mode in ("I", "F"):
         numbers_HW = np.asarray(image)
-        if not np.isfinite(numbers_HW).all() or (numbers_HW != np.rint(numbers_HW)).any():
+        if not np.isfinite(numbers_HW).all():
+            raise UnreadableScan(f"mask {name} holds values that are not finite (NaN or infinity)")
+        if (numbers_HW != np.rint(numbers_HW)).any():
             raise UnreadableScan(f"mask {name} holds fractions; a mask holds whole numbers")
         return MaskPixels(numbers_HW.astype(np.int64))
     if image.mode == "PA":

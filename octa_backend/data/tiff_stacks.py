@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from octa_backend.data.scan_header import DECODER_FAULTS
+from octa_backend.data.scan_header import DECODER_FAULTS, black_at_zero
 from octa_backend.errors import UnreadableScan
 
 MOST_PAGES = 8192
@@ -56,7 +56,7 @@ def read_values(file: BinaryIO, name: str) -> NDArray[Any]:
             values: NDArray[Any] = np.empty(facts.shape, facts.dtype)
             for page in range(facts.shape[0]):
                 image.seek(page)
-                values[page] = np.asarray(image)
+                values[page] = np.asarray(black_at_zero(image))
             return values
     except DECODER_FAULTS as error:
         raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error

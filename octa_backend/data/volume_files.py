@@ -82,7 +82,7 @@ class Volume:
 
     Attributes:
         values: (D, H, W), or (C, D, H, W) of an image; see `read_volume` and `read_volume_mask` for dtypes.
-        affine: 4 x 4, indices (x, y, z) of `values` (the last axis is x) to the file's unit of length.
+        affine: 4 x 4, indices (x, y, z) of `values` (the last axis is x) to mm, whatever the file's unit is.
         spacing_mm: (D, H, W).
         geometry: how to bring a mask back to the file's axes.
     """
@@ -233,6 +233,7 @@ def _decoded(source: Source, name: str, max_voxels: int, *, channels_allowed: bo
             stored, facts = nifti.read_values(file, name)
             stored = stored.reshape(stored.shape[:3] if header.channels == 1 else stored.shape[:4])
             values, affine, geometry = to_canonical(stored, facts.affine)
+            affine[:3] *= facts.unit_mm
     values = values if values.ndim == 4 else values[np.newaxis]
     return values, Volume(values[0], affine, header.spacing_mm, geometry)
 
@@ -254,7 +255,9 @@ def _image_values(values: NDArray[Any], name: str) -> NDArray[Any]:
 
 def _mask_values(values: NDArray[Any], name: str) -> NDArray[Any]:
     if values.dtype.kind == "f":
-        if not np.isfinite(values).all() or (values != np.rint(values)).any():
+        if not np.isfinite(values).all():
+            raise UnreadableScan(f"mask {name} holds values that are not finite (NaN or infinity)")
+        if (values != np.rint(values)).any():
             raise UnreadableScan(f"mask {name} holds fractions; a mask holds whole numbers")
         return values.astype(np.int64)
     if values.dtype.kind in "bu" and values.dtype.itemsize <= 2:

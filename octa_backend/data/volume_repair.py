@@ -18,13 +18,21 @@ from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.pairing import Pair
 from octa_backend.data.repair import add_file, zip_written_aside
 from octa_backend.data.repaired_names import SPLIT_TABLE, arrange, meant_splits, name_of, split_table
-from octa_backend.data.resampling import resample, resample_mask
+from octa_backend.data.resampling import resample, resample_mask, target_shape
 from octa_backend.data.survey import opened
-from octa_backend.data.volume_files import STACK_ENDINGS, Volume, read_volume, read_volume_mask
+from octa_backend.data.volume_files import (
+    MIN_SIDE_VOXELS,
+    MIN_SLICES,
+    STACK_ENDINGS,
+    Volume,
+    VolumeHeader,
+    read_volume,
+    read_volume_mask,
+)
 from octa_backend.data.volume_layouts import JSON_FILE
 from octa_backend.data.volume_survey import VolumeSurvey, survey_volumes
 from octa_backend.diagnosis.steps import Step
-from octa_backend.errors import InvalidDataset
+from octa_backend.errors import InvalidDataset, RemedyNotApplicable
 
 _DROPS = ("drop_unusable", "drop_duplicates")
 
@@ -54,6 +62,7 @@ def write_repaired_volumes(
 
     Raises:
         InvalidDataset: no case is left.
+        RemedyNotApplicable: a volume would get more or fewer voxels than an upload may have.
         UnreadableScan, ScanTooLarge: a file cannot be read, or one that is to be changed cannot be decoded.
         OSError: the zip cannot be written.
     """
@@ -64,6 +73,9 @@ def write_repaired_volumes(
     kept = [pair for pair in surveyed.pairs if pair.name not in dropped]
     if not kept:
         raise InvalidDataset(f"all {len(surveyed.pairs)} cases would be left out; none would be left to train on", ())
+    for pair in kept:
+        if pair.name in spread:
+            _require_fit(surveyed.headers[pair.image], pair, spread[pair.name], limits.max_scan_voxels)
     kept = [replace(pair, split=moved[pair.name].details["split"]) if pair.name in moved else pair for pair in kept]
     meant = meant_splits({pair.name: pair.split for pair in kept})
     paths = arrange(meant)
@@ -98,6 +110,24 @@ def _with_facts(
 
 
 # --- one case -----------------------------------------------------------------------------------------------------
+
+
+def _require_fit(header: VolumeHeader, pair: Pair, step: Step, most: int) -> None:
+    """Refuse to make a volume what no upload may be; most often its file says a wrong size of a voxel."""
+    wanted, channels = step.details["spacing_mm"], header.channels + len(pair.further_images)
+    spread = replace(header, shape=target_shape(header.shape, header.spacing_mm, wanted))
+    if spread.voxels * channels > most:
+        limit = f"at most {most:,} are allowed"
+    elif min(spread.shape) < MIN_SLICES or sorted(spread.shape)[1] < MIN_SIDE_VOXELS:
+        limit = f"the two longer sides need at least {MIN_SIDE_VOXELS} each, the third {MIN_SLICES}"
+    else:
+        return
+    sizes = ["×".join(f"{side:g}" for side in sides) for sides in (header.spacing_mm, wanted)]
+    of = f" of {channels} channels" if channels > 1 else ""
+    raise RemedyNotApplicable(
+        f"resample_spacing would bring {pair.image} from {header.size} to {spread.size} voxels{of}, {limit}: its file "
+        f"says that a voxel has {sizes[0]} mm, most have {sizes[1]} mm; correct the size in the file, or leave it out"
+    )
 
 
 def _files(

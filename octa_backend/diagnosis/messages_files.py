@@ -55,9 +55,9 @@ FILE_MESSAGES: Mapping[str, Text] = {
         "{count} 个文件无法读取，例如 {example}；请重新保存为 PNG 或 TIFF 后再打包",
     ),
     "values_not_finite": Text(
-        "{count} images hold values that are no numbers (NaN or infinity), for example {example}; export them again "
+        "{count} files hold values that are no numbers (NaN or infinity), for example {example}; export them again "
         "without",
-        "{count} 个图像包含非数值（NaN 或无穷大），例如 {example}；请重新导出，去除这些值",
+        "{count} 个文件包含非数值（NaN 或无穷大），例如 {example}；请重新导出，去除这些值",
     ),
     "scan_too_large": Text(
         "{count} images have too many pixels, for example {example}; cut them into parts or make them smaller",

@@ -21,7 +21,7 @@ from octa_backend.service import finding_store, paging
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, part_name, remove
+from octa_backend.storage.files import Files, disk_full_explained, part_name, remove, sync_folder_files
 from octa_backend.storage.tables import Dataset, Job
 from octa_backend.storage.uploads import Upload
 
@@ -149,6 +149,7 @@ def keep(database: Database, settings: Settings, candidate: Candidate, origin: O
         if origin is not None:
             text = json.dumps(list(origin.steps), ensure_ascii=False)
             (candidate.aside / REPAIRS_FILE).write_text(text, "utf-8")
+        sync_folder_files(candidate.aside)
     with database.writing() as session:
         return _keep(session, files, candidate, origin)
 

@@ -71,7 +71,7 @@ def test_a_bad_volume_is_an_error_that_names_it_in_both_languages(api, content, 
     [
         (nifti(case()[1])[:-50], "volume_unreadable"),
         (nifti(np.zeros((*SHAPE, 2), np.uint8)), "volume_fourth_axis"),
-        (nifti(np.full(SHAPE, np.nan, np.float32)), "volume_mask_fractions"),
+        (nifti(np.full(SHAPE, np.nan, np.float32)), "values_not_finite"),
         (nifti(case()[1] + np.float32(0.5)), "volume_mask_fractions"),
         (nifti(case(shape=(20, 18, 20))[1]), "volume_shapes_differ"),
         (nifti(case()[1], affine_of("RAS", (1, 1, 2))), "volume_affines_differ"),

@@ -79,6 +79,27 @@ def test_16_bit_big_endian_images_keep_their_values():
     np.testing.assert_array_equal(found[0], grey().astype(np.uint16) * 256)
 
 
+WHITE_IS_ZERO = {262: 0}
+"""Of a TIFF: its numbers count from white."""
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_16_bit_images_that_count_from_white_are_read_as_they_look(compression, orientation):
+    stored = grey().astype(np.uint16) * 257
+    data = encoded(stored, "TIFF", tiffinfo=WHITE_IS_ZERO | {274: orientation}, compression=compression)
+    shown = np.rot90(65535 - stored, {1: 0, 6: -1}[orientation])
+    found = image_of(data)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found[0], shown)
+    np.testing.assert_array_equal(mask_of(data), shown)
+
+
+def test_8_bit_images_that_count_from_white_are_read_as_they_look():
+    # Pillow turns these round itself, in writing and in reading.
+    np.testing.assert_array_equal(image_of(encoded(grey(), "TIFF", tiffinfo=WHITE_IS_ZERO))[0], grey())
+
+
 def test_32_bit_whole_numbers_become_16_bit_where_they_fit_and_real_numbers_else():
     small, large = grey().astype(np.int32), grey().astype(np.int32) * 1000
     assert image_of(encoded(small, "TIFF")).dtype == np.uint16
@@ -264,6 +285,14 @@ def test_32_bit_masks_of_whole_numbers_are_read(dtype):
 def test_masks_with_fractions_are_refused():
     with pytest.raises(UnreadableScan, match=r"mask m\.tif holds fractions"):
         mask_of(encoded(square(1, np.float32) * np.float32(0.5), "TIFF"), "m.tif")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_masks_with_values_that_are_no_numbers_are_refused_in_words_of_their_own(value):
+    picture = square().astype(np.float32)
+    picture[3, 3] = value
+    with pytest.raises(UnreadableScan, match=r"mask a\.png holds values that are not finite \(NaN or infinity\)"):
+        mask_of(encoded(picture, "TIFF"))
 
 
 def test_coloured_masks_are_refused_and_their_colours_told():

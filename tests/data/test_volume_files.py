@@ -89,6 +89,12 @@ def test_stacks_of_pages_are_volumes(dtype):
     assert volume.geometry.orientation == ""
 
 
+def test_stacks_that_count_from_white_are_read_as_they_look():
+    values = np.arange(3 * 16 * 20).reshape(3, 16, 20).astype(np.uint16)
+    volume = read_volume(stack(values, tiffinfo={262: 0}), "a.tif", MANY)
+    np.testing.assert_array_equal(volume.values[0], 65535 - values)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64])
 def test_masks_hold_whole_numbers_however_they_are_stored(dtype):
     _, mask = case()
@@ -100,6 +106,20 @@ def test_masks_hold_whole_numbers_however_they_are_stored(dtype):
 def test_masks_of_fractions_are_refused():
     with pytest.raises(UnreadableScan, match=r"mask m\.nii\.gz holds fractions"):
         read_volume_mask(nifti(np.full(SHAPE, 0.5, np.float32)), "m.nii.gz", MANY)
+
+
+def test_masks_with_values_that_are_no_numbers_are_refused_in_words_of_their_own():
+    with pytest.raises(UnreadableScan, match=r"mask m\.nii\.gz holds values that are not finite \(NaN or infinity\)"):
+        read_volume_mask(nifti(np.full(SHAPE, np.nan, np.float32)), "m.nii.gz", MANY)
+
+
+@pytest.mark.parametrize(("unit", "side_mm"), [("micron", 0.01), ("mm", 10), ("meter", 10_000)])
+def test_affines_are_in_mm_whatever_the_files_unit_is(unit, side_mm):
+    image = nib.Nifti1Image(case()[0], affine_of("LPS", (10, 10, 10)))
+    image.header.set_xyzt_units(unit)
+    volume = read_volume(image.to_bytes(), "a.nii", MANY)
+    assert volume.spacing_mm == (side_mm,) * 3
+    np.testing.assert_allclose(nib.affines.voxel_sizes(volume.affine), side_mm)
 
 
 def test_a_volume_can_be_written_and_read_again_with_equal_bytes():

@@ -1,4 +1,5 @@
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,17 +8,17 @@ from octa_backend.data.intake import examine, opened_archive, prepare
 from octa_backend.data.store import Manifest
 from octa_backend.data.volume_repair import write_repaired_volumes
 from octa_backend.diagnosis.remedies import plan_repair
-from octa_backend.errors import InvalidDataset
+from octa_backend.errors import InvalidDataset, RemedyNotApplicable
 from tests.data.test_volume_intake import IMAGE, LIMITS, MASK
 from tests.volumes import SHAPE, affine_of, ball, case, msd_files, nifti, zip_of
 
 
-def repaired(tmp_path, files, *remedies):
+def repaired(tmp_path, files, *remedies, allowed=LIMITS):
     """The steps that were done, the new zip's findings by code, and its manifest."""
     target = tmp_path / "repaired.zip"
     with opened_archive(zip_of(tmp_path / "data.zip", files), LIMITS) as archive:
         steps = plan_repair(examine(archive, LIMITS), remedies)
-        done = write_repaired_volumes(archive, steps, target, LIMITS)
+        done = write_repaired_volumes(archive, steps, target, allowed)
     found = prepare(target, tmp_path / "out", LIMITS)
     return done, {finding.code for finding in found.findings}, found.manifest
 
@@ -121,3 +122,63 @@ def test_a_volume_of_one_value_is_left_out(tmp_path):
     done, _, manifest = repaired(tmp_path, files, "drop_unusable")
     assert [(step.scan, step.details["reason"]) for step in done] == [("case_001", "volume_constant")]
     assert len(manifest.scans) == 2
+
+
+MICROMETRES = 3
+"""`xyzt_units` of a NIfTI file."""
+
+
+def test_volumes_in_micrometres_keep_their_size_where_channels_become_files(tmp_path):
+    affine, files = affine_of("LPS", (10, 10, 20)), {}
+    for number in range(3):
+        image, mask = case(number % 2)
+        channels = np.stack([image, image + 1], axis=-1)
+        files[f"imagesTr/p{number}.nii.gz"] = nifti(channels, affine, xyzt_units=MICROMETRES)
+        files[f"labelsTr/p{number}.nii.gz"] = nifti(mask, affine, xyzt_units=MICROMETRES)
+    done, _, manifest = repaired(tmp_path, files, "drop_duplicates")
+    assert [step.scan for step in done] == ["p2"]
+    assert [(scan.shape, scan.spacing_mm) for scan in manifest.scans] == [((16, 18, 20), (0.02, 0.01, 0.01))] * 2
+
+
+def test_volumes_in_micrometres_are_resampled_once(tmp_path):
+    files = {}
+    for number in range(3):
+        affine = affine_of("LPS", (10, 10, 40 if number == 2 else 20))
+        for folder, values in zip(("imagesTr", "labelsTr"), case(number), strict=True):
+            files[f"{folder}/p{number}.nii.gz"] = nifti(values, affine, xyzt_units=MICROMETRES)
+    done, codes, manifest = repaired(tmp_path, files, "resample_spacing")
+    assert [(step.scan, step.details["shape"]) for step in done] == [("p2", [32, 18, 20])]
+    assert [scan.spacing_mm for scan in manifest.scans] == [(0.02, 0.01, 0.01)] * 3
+    assert "spacing_outliers" not in codes
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "words"),
+    [
+        (0.01, 1, r"to 1600×1800×2000 voxels, at most 1,000,000 are allowed: its file says that a voxel has 1×1×1 mm"),
+        (1, 0.01, "to 1×1×1 voxels, the two longer sides need at least 16 each"),
+    ],
+)
+def test_voxels_that_would_be_too_many_or_too_few_are_refused_before_they_are_made(tmp_path, usual, odd, words):
+    files = msd_files(3)
+    for number, side in enumerate((usual, odd, usual)):
+        for folder, values in zip(("imagesTr", "labelsTr"), case(number), strict=True):
+            files[f"{folder}/case_{number:03d}.nii.gz"] = nifti(values, affine_of(spacing=(side, side, side)))
+    with pytest.raises(RemedyNotApplicable, match=f"{IMAGE} from 16×18×20 {words}"):
+        repaired(tmp_path, files, "resample_spacing")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.zip"]
+
+
+def test_all_channels_together_may_have_as_many_voxels_as_one_upload(tmp_path):
+    files = {}
+    for number in range(3):
+        affine = affine_of(spacing=(1, 1, 2 if number == 2 else 1))
+        image, mask = case(number)
+        files[f"imagesTr/p{number}_0000.nii.gz"] = nifti(image, affine)
+        files[f"imagesTr/p{number}_0001.nii.gz"] = nifti(image + 1, affine)
+        files[f"labelsTr/p{number}.nii.gz"] = nifti(mask, affine)
+    allowed = replace(LIMITS, max_scan_voxels=2 * 32 * 18 * 20)
+    assert repaired(tmp_path, files, "resample_spacing", allowed=allowed)[2].channels == 2
+    allowed = replace(LIMITS, max_scan_voxels=2 * 32 * 18 * 20 - 1)
+    with pytest.raises(RemedyNotApplicable, match="voxels of 2 channels, at most 23,039 are allowed"):
+        repaired(tmp_path, files, "resample_spacing", allowed=allowed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from datetime import UTC, datetime
 
@@ -39,6 +40,19 @@ def names(folder):
 def count(database):
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(Dataset))
+
+
+def test_the_disk_keeps_the_files_before_they_are_a_dataset(database, settings, files, monkeypatch):
+    kept = set()
+
+    def sync(descriptor, really=os.fsync):
+        assert all(name.startswith(".") for name in names(files.root / "datasets"))
+        kept.add(os.fstat(descriptor).st_ino)
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    found = take_in(database, settings, zip_bytes(dataset()))
+    assert kept >= {path.stat().st_ino for path in files.dataset(found.id).iterdir()}
 
 
 @pytest.fixture

@@ -110,6 +110,7 @@ SCANS = {
     "index.gif": encoded(grey(7), "GIF"),
     "alpha.png": encoded(Image.merge("LA", [Image.fromarray(grey(8)), Image.fromarray(grey(9))])),
     "real.tiff": encoded(Image.fromarray(grey(10).astype(np.float32) / 9 - 3), "TIFF"),
+    "white.tiff": encoded(Image.fromarray(grey(11).astype(np.uint16) * 7 + 300), "TIFF", tiffinfo={262: 0}),
 }
 
 

@@ -27,6 +27,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 SMALLEST_SIDE = 16  # pixels
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 PERCENTILES = (1.0, 99.0)
+PHOTOMETRIC_INTERPRETATION = 262  # TIFF tag; 0 says that 0 is white
 TILE, STEP, OVERLAP, SIGMA, SMALLEST_WEIGHT = 1024, 32, 0.25, 0.125, 1e-4
 
 Array = np.ndarray[Any, Any]
@@ -102,9 +103,11 @@ def read_scan(path: Path) -> Array:
         if min(opened.size) < SMALLEST_SIDE:
             raise SystemExit(f"{path} is {opened.width}×{opened.height}; both sides need {SMALLEST_SIDE} pixels")
         opened.load()
+        counts_from_white = getattr(opened, "tag_v2", {}).get(PHOTOMETRIC_INTERPRETATION) == 0
         image = ImageOps.exif_transpose(opened)
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16)[None]
+        values_HW = np.asarray(image).astype(np.uint16)
+        return (np.uint16(65535) - values_HW if counts_from_white else values_HW)[None]
     if image.mode in ("I", "F"):
         numbers_HW = np.asarray(image)
         if not np.isfinite(numbers_HW).all():
