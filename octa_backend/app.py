@@ -24,6 +24,7 @@ from octa_backend.controller import (
     transfer_controller,
 )
 from octa_backend.controller.context import Context, identify
+from octa_backend.controller.server_mistakes import ServerMistakes
 from octa_backend.service import model_service, prediction_history
 from octa_backend.service.comparison_service import Comparisons
 from octa_backend.service.launcher import LocalLauncher
@@ -53,13 +54,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     problems.install(app)
+    app.add_middleware(ServerMistakes)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Link", "Location"],
+            expose_headers=["Content-Disposition", "ETag", "Link", "Location", "Retry-After"],
         )
     app.include_router(system_controller.open_router)
     refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None

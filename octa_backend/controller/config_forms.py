@@ -12,12 +12,11 @@ from pydantic import ValidationError
 
 from octa_backend.controller.context import get_context
 from octa_backend.controller.forms import received_form
+from octa_backend.controller.json_bodies import MAX_BODY_BYTES, small_body
 from octa_backend.errors import InvalidConfig, InvalidRequest
 from octa_backend.service import train_service
 from octa_backend.service.start_service import StartOptions
 from octa_backend.training.config import TrainConfig
-
-MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +75,14 @@ async def start_from_body(request: Request) -> StartRequest:
     Raises:
         InvalidConfig: a name is unknown or a value out of range.
         InvalidRequest: the body is neither a form nor JSON.
+        UploadTooLarge: it is larger than a configuration can be.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         files = get_context(request).files
-        async with received_form(request, files, MAX_CONFIG_BYTES) as form:
+        async with received_form(request, files, MAX_BODY_BYTES) as form:
             return start_from_fields(form.fields)
-    body = await _small_body(request)
+    body = await small_body(request)
     if not body:
         return StartRequest(TrainConfig(), StartOptions())
     if kind == "application/x-www-form-urlencoded":
@@ -93,13 +93,3 @@ async def start_from_body(request: Request) -> StartRequest:
         options = {name: content.pop(name) for name in StartOptions.model_fields if name in content}
         return _request(content, options)
     raise InvalidRequest(f"send the configuration as a form or as application/json, not as {kind}")
-
-
-async def _small_body(request: Request) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_CONFIG_BYTES:
-            raise InvalidRequest(f"a configuration has at most {MAX_CONFIG_BYTES} bytes")
-    request._body = bytes(body)
-    return bytes(body)

@@ -11,12 +11,13 @@ from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader, Reading, Writing, get_context
 from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairStep, RepairWish
 from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
 from octa_backend.service import dataset_service, diagnosis_service, model_service, repair_service
 from octa_backend.storage.tables import Dataset
 
-router = APIRouter(prefix="/datasets", tags=["datasets"])
+router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=JsonRoute)
 
 UPLOAD_ERRORS = (
     errors.InvalidRequest,
@@ -123,6 +124,7 @@ def preview(
         errors.InvalidDataset,
         errors.UnreadableScan,
         errors.ArchiveTooLarge,
+        errors.UploadTooLarge,
         errors.StorageFull,
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -19,7 +18,8 @@ from octa_backend.diagnosis.messages import describe
 
 MEDIA_TYPE = "application/problem+json"
 
-_log = logging.getLogger(__name__)
+MAX_DETAIL = 4000
+"""Letters; what a client sent is told back to it, but not by the megabyte."""
 
 STATUS: Mapping[type[errors.OctaError], int] = {
     errors.InvalidSettings: 500,
@@ -120,8 +120,24 @@ def _answer(status: int, content: dict[str, Any], headers: Mapping[str, str] | N
     return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
 
 
-def _plain(status: int, detail: str, kind: str = "about:blank") -> dict[str, Any]:
-    return {"type": kind, "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+def _document(kind: type[errors.OctaError], status: int, detail: str) -> dict[str, Any]:
+    return {"type": name_of(kind), "title": kind.title(), "status": status, "detail": _shortened(detail)}
+
+
+def _plain(status: int, detail: str) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": _shortened(detail)}
+
+
+def _shortened(detail: str) -> str:
+    if len(detail) <= MAX_DETAIL:
+        return detail
+    return f"{detail[: MAX_DETAIL // 2]} … {detail[-MAX_DETAIL // 2 :]}"
+
+
+def mistake() -> JSONResponse:
+    """The answer to an error that nobody expected."""
+    return _answer(500, _plain(500, "the server made a mistake; its log says more"))
 
 
 def describe_in_openapi(document: dict[str, Any]) -> None:
@@ -149,12 +165,12 @@ def _headers(error: errors.OctaError) -> dict[str, str] | None:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the app answered as a problem document."""
+    """Have every error that is expected answered as a problem document; for the others see `server_mistakes`."""
 
     @app.exception_handler(errors.OctaError)
     def expected(request: Request, error: errors.OctaError) -> JSONResponse:
         status = STATUS[type(error)]
-        content = {"type": name_of(type(error)), "title": error.title(), "status": status, "detail": error.message}
+        content = _document(type(error), status, error.message)
         if isinstance(error, errors.InvalidDataset):
             language = language_of(request)
             content["findings"] = [describe(finding, language) for finding in error.findings]
@@ -163,13 +179,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-        return _answer(422, _plain(422, faults, "urn:octa:invalid-request"))
+        return _answer(422, _document(errors.InvalidRequest, 422, faults))
 
     @app.exception_handler(HTTPException)
     def http_error(_: Request, error: HTTPException) -> JSONResponse:
         return _answer(error.status_code, _plain(error.status_code, str(error.detail)), error.headers)
-
-    @app.exception_handler(Exception)
-    def unexpected(_: Request, error: Exception) -> JSONResponse:
-        _log.error("a request failed", exc_info=error)
-        return _answer(500, _plain(500, "the server made a mistake; its log says more"))

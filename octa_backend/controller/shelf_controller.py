@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading, Writing
 from octa_backend.controller.dataset_controller import Cursor, Limit
+from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
@@ -16,7 +17,7 @@ from octa_backend.controller.shelf_schemas import ComparisonOut, ComparisonWish,
 from octa_backend.service import comparison_service, model_service, model_shelf
 from octa_backend.service.comparison_table import table_csv
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = APIRouter(prefix="/models", tags=["models"], route_class=JsonRoute)
 
 
 @router.get("", summary="List models, newest first", responses=problems(errors.InvalidCursor))
@@ -38,7 +39,9 @@ def show_default(db: Reading) -> ModelOut:
     return ModelOut.of(model_service.find(db, None, None))
 
 
-@router.put("/default", summary="Choose the default model", responses=problems(errors.ModelNotFound))
+@router.put(
+    "/default", summary="Choose the default model", responses=problems(errors.ModelNotFound, errors.UploadTooLarge)
+)
 def choose_default(choice: DefaultChoice, db: Writing) -> ModelOut:
     """It answers where none is named, until another one is chosen or it is deleted."""
     return ModelOut.of(model_shelf.choose_default(db, choice.model_id))
@@ -48,7 +51,7 @@ def choose_default(choice: DefaultChoice, db: Writing) -> ModelOut:
     "/compare",
     status_code=202,
     summary="Compare models on one dataset",
-    responses=problems(errors.ModelNotFound, errors.DatasetNotFound, errors.InvalidRequest),
+    responses=problems(errors.ModelNotFound, errors.DatasetNotFound, errors.InvalidRequest, errors.UploadTooLarge),
 )
 def compare(wish: ComparisonWish, parts: Parts, response: Response) -> ComparisonOut:
     """Compute every model on the same scans, in the background; poll the address in `Location`."""
@@ -76,7 +79,9 @@ def comparison_csv(comparison_id: str, db: Reading) -> Response:
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-@router.patch("/{model_id}", summary="Say something of a model", responses=problems(errors.ModelNotFound))
+@router.patch(
+    "/{model_id}", summary="Say something of a model", responses=problems(errors.ModelNotFound, errors.UploadTooLarge)
+)
 def describe(model_id: str, said: SaidOfModel, db: Writing) -> ModelOut:
     """Its name, notes and licence; fields that are left out stay as they are, null takes one away."""
     return ModelOut.of(model_shelf.describe(db, model_id, said.model_dump(exclude_unset=True)))

@@ -13,6 +13,8 @@ from octa_backend.service.comparison_service import MOST_MODELS
 from octa_backend.storage.tables import Comparison, ComparisonState, Model
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME)]
+Id = Annotated[str, StringConstraints(max_length=200)]
+"""Longer than any that this server gives."""
 
 
 class ModelListed(Answer):
@@ -68,7 +70,7 @@ class DefaultChoice(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_id: str
+    model_id: Id
 
 
 class ComparisonWish(BaseModel):
@@ -76,8 +78,8 @@ class ComparisonWish(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model_ids: list[str] = Field(min_length=1, max_length=MOST_MODELS)
-    file_id: str
+    model_ids: list[Id] = Field(min_length=1, max_length=MOST_MODELS)
+    file_id: Id
     split: Literal["test", "val", "all"] = "test"
 
 

@@ -27,6 +27,7 @@ from octa_backend.controller.dataset_controller import (
 from octa_backend.controller.diagnosis_schemas import DiagnosisOut
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.job_schemas import JobDetail, JobOut, ProgressOut, ResumeChanges, StartedJob, progress_url
+from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
 from octa_backend.service import fold_service, remedy_service, report_service, run_doctor, start_service, train_service
@@ -37,7 +38,7 @@ from octa_backend.storage.files import remove
 from octa_backend.storage.tables import JobState
 from octa_backend.training.config import TrainConfig
 
-router = APIRouter(prefix="/train", tags=["training"])
+router = APIRouter(prefix="/train", tags=["training"], route_class=JsonRoute)
 
 CONFIG_PROPERTIES: dict[str, Any] = {
     **TrainConfig.model_json_schema()["properties"],
@@ -101,6 +102,7 @@ def _start_with_upload(parts: Parts, form: Form, wanted: StartRequest) -> Starte
         errors.InvalidRequest,
         errors.RemedyNotApplicable,
         errors.StorageFull,
+        errors.UploadTooLarge,
     ),
     openapi_extra=CONFIG_BODY,
 )
@@ -270,7 +272,7 @@ def apply_remedy(job_id: str, code: str, parts: Parts, response: Response) -> St
     "/jobs/{job_id}/resume",
     status_code=202,
     summary="Go on from the last checkpoint",
-    responses=problems(errors.JobNotFound, errors.IllegalJobState, errors.InvalidConfig),
+    responses=problems(errors.JobNotFound, errors.IllegalJobState, errors.InvalidConfig, errors.UploadTooLarge),
 )
 def resume(job_id: str, parts: Parts, response: Response, changes: ResumeChanges | None = None) -> StartedJob:
     """Queue a job that is over again, optionally with more `epochs` or another `lr`."""

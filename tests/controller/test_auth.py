@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
+import httpx
 import pytest
 
 from octa_backend.app import create_app
@@ -92,10 +94,11 @@ def shared(tmp_path_factory):
         yield running
 
 
-def test_a_page_of_the_settings_may_call_and_read_etag_and_location(shared):
+def test_a_page_of_the_settings_may_call_and_read_the_headers_that_matter(shared):
     answer = ask(shared, "GET /health", Origin=PAGE)
     assert answer.headers["access-control-allow-origin"] == PAGE
-    assert {"ETag", "Link", "Location"} <= set(answer.headers["access-control-expose-headers"].split(", "))
+    exposed = {"Content-Disposition", "ETag", "Link", "Location", "Retry-After"}
+    assert exposed <= set(answer.headers["access-control-expose-headers"].split(", "))
 
 
 def test_a_page_may_ask_beforehand_without_a_key(shared):
@@ -109,6 +112,32 @@ def test_a_page_may_ask_beforehand_without_a_key(shared):
 def test_a_page_can_read_that_its_key_is_wrong(shared):
     answer = ask(shared, "GET /version", Origin=PAGE)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, PAGE)
+
+
+def test_a_page_can_read_that_the_server_made_a_mistake(shared, monkeypatch, caplog):
+    def fails(*given: object) -> None:
+        raise RuntimeError("the inner secret")
+
+    monkeypatch.setattr("octa_backend.service.model_service.versions", fails)
+    answer = ask(shared, "GET /version", Origin=PAGE, Authorization=f"Bearer {KEYS[0]}")
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, PAGE)
+    assert "its log says more" in answer.json()["detail"]
+    assert "RuntimeError: the inner secret" in caplog.text
+
+
+def test_a_mistake_of_the_server_leaves_the_connection_open(shared, monkeypatch):
+    """What leaves the app as an exception makes the web server close the connection without a word."""
+
+    def fails(*given: object) -> None:
+        raise RuntimeError("the inner secret")
+
+    async def ask_version() -> int:
+        transport = httpx.ASGITransport(shared.app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://octa") as client:
+            return (await client.get("/version", headers={"Authorization": f"Bearer {KEYS[0]}"})).status_code
+
+    monkeypatch.setattr("octa_backend.service.model_service.versions", fails)
+    assert asyncio.run(ask_version()) == 500
 
 
 def test_other_pages_may_not(shared, api):

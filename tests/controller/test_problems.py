@@ -71,7 +71,9 @@ def test_a_wrong_method_is_a_problem_document_that_keeps_the_allowed_ones(api):
     ],
 )
 def test_a_query_out_of_range_names_the_field(api, url, field):
-    assert field in is_problem(api.get(url), 422)["detail"]
+    problem = is_problem(api.get(url), 422)
+    assert field in problem["detail"]
+    assert (problem["type"], problem["title"]) == ("urn:octa:invalid-request", errors.InvalidRequest.title())
 
 
 @pytest.mark.parametrize(
