@@ -18,6 +18,13 @@ from octa_backend.service import train_service
 from octa_backend.service.start_service import StartOptions
 from octa_backend.training.config import TrainConfig
 
+NULLABLE = frozenset(
+    name
+    for name, field in TrainConfig.model_json_schema()["properties"].items()
+    if {"type": "null"} in field.get("anyOf", ())
+)
+"""Fields in which an empty text means null; another one that is empty was left open, and has its default."""
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
@@ -33,7 +40,7 @@ def start_from_fields(fields: Mapping[str, str]) -> StartRequest:
     Raises:
         InvalidConfig: a name is unknown, a value out of range, or both ways are used at once.
     """
-    given = {name: _value(text) for name, text in fields.items()}
+    given = {name: _value(text) for name, text in fields.items() if text.strip() or name in NULLABLE}
     options = {name: given.pop(name) for name in StartOptions.model_fields if name in given}
     if "config" not in given:
         return _request(given, options)
@@ -55,7 +62,7 @@ def _request(config: dict[str, Any], options: dict[str, Any]) -> StartRequest:
 
 
 def _value(text: str) -> Any:
-    """A form knows text only; an empty field is one that the user left open."""
+    """A form knows text only."""
     return None if text.strip() in ("", "null") else text.strip()
 
 
@@ -81,6 +88,7 @@ async def start_from_body(request: Request) -> StartRequest:
     if kind == "multipart/form-data":
         files = get_context(request).files
         async with received_form(request, files, MAX_BODY_BYTES) as form:
+            form.refuse_files_but(what="the address says which dataset it is; send the configuration alone")
             return start_from_fields(form.fields)
     body = await small_body(request)
     if not body:

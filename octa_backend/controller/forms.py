@@ -28,17 +28,32 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
     uploads: dict[str, list[Upload]] = field(default_factory=dict)
 
+    @property
+    def filled(self) -> dict[str, str]:
+        """The fields that somebody filled in; a page's form sends those left open too, empty."""
+        return {name: value for name, value in self.fields.items() if value.strip()}
+
     def only_file(self, name: str) -> Upload:
-        """The one file of a field.
+        """The one file of a field, and of the form.
 
         Raises:
-            InvalidRequest: there is none, or more than one.
+            InvalidRequest: there is none, or more than one, or one under another name.
         """
         found = self.uploads.get(name, [])
         if len(found) != 1:
             sent = f"{len(found)} files came" if found else "no file came"
             raise InvalidRequest(f"send one file as the form's field {name!r}; {sent}")
+        self.refuse_files_but(name, what=f"send one file, as {name!r}")
         return found[0]
+
+    def refuse_files_but(self, *names: str, what: str) -> None:
+        """Refuse files under other names; `what` says what to do in their place.
+
+        Raises:
+            InvalidRequest: some came.
+        """
+        if others := sorted(self.uploads.keys() - set(names)):
+            raise InvalidRequest(f"files came as the form's field {others[0]!r}; {what}")
 
 
 class _FormReader:
@@ -126,7 +141,9 @@ class _FormReader:
         """
         name = _text(self._disposition[b"name"])
         if self._writer is not None:
-            self.form.uploads.setdefault(name, []).append(self._writer.close())
+            upload = self._writer.close()
+            if upload.name or upload.size_bytes:  # neither: a page's form sends a file input so that was left open
+                self.form.uploads.setdefault(name, []).append(upload)
         elif name in self._lists and name in self.form.fields:
             self.form.fields[name] += "," + _text(bytes(self._value))
         elif name in self.form.fields:

@@ -8,18 +8,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from octa_backend import errors
+from octa_backend.controller.forms import Form
 from octa_backend.diagnosis.text import Language
 from octa_backend.faults import faults_in
 from octa_backend.inference.clean_options import CleanOptions
-from octa_backend.inference.scale import MeasureOptions
+from octa_backend.inference.scale import LARGEST_SIZE, LEAST_SIZE, MeasureOptions
 from octa_backend.service.predict_service import PredictOptions
 from octa_backend.storage.uploads import Upload
 
-MAX_PIXEL_SIZE_UM = 1000.0
-MAX_FIELD_OF_VIEW_MM = 100.0
-"""Wider than any eye: a value above was given in another unit."""
-
-SIZE_FIELDS = {"pixel_size_um", "field_of_view_mm"}
+SIZE_FIELDS = set(LEAST_SIZE)
 MEASURE_FIELDS = SIZE_FIELDS | {"vessel_class", "measure_segments", "measure_picture"}
 
 LISTS = ("model_id",)
@@ -27,6 +24,10 @@ LISTS = ("model_id",)
 
 MAX_MODELS = 16
 """More than that answer together hardly better, and each takes its time and memory."""
+
+
+def _size(name: str) -> Any:
+    return Field(default=None, ge=LEAST_SIZE[name], le=LARGEST_SIZE[name])
 
 
 class PredictForm(BaseModel):
@@ -69,10 +70,10 @@ class PredictForm(BaseModel):
     measure: bool = True
     """Measure the vessels of the mask."""
 
-    pixel_size_um: float | None = Field(default=None, gt=0, le=MAX_PIXEL_SIZE_UM)
+    pixel_size_um: float | None = _size("pixel_size_um")
     """Side of a pixel in µm; measurements are in µm and mm then, else in pixels."""
 
-    field_of_view_mm: float | None = Field(default=None, gt=0, le=MAX_FIELD_OF_VIEW_MM)
+    field_of_view_mm: float | None = _size("field_of_view_mm")
     """Width of the scan in mm, in place of `pixel_size_um`."""
 
     vessel_class: int = Field(default=1, ge=1)
@@ -160,22 +161,18 @@ def read_predict_form(fields: Mapping[str, str]) -> PredictForm:
         raise errors.InvalidRequest(faults_in(error, PredictForm, is_flat=True)) from error
 
 
-def scans_and_masks(uploads: Mapping[str, list[Upload]], most: int) -> tuple[list[Upload], list[Upload]]:
+def scans_and_masks(form: Form, most: int) -> tuple[list[Upload], list[Upload]]:
     """The scans that came, and the known mask of each where masks came too.
 
     Args:
-        uploads: the form's files.
+        form: has the files.
         most: scans that are answered at once, for the message.
 
     Raises:
-        InvalidRequest: no scan, or a file under another name.
+        InvalidRequest: no scan came.
         InvalidOptions: masks came, but not one for each scan.
     """
-    scans, masks = uploads.get("file", []), uploads.get("mask", [])
-    if others := sorted(uploads.keys() - {"file", "mask"}):
-        raise errors.InvalidRequest(
-            f"files came as the form's field {others[0]!r}; send scans as 'file', masks as 'mask'"
-        )
+    scans, masks = form.uploads.get("file", []), form.uploads.get("mask", [])
     if not scans:
         raise errors.InvalidRequest(
             f"send 1 to {most} scans as the form's field 'file'; 0 came. More of them, or a zip of scans, become a "

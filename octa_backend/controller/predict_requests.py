@@ -67,14 +67,16 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
     """Read the form, and find the model.
 
     Raises:
-        InvalidRequest: no scan came, a field is wrong, or a job shall leave no trace or compare with masks.
+        InvalidRequest: no scan came, or a file under another name, a field is wrong, or a job shall leave no trace or
+            compare with masks.
         InvalidOptions: masks came, but not one for each scan.
         UploadTooLarge: it is to be answered at once and is larger than that allows.
         ModelNotFound, JobNotFound, NoModelYet: there is no such model.
         ScanDoesNotFit: a volume came for models of pictures, or the volumes are no cases of the models.
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: a zip of volumes is refused.
     """
-    fields, settings = read_predict_form(form.fields), parts.settings
+    fields, settings = read_predict_form(form.filled), parts.settings
+    form.refuse_files_but("file", "mask", what="send scans as 'file', masks as 'mask'")
     options = fields.options(language)
     named: Sequence[str | None] = fields.model_ids() or [None]
     with parts.database.reading() as session:
@@ -82,7 +84,7 @@ def read_request(parts: Context, form: Form, language: Language) -> PredictReque
     model_ids = [model.id for model in models]
     if are_volumetric(models, form):
         return _cases(fields, options, models, form, settings)
-    uploads, masks = scans_and_masks(form.uploads, settings.max_predict_files)
+    uploads, masks = scans_and_masks(form, settings.max_predict_files)
     has_zip = any(is_zip(upload.path, upload.name) for upload in uploads)
     is_job = fields.batch or has_zip or len(uploads) > settings.max_predict_files
     if is_job:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
+from pydantic import AfterValidator
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reading
@@ -27,7 +28,19 @@ router = APIRouter(prefix="/predictions", tags=["prediction"])
 ModelId = Annotated[str | None, Query(description="Only those of this model.")]
 JobId = Annotated[str | None, Query(description="Only those of this prediction job.")]
 WithPictures = Annotated[bool, Query(description="Also send the pictures, in base64.")]
-Before = Annotated[datetime | None, Query(description="Only those made before this time; UTC where it has no zone.")]
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC this is before the year 1 or after the year 9999") from error
+
+
+Before = Annotated[
+    Annotated[datetime, AfterValidator(_in_utc)] | None,
+    Query(description="Only those made before this time; UTC where it has no zone."),
+]
 OfPlane = Literal["axial", "coronal", "sagittal", "axial_projection", "coronal_projection", "sagittal_projection"]
 Picture = Literal["mask", "overlay", "probability", "scan", "measurement"] | OfPlane
 Volume = Literal["mask", "probability", "confidence"]
@@ -48,8 +61,6 @@ def delete_many(parts: Parts, model_id: ModelId = None, before: Before = None) -
     """Those of a model, those made before a time, or those that are both; those of jobs that are not over stay."""
     if model_id is None and before is None:
         raise errors.InvalidRequest("say which predictions to delete: model_id=…, before=2026-01-31, or both")
-    if before is not None and before.tzinfo is None:
-        before = before.replace(tzinfo=UTC)
     with parts.database.writing() as session:
         ids = prediction_history.remove_many(session, model_id, before)
     prediction_history.discard(parts.files, ids)

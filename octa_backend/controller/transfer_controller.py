@@ -54,7 +54,7 @@ async def import_model(request: Request, parts: Parts, response: Response) -> Mo
 
 
 def _take_in(parts: Parts, form: Form) -> Model:
-    return model_import.take_in(parts.database, parts.settings, form.only_file("file"), read_wish(form.fields))
+    return model_import.take_in(parts.database, parts.settings, form.only_file("file"), read_wish(form.filled))
 
 
 @router.get(

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from octa_backend.data.scan_header import DECODER_FAULTS, black_at_zero
 from octa_backend.errors import UnreadableScan
@@ -35,12 +37,8 @@ def read_facts(file: BinaryIO, name: str) -> StackFacts:
     Raises:
         UnreadableScan: not a TIFF, damaged, coloured, or of pages that differ.
     """
-    file.seek(0)
-    try:
-        with Image.open(file, formats=("TIFF",)) as image:
-            return _facts(image, name)
-    except DECODER_FAULTS as error:
-        raise UnreadableScan(f"{name} is not a TIFF, or is damaged: {str(error) or type(error).__name__}") from error
+    with _opened(file, name) as image:
+        return _facts(image, name)
 
 
 def read_values(file: BinaryIO, name: str) -> NDArray[Any]:
@@ -49,15 +47,24 @@ def read_values(file: BinaryIO, name: str) -> NDArray[Any]:
     Raises:
         UnreadableScan: as `read_facts`.
     """
+    with _opened(file, name) as image:
+        facts = _facts(image, name)
+        values: NDArray[Any] = np.empty(facts.shape, facts.dtype)
+        for page in range(facts.shape[0]):
+            image.seek(page)
+            values[page] = np.asarray(black_at_zero(image))
+        return values
+
+
+@contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """The first page, not decoded; what the decoder raises becomes `UnreadableScan`."""
     file.seek(0)
     try:
         with Image.open(file, formats=("TIFF",)) as image:
-            facts = _facts(image, name)
-            values: NDArray[Any] = np.empty(facts.shape, facts.dtype)
-            for page in range(facts.shape[0]):
-                image.seek(page)
-                values[page] = np.asarray(black_at_zero(image))
-            return values
+            yield image
+    except UnidentifiedImageError as error:  # its words are the path on this machine
+        raise UnreadableScan(f"{name} is not a TIFF file, whatever its name says") from error
     except DECODER_FAULTS as error:
         raise UnreadableScan(f"{name} is damaged: {str(error) or type(error).__name__}") from error
 

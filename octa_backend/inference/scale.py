@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -10,6 +9,10 @@ from typing import NamedTuple
 from octa_backend.errors import InvalidScale
 
 UM_PER_MM = 1000.0
+LEAST_SIZE = {"pixel_size_um": 0.0001, "field_of_view_mm": 0.001}
+"""An atom is as large; numbers below would overflow when they are squared."""
+LARGEST_SIZE = {"pixel_size_um": 1000.0, "field_of_view_mm": 100.0}
+"""Wider than any eye: a value above was given in another unit."""
 
 
 class _Dimension(NamedTuple):
@@ -57,7 +60,7 @@ class MeasureOptions:
         vessel_class: the class of the mask whose pixels are vessel.
 
     Raises:
-        InvalidScale: both sizes are given, or one that is not above 0.
+        InvalidScale: both sizes are given, or one that no scan has.
     """
 
     pixel_size_um: float | None = None
@@ -70,8 +73,9 @@ class MeasureOptions:
         if len(sizes) > 1:
             raise InvalidScale("pixel_size_um and field_of_view_mm both say how large a pixel is; send one of them")
         for name, size in sizes.items():
-            if not (size > 0 and math.isfinite(size)):
-                raise InvalidScale(f"{name}={size:g} is no size; it must be above 0")
+            least, largest = LEAST_SIZE[name], LARGEST_SIZE[name]
+            if not least <= size <= largest:
+                raise InvalidScale(f"{name}={size:g} is no size of a scan; it must be from {least:g} to {largest:g}")
 
     @property
     def are_known(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from octa_backend.data.volume_case import check_lies_as
 from octa_backend.data.volume_files import read_volume_header, read_volume_mask
-from octa_backend.errors import MaskDoesNotFit
+from octa_backend.errors import MaskDoesNotFit, ScanDoesNotFit
 from octa_backend.inference.ensemble import Together
 from octa_backend.inference.mask_evaluation import classes_of_mask
 from octa_backend.service.predict_service import ImageFile
@@ -24,10 +24,13 @@ def compared(models: Together, segmented: SegmentedVolume, known: ImageFile, max
 
     Raises:
         UnreadableScan, ScanTooLarge: the mask is none.
-        ScanDoesNotFit: it lies elsewhere than the case.
-        MaskDoesNotFit: it has values that are no classes of the models.
+        MaskDoesNotFit: it lies elsewhere than the case, has another size, or values that are no classes of the models.
     """
-    check_lies_as(segmented.image, segmented.case.name, known.name, read_volume_header(known.content, known.name))
+    header = read_volume_header(known.content, known.name)
+    try:
+        check_lies_as(segmented.image, segmented.case.name, known.name, header)
+    except ScanDoesNotFit as error:
+        raise MaskDoesNotFit(error.message) from error
     values = read_volume_mask(known.content, known.name, max_voxels).values
     if values.min() < 0:
         raise MaskDoesNotFit(f"mask {known.name} has values below 0; masks hold the numbers of classes")

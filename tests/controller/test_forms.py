@@ -71,8 +71,10 @@ def test_line_breaks_and_half_boundaries_inside_a_file_are_its_own(small):
         ([part("file", b"text")], "no file came"),
         ([part("zip", ZIP, "a.zip")], "no file came"),
         ([part("file", ZIP, "a.zip"), part("file", ZIP, "b.zip")], "2 files came"),
+        ([part("file", ZIP, "a.zip"), part("files", ZIP, "b.zip")], "files came as the form's field 'files'"),
+        ([part("file", b"", "")], "no file came"),
     ],
-    ids=["no part", "a field in place of a file", "under another name", "two files"],
+    ids=["no part", "a field in place of a file", "under another name", "two files", "and another", "left open"],
 )
 def test_a_dataset_is_one_file(small, parts, detail):
     answer = send(small, form(*parts))
@@ -157,6 +159,28 @@ def test_fields_have_a_size_and_a_number(small):
 @pytest.mark.usefixtures("unchanged")
 def test_empty_fields_are_counted_too(small):
     assert send(small, form(*(part(f"f{n}", b"") for n in range(MAX_FIELDS + 1)))).status_code == 413
+
+
+def test_what_a_page_sends_of_inputs_that_were_left_open_is_as_if_it_were_not_there(small):
+    open_inputs = [part(name, b"") for name in ("epochs", "lr", "config", "force", "repair", "model")]
+    answer = send(
+        small, form(*open_inputs, part("mask", b"", ""), part("file", ZIP, "a.zip")), "/train/start-with-file"
+    )
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    plain = small.post(f"/train/start-with-file/{job['file_id']}").json()
+    as_a_form = {"epochs": "", "lr": " ", "config": ""}
+    encoded = small.post(f"/train/start-with-file/{job['file_id']}", data=as_a_form)
+    assert encoded.status_code == 202, encoded.text
+    configs = [
+        small.get(f"/train/jobs/{started['job_id']}").json()["config"] for started in (job, plain, encoded.json())
+    ]
+    assert configs[0] == configs[1] == configs[2]
+
+
+def test_a_file_beside_the_configuration_of_an_uploaded_dataset_is_refused(small):
+    answer = send(small, form(part("file", ZIP, "a.zip")), "/train/start-with-file/x")
+    assert (answer.status_code, "send the configuration alone" in answer.json()["detail"]) == (400, True)
 
 
 def test_names_of_files_may_be_in_any_script(small):

@@ -109,11 +109,30 @@ def test_both_a_pixel_size_and_a_field_of_view_are_refused(predicting):
     assert "send one of them" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("fields", [{"pixel_size_um": "0"}, {"field_of_view_mm": "-3"}, {"vessel_class": "0"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pixel_size_um": "0"},
+        {"pixel_size_um": "1e-300"},
+        {"pixel_size_um": "1e-200", "min_object_um2": "1"},
+        {"field_of_view_mm": "-3"},
+        {"field_of_view_mm": "1e-300"},
+        {"vessel_class": "0"},
+    ],
+)
 def test_what_is_no_size_and_no_class_is_refused(predicting, fields):
     answer = predict(predicting, encoded(grey(1)), **fields)
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
     assert next(iter(fields)) in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"pixel_size_um": "0.0001"}, {"field_of_view_mm": "0.001"}, {"pixel_size_um": "1000"}]
+)
+@pytest.mark.parametrize("area", ["1e-300", "1e300"])
+def test_the_least_and_the_largest_size_of_a_pixel_can_be_reckoned_with(predicting, fields, area):
+    answer = predict(predicting, encoded(grey(1)), min_object_um2=area, max_hole_um2=area, **fields)
+    assert answer.status_code == 200, answer.text
 
 
 def test_what_cannot_be_measured_is_null_with_a_reason_in_the_readers_language(predicting):
@@ -147,6 +166,23 @@ def test_options_of_a_measurement_that_is_switched_off_are_refused(predicting):
     answer = predict(predicting, encoded(grey(1)), measure="false", measure_picture="true", pixel_size_um="12")
     assert answer.status_code == 400
     assert "leave out measure_picture, pixel_size_um" in answer.json()["detail"]
+
+
+def test_inputs_of_a_page_that_were_left_open_are_as_if_they_were_not_there(predicting):
+    names = (
+        "model_id",
+        "job_id",
+        "threshold",
+        "pixel_size_um",
+        "field_of_view_mm",
+        "min_object_px",
+        "measure",
+        "batch",
+    )
+    files = [("file", ("scan.png", encoded(grey(1)), "image/png")), ("mask", ("", b"", "application/octet-stream"))]
+    answer = predicting.post("/predict", files=files, data=dict.fromkeys(names, ""))
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["threshold"], answer.json()["evaluation"]) == (0.5, None)
 
 
 def test_several_scans_are_answered_in_their_order(predicting):

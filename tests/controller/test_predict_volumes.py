@@ -358,7 +358,9 @@ def test_a_known_mask_is_compared(server):
         "fractions": nifti(values + np.float32(0.5), affine),
     }
     for words, mask in wrong.items():
-        refused(predict(server, files, masks={"m.nii.gz": mask}), 422, "m.nii.gz", words)
+        answer = predict(server, files, masks={"m.nii.gz": mask})
+        refused(answer, 422, "m.nii.gz", words)
+        assert words == "fractions" or answer.json()["type"] == "urn:octa:mask-does-not-fit"
     refused(predict(server, files, masks={"m.nii.gz": nifti(values, affine)[:-50]}), 422, "m.nii.gz", "cut off")
     two = {"m.nii.gz": nifti(values, affine), "n.nii.gz": nifti(values, affine)}
     refused(predict(server, files, masks=two), 422, "2 masks came for case")
@@ -401,6 +403,14 @@ def test_bad_files_are_told(server, subtests):
     for words, content in bad.items():
         with subtests.test(words):
             refused(predict(server, {"bad.nii.gz": content}), 422, "bad.nii.gz", words)
+    for sent in ({"files": {"a.tif": b"some text"}}, {"files": {"a.nii.gz": whole}, "masks": {"a.tif": b"some text"}}):
+        answer = predict(server, **sent)
+        refused(answer, 422, "a.tif is not a TIFF file, whatever its name says")
+        assert "BufferedReader" not in answer.text
+    other = [("file", ("a.nii.gz", whole)), ("scan", ("b.nii.gz", whole))]
+    refused(
+        server.post("/predict", files=other, data={"model_id": "one"}), 400, "files came as the form's field 'scan'"
+    )
     refused(predict(server, {"big.nii.gz": nifti(np.zeros((50, 50, 50), np.uint8))}), 413, "100,000 voxels")
 
 

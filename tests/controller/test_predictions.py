@@ -161,6 +161,13 @@ def test_many_predictions_are_deleted_by_model_or_by_time(predicting):
     assert kept(predicting) == [new]
 
 
+@pytest.mark.parametrize("before", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00%2B14:00"])
+def test_a_time_that_is_none_in_utc_is_refused(predicting, before):
+    answer = predicting.delete(f"/predictions?before={before}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:invalid-request")
+    assert "query.before: Value error, in UTC this is" in answer.json()["detail"]
+
+
 def test_predictions_outlive_their_model(predicting, tmp_path):
     publish(predicting, tmp_path, "short")
     url = predict(predicting, encoded(grey(1)), model_id="short").json()["prediction_url"]

@@ -86,6 +86,12 @@ def test_words_that_do_not_fit_are_refused(api, said):
     assert api.get("/models/m1").json()["name"] is None
 
 
+def test_inputs_of_a_page_that_were_left_open_say_nothing_of_an_import(api):
+    answer = put(api, classes="", normalisation="", ignore_index="", name="", notes="")
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["classes"], answer.json()["name"]) == (2, None)
+
+
 def test_the_chosen_default_answers_until_it_is_deleted(api):
     assert (api.get("/models/default").status_code, api.get("/models/default").json()["type"]) == (
         409,

@@ -92,7 +92,7 @@ def test_a_configuration_of_another_kind_is_refused(api, file_id):
 
 def test_a_configuration_that_is_too_large_is_refused(api, file_id):
     answer = api.post(f"/train/start-with-file/{file_id}", content=b" " * (2**20 + 1))
-    assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:octa:upload-too-large")
 
 
 def test_a_wrong_field_beside_a_zip_leaves_neither_job_nor_dataset(api):

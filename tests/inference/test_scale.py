@@ -37,7 +37,7 @@ def test_two_sizes_of_a_pixel_are_refused():
         MeasureOptions(pixel_size_um=10.0, field_of_view_mm=3.0)
 
 
-@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), float("inf"), 1e-300, 1e-5, 1001.0])
 @pytest.mark.parametrize("name", ["pixel_size_um", "field_of_view_mm"])
 def test_what_is_no_size_is_refused(name, size):
     with pytest.raises(InvalidScale, match=f"{name}=.* is no size"):
