@@ -1,12 +1,13 @@
-"""`/health`, `/ready`, `/version`."""
+"""`/health`, `/ready`, `/metrics`, `/version`."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from octa_backend.controller.context import Parts
+from octa_backend.controller.context import Parts, Reading
+from octa_backend.controller.metrics_text import MetricsResponse, metrics_text
 from octa_backend.controller.system_schemas import Health, Ready, Version
-from octa_backend.service import model_service
+from octa_backend.service import metrics, model_service
 from octa_backend.storage.files import RESERVE_BYTES
 
 open_router = APIRouter(tags=["system"])
@@ -32,6 +33,12 @@ def ready(parts: Parts, response: Response) -> Ready:
     state.ready = state.database and state.disk and state.supervisor and state.models
     response.status_code = 200 if state.ready else 503
     return state
+
+
+@router.get("/metrics", summary="What does it hold and do?", response_class=MetricsResponse)
+def show_metrics(db: Reading, parts: Parts) -> MetricsResponse:
+    """Numbers for Prometheus: jobs by state, datasets, models, predictions, memory of models, free disk."""
+    return MetricsResponse(metrics_text(metrics.gather(db, parts.files, parts.predictions)))
 
 
 @router.get("/version", summary="What runs here?")

@@ -54,6 +54,11 @@ class LoadedModels:
         with self._lock:
             self._models.pop(model_id, None)
 
+    def sizes_mib(self) -> list[float]:
+        """What each model in memory takes there."""
+        with self._lock:
+            return [one.mib for one in self._models.values()]
+
     def _find(self, model_id: str) -> Loaded | None:
         with self._lock:
             if model_id in self._models:

@@ -118,6 +118,10 @@ class PredictService:
         """Whether the models that were to be loaded in advance have been, or cannot be."""
         return all(one.done() for one in self._warming)
 
+    def loaded_mib(self) -> list[float]:
+        """What each model in memory takes there."""
+        return self._models.sizes_mib()
+
     def close(self) -> None:
         """End what runs in the background."""
         self._background.shutdown(wait=False, cancel_futures=True)

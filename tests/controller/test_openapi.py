@@ -12,6 +12,7 @@ from octa_backend.training.config import TrainConfig
 CONTRACT = {
     "GET /health",
     "GET /ready",
+    "GET /metrics",
     "GET /version",
     "POST /datasets",
     "GET /datasets",

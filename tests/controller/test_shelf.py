@@ -87,9 +87,9 @@ def test_words_that_do_not_fit_are_refused(api, said):
 
 
 def test_inputs_of_a_page_that_were_left_open_say_nothing_of_an_import(api):
-    answer = put(api, classes="", normalisation="", ignore_index="", name="", notes="")
+    answer = put(api, classes="", normalisation="", ignore_index="", notes="", licence="")
     assert answer.status_code == 201, answer.text
-    assert (answer.json()["classes"], answer.json()["name"]) == (2, None)
+    assert api.get("/models").json()["items"][0]["classes"] == 2
 
 
 def test_the_chosen_default_answers_until_it_is_deleted(api):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import re
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -7,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from octa_backend.service.metrics import Metrics
 from octa_backend.storage.files import Files
+from octa_backend.storage.tables import Job, JobState, Model
 from tests.data.zips import dataset
 from tests.fakes import Api, zip_bytes
 
@@ -69,6 +73,39 @@ def test_a_server_whose_database_is_broken_is_not_ready(api):
     answer = api.get("/ready")
     assert answer.status_code == 503
     assert (answer.json()["database"], answer.json()["ready"]) == (False, False)
+
+
+def samples(api):
+    """The numbers of `/metrics`, by name and labels."""
+    lines = api.get("/metrics").text.splitlines()
+    return {name: int(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_metrics_are_in_the_text_format_of_prometheus(api):
+    answer = api.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.text.startswith("# HELP octa_jobs Trainings, by state.\n# TYPE octa_jobs gauge\n")
+    assert answer.text.endswith("\n")
+    number = r'octa_[a-z_]+(\{state="[a-z]+"\})? [0-9]+'
+    comment = r"# (HELP octa_[a-z_]+ .+|TYPE octa_[a-z_]+ gauge)"
+    assert all(re.fullmatch(f"{number}|{comment}", line) for line in answer.text.splitlines())
+    names = [line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE")]
+    assert names == [f"octa_{field.name}" for field in dataclasses.fields(Metrics)]
+
+
+def test_metrics_count_what_is_there(api, file_id):
+    empty = samples(api)
+    assert empty['octa_jobs{state="queued"}'] == empty['octa_prediction_jobs{state="failed"}'] == 0
+    api.start(file_id)
+    running = api.start(file_id)
+    with api.parts.database.writing() as session:
+        session.get(Job, running).move_to(JobState.RUNNING)
+        session.add(Model(id="m", card={}))
+    found = samples(api)
+    assert (found['octa_jobs{state="queued"}'], found['octa_jobs{state="running"}']) == (1, 1)
+    assert (found["octa_datasets"], found["octa_models"], found["octa_predictions"]) == (1, 1, 0)
+    assert (found["octa_loaded_models"], found["octa_loaded_models_bytes"]) == (0, 0)
+    assert found["octa_free_bytes"] > 0
 
 
 def test_the_version_names_what_decides_results(api):
