@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import HTTPBearer
 
 from octa_backend import errors
 from octa_backend.controller import (
@@ -64,7 +65,11 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["Content-Disposition", "ETag", "Link", "Location", "Retry-After"],
         )
     app.include_router(system_controller.open_router)
-    refused = problems.problems(errors.NotAuthenticated) if settings.api_keys else None
+    guards = [Depends(identify)]
+    refused = None
+    if settings.api_keys:
+        guards.append(Depends(HTTPBearer(auto_error=False)))  # checks nothing; it describes the key in OpenAPI
+        refused = problems.problems(errors.NotAuthenticated)
     for controller in (
         dataset_controller,
         train_controller,
@@ -77,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         model_controller,
         system_controller,
     ):
-        app.include_router(controller.router, dependencies=[Depends(identify)], responses=refused)
+        app.include_router(controller.router, dependencies=guards, responses=refused)
     _describe_problems(app)
     if settings.api_keys:
         app.add_api_route("/openapi.json", app.openapi, include_in_schema=False, dependencies=[Depends(identify)])

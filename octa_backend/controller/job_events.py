@@ -16,7 +16,7 @@ from octa_backend.controller.epoch_schemas import EpochOut
 from octa_backend.controller.job_schemas import ProgressOut
 from octa_backend.controller.schemas import findings_out
 from octa_backend.diagnosis.text import Language
-from octa_backend.errors import InvalidCursor
+from octa_backend.errors import InvalidCursor, JobNotFound
 from octa_backend.service import train_service
 from octa_backend.service.paging import whole
 from octa_backend.storage.database import Database
@@ -56,9 +56,12 @@ Start = Annotated[Place, Depends(start_at)]
 
 
 async def follow(database: Database, place: Place, language: Language) -> AsyncIterator[ServerSentEvent]:
-    """Yield what is new until the job is over."""
+    """Yield what is new until the job is over, or deleted."""
     while True:
-        events, place, over = await run_in_threadpool(_news, database, place, language)
+        try:
+            events, place, over = await run_in_threadpool(_news, database, place, language)
+        except JobNotFound:
+            return
         for event in events:
             yield event
         if over:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
 
 from octa_backend import errors
@@ -18,6 +19,12 @@ from octa_backend.storage.files import remove
 router = APIRouter(prefix="/models", tags=["models"])
 
 
+def being_read(model_id: str, parts: Parts) -> Iterator[None]:
+    """The model is not deleted before its files are sent."""
+    with parts.predictions.in_use.using([model_id], "a download"):
+        yield
+
+
 @router.get("/{model_id}", summary="Show a model", responses=problems(errors.ModelNotFound))
 def show(model_id: str, db: Reading) -> ModelOut:
     """Its card: network, plan, dataset, test scores; of an ensemble, its members."""
@@ -27,6 +34,7 @@ def show(model_id: str, db: Reading) -> ModelOut:
 @router.get(
     "/{model_id}/export",
     summary="Download a model for other programs",
+    dependencies=[Depends(being_read)],
     response_class=FileResponse,
     responses={
         200: {"content": {"application/zip": {}}},
@@ -52,7 +60,10 @@ def export(
     responses=problems(errors.ModelNotFound, errors.ModelInUse),
 )
 def delete(model_id: str, parts: Parts) -> None:
-    """Refused while an ensemble, a waiting or running job, a prediction or a comparison needs it. Its job stays."""
+    """Refused while an ensemble, a waiting or running job, a prediction, a download or a comparison needs it.
+
+    Its job stays.
+    """
     parts.predictions.in_use.require_idle(model_id)
     with parts.database.writing() as session:
         model_service.forget(session, model_id)

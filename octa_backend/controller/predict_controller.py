@@ -17,6 +17,7 @@ from octa_backend.controller.model_schemas import PredictionOut, PredictionsOut
 from octa_backend.controller.predict_forms import LISTS, PROPERTIES
 from octa_backend.controller.predict_requests import kept_at, most_bytes, predict_all, read_request, start_job
 from octa_backend.controller.prediction_schemas import StartedPredictionJob
+from octa_backend.controller.preferences import in_place_of_json
 from octa_backend.controller.problems import problems
 from octa_backend.controller.volume_predictions import predict_one_case, require_acceptable, volume_response
 from octa_backend.controller.volume_schemas import VolumePredictionOut
@@ -73,7 +74,7 @@ async def predict(request: Request, parts: Parts, language: Reader) -> Any:
             with queue.place():
                 case = await to_thread.run_sync(predict_one_case, parts, *given, limiter=queue.threads)
             return volume_response(request, case, is_kept=wanted.is_kept)
-        wants_png = request.headers.get("accept", "").startswith("image/png")
+        wants_png = in_place_of_json(request.headers.get("accept", ""), ["image/png"]) is not None
         if wants_png and len(wanted.uploads) != 1:
             raise errors.InvalidRequest(f"Accept: image/png answers one scan; {len(wanted.uploads)} came")
         with queue.place():

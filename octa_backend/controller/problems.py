@@ -149,10 +149,18 @@ def describe_in_openapi(document: dict[str, Any]) -> None:
         schemas.pop(name, None)
     for methods in document["paths"].values():
         for operation in methods.values():
+            _describe_stream(operation["responses"])
             for status, response in operation["responses"].items():
                 if status >= "400" and "Ready" not in str(response):
                     examples = response.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
                     response["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+
+
+def _describe_stream(responses: dict[str, Any]) -> None:
+    """FastAPI describes the events of a stream one by one, as OpenAPI 3.2 can; the document is one of 3.1."""
+    stream = responses.get("200", {}).get("content", {}).get("text/event-stream", {})
+    if stream.pop("itemSchema", None) is not None:
+        stream["schema"] = {"type": "string"}
 
 
 def _headers(error: errors.OctaError) -> dict[str, str] | None:

@@ -60,6 +60,12 @@ CONFIG_BODY = {
 }
 
 
+class MarkdownResponse(PlainTextResponse):
+    """A letter."""
+
+    media_type = "text/markdown"
+
+
 def _answer(parts: Parts, started: Started, response: Response) -> StartedJob:
     parts.supervisor.wake()
     response.headers["Location"] = progress_url(started.job.id)
@@ -184,14 +190,14 @@ def diagnosis(job_id: str, db: Reading, language: Reader) -> DiagnosisOut:
 @router.get(
     "/jobs/{job_id}/diagnosis.md",
     summary="The doctor's letter",
-    response_class=PlainTextResponse,
+    response_class=MarkdownResponse,
     responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
 )
-def letter(job_id: str, db: Reading, language: Reader) -> PlainTextResponse:
+def letter(job_id: str, db: Reading, language: Reader) -> MarkdownResponse:
     """History, evidence, verdict, remedy and what was ruled out, as Markdown to download."""
     name = f'attachment; filename="{job_id}-diagnosis.md"'
     text = run_doctor.examine_job(db, job_id).letter(language)
-    return PlainTextResponse(text, media_type="text/markdown", headers={"Content-Disposition": name})
+    return MarkdownResponse(text, headers={"Content-Disposition": name})
 
 
 @router.get(

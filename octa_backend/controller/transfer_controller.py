@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +13,7 @@ from octa_backend import errors
 from octa_backend.controller.context import Parts
 from octa_backend.controller.dataset_controller import FORM_OVERHEAD_BYTES, multipart
 from octa_backend.controller.forms import Form, received_form
+from octa_backend.controller.model_controller import being_read
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.service import model_import, model_service, model_shelf
@@ -60,6 +61,7 @@ def _take_in(parts: Parts, form: Form) -> Model:
 @router.get(
     "/{model_id}/download",
     summary="Download a model with everything to run it",
+    dependencies=[Depends(being_read)],
     response_class=FileResponse,
     responses={
         200: {"content": {"application/zip": {}}},

@@ -11,6 +11,7 @@ from octa_backend import errors
 from octa_backend.controller.context import Context
 from octa_backend.controller.forms import Form
 from octa_backend.controller.prediction_schemas import prediction_url
+from octa_backend.controller.preferences import in_place_of_json
 from octa_backend.inference.model_folder import spatial_dims
 from octa_backend.service import prediction_history
 from octa_backend.service.predict_service import ImageFile, PredictOptions
@@ -58,18 +59,21 @@ def require_acceptable(request: Request, cases: int) -> None:
     Raises:
         InvalidRequest: they did.
     """
-    accepted = request.headers.get("accept", "")
-    if accepted.startswith(MASK_ALONE) and cases != 1:
-        raise errors.InvalidRequest(f"Accept: {accepted} answers one case; {cases} came")
+    kind = _mask_alone(request)
+    if kind is not None and cases != 1:
+        raise errors.InvalidRequest(f"Accept: {kind} answers one case; {cases} came")
 
 
 def volume_response(request: Request, case: Scanned, *, is_kept: bool) -> Any:
     """The body, or the mask's file alone where that is asked for."""
-    accepted = request.headers.get("accept", "")
-    kind = next((kind for kind in MASK_ALONE if accepted.startswith(kind)), None)
+    kind = _mask_alone(request)
     if kind is not None:
         return Response(case.answer.mask_file, media_type=kind)
     return {**case.answer.body, "prediction_url": prediction_url(case.prediction_id) if is_kept else None}
+
+
+def _mask_alone(request: Request) -> str | None:
+    return in_place_of_json(request.headers.get("accept", ""), MASK_ALONE)
 
 
 def image_files(uploads: Iterable[Upload]) -> list[ImageFile]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.labels import label_findings
 from octa_backend.diagnosis.messages import ordered
+from octa_backend.errors import DatasetNotFound
 from octa_backend.service.dataset_service import findings_of
 from octa_backend.storage.files import Files
 from octa_backend.storage.tables import Dataset
@@ -35,13 +37,25 @@ def contact_sheet(files: Files, dataset: Dataset, rows: int) -> bytes:
     """PNG with image, mask and overlay of up to `rows` scans, those that the findings name first.
 
     Of a volume three slices are shown, see `slices.three_slices`.
+
+    Raises:
+        DatasetNotFound: it is deleted meanwhile.
     """
     from octa_backend.inference import pictures  # noqa: PLC0415 - imports torch
 
-    store = DatasetStore(files.dataset(dataset.id))
-    order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
-    pairs = [pictures.sheet_row(*_as_picture(store, index)) for index in order]
-    return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes, store.manifest.labels))
+    with _opened(files, dataset) as store:
+        order = worst_first([scan.name for scan in store.manifest.scans], findings_of(dataset))[:rows]
+        pairs = [pictures.sheet_row(*_as_picture(store, index)) for index in order]
+        return pictures.png(pictures.contact_sheet(pairs, store.manifest.classes, store.manifest.labels))
+
+
+@contextmanager
+def _opened(files: Files, dataset: Dataset) -> Iterator[DatasetStore]:
+    """The scans of a dataset; a file that is missing means that it is being deleted."""
+    try:
+        yield DatasetStore(files.dataset(dataset.id))
+    except FileNotFoundError as error:
+        raise DatasetNotFound(f"dataset {dataset.id} was deleted while it was read") from error
 
 
 def _as_picture(store: DatasetStore, index: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
@@ -63,18 +77,19 @@ def review_labels(files: Files, dataset: Dataset, predictor: Predictor) -> Label
     """Compare a dataset's masks with a model's confident predictions; the official test split is left alone.
 
     Raises:
+        DatasetNotFound: it is deleted meanwhile.
         ModelDoesNotFit: see `judge_labels`.
     """
     from octa_backend.inference.label_review import Labelled  # noqa: PLC0415 - imports torch
 
-    store = DatasetStore(files.dataset(dataset.id))
-    entries = enumerate(store.manifest.scans)
-    scans = (
-        Labelled(scan.name, store.image(at), store.mask(at), scan.known_spacing_mm)
-        for at, scan in entries
-        if scan.split != "test"
-    )
-    return judge_labels(predictor, scans, store.manifest.classes)
+    with _opened(files, dataset) as store:
+        entries = enumerate(store.manifest.scans)
+        scans = (
+            Labelled(scan.name, store.image(at), store.mask(at), scan.known_spacing_mm)
+            for at, scan in entries
+            if scan.split != "test"
+        )
+        return judge_labels(predictor, scans, store.manifest.classes)
 
 
 def judge_labels(

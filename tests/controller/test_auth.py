@@ -76,6 +76,13 @@ def test_a_guarded_server_says_so_in_its_schema(guarded):
     schema = ask(guarded, "GET /openapi.json", Authorization=f"Bearer {KEYS[0]}").json()
     assert "401" in schema["paths"]["/datasets"]["get"]["responses"]
     assert "401" not in schema["paths"]["/health"]["get"]["responses"]
+    assert schema["components"]["securitySchemes"] == {"HTTPBearer": {"type": "http", "scheme": "bearer"}}
+    secured = {route for route in ROUTES if "security" in schema["paths"][route.split()[1]][route.split()[0].lower()]}
+    assert secured == set(ROUTES) - OPEN
+
+
+def test_an_open_server_asks_for_no_key_in_its_schema(api):
+    assert "securitySchemes" not in api.get("/openapi.json").json()["components"]
 
 
 def test_without_keys_in_the_settings_none_is_needed(api):

@@ -112,6 +112,18 @@ def test_forms_of_a_training_show_every_field_with_its_description(route):
     assert all(content[name]["description"] for name in TrainConfig.model_fields)
 
 
+def test_the_schema_says_nothing_that_its_version_of_openapi_does_not_know():
+    assert SCHEMA["openapi"].startswith("3.1")
+    assert "itemSchema" not in json.dumps(SCHEMA)
+    stream = ROUTES["GET /train/jobs/{job_id}/events"]["responses"]["200"]["content"]
+    assert stream == {"text/event-stream": {"schema": {"type": "string"}}}
+
+
+def test_the_doctors_letter_is_described_as_what_it_is():
+    content = ROUTES["GET /train/jobs/{job_id}/diagnosis.md"]["responses"]["200"]["content"]
+    assert list(content) == ["text/markdown"]
+
+
 def test_the_pages_with_the_routes_are_served(api):
     assert api.get("/openapi.json").json()["info"]["title"] == "OCTA backend"
     assert api.get("/docs").status_code == 200

@@ -332,3 +332,25 @@ def test_a_model_that_cannot_be_exported_says_why(predicting, monkeypatch):
     monkeypatch.setattr(predicting.parts.predictions.exporter, "ensure", refuse)
     answer = predicting.get("/models/old/export?format=torch")
     assert (answer.status_code, answer.json()["detail"]) == (422, "its graph depends on the scan's size")
+
+
+@pytest.mark.parametrize("url", ["/models/old/export?format=openvino", "/models/old/download"])
+def test_a_model_is_not_deleted_while_it_is_downloaded(predicting, monkeypatch, url):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(*given):
+        inside.set()
+        assert go_on.wait(20)
+        raise errors.ExportFailed("enough")
+
+    monkeypatch.setattr("octa_backend.service.export_service.export_archive", slow)
+    monkeypatch.setattr("octa_backend.controller.transfer_controller.write_package", slow)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(predicting.get, url)
+        assert inside.wait(20)
+        refused = predicting.delete("/models/old")
+        go_on.set()
+        assert answer.result().status_code == 422
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:octa:model-in-use")
+    assert "at work for a download" in refused.json()["detail"]
+    predicting.parts.predictions.in_use.require_idle("old")

@@ -130,6 +130,8 @@ def test_findings_of_a_dataset_follow_the_language_asked_for(api):
     assert message("fr, zh;q=0.2, en;q=0.7") == english
     assert message("fr") == english
     assert message("zh;q=oops, en") == english
+    assert message("en; q=0.1, zh; q=0.9") == chinese
+    assert message("zh;q=0") == english
 
 
 def test_the_language_of_the_settings_is_used_where_none_is_asked_for(settings, database):

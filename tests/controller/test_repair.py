@@ -10,6 +10,7 @@ from PIL import Image, ImageColor
 
 from octa_backend.data.synthetic import make_scan
 from octa_backend.inference.pictures import COLOURS
+from octa_backend.storage.files import remove
 from tests.data.zips import encoded, grey
 from tests.fakes import zip_bytes
 
@@ -247,6 +248,13 @@ def test_the_preview_is_a_picture_with_three_columns(api, faulty):
     with Image.open(io.BytesIO(answer.content)) as picture:
         width, height = picture.size
     assert width > height
+
+
+def test_the_preview_of_a_dataset_that_is_deleted_meanwhile_is_not_found(api, faulty):
+    remove(api.parts.files.dataset(faulty))
+    answer = api.get(f"/datasets/{faulty}/preview.png")
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:octa:dataset-not-found")
+    assert "was deleted while it was read" in answer.json()["detail"]
 
 
 def test_the_preview_draws_classes_in_the_colours_of_the_upload(api):
