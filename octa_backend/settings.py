@@ -19,9 +19,12 @@ EngineName = Literal["auto", "torch", "openvino-int8"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def _not_blank(key: SecretStr) -> SecretStr:
-    if not key.get_secret_value().strip():
+def _fit_for_a_header(key: SecretStr) -> SecretStr:
+    letters = key.get_secret_value()
+    if not letters.strip():
         raise ValueError("an API key is empty")
+    if not (letters.isascii() and letters.isprintable() and letters == letters.strip()):
+        raise ValueError("an API key has ASCII letters, digits and signs alone; with others nobody would be let in")
     return key
 
 
@@ -114,7 +117,7 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(default_factory=list)
     """Origins of web pages that may call the API, for example `["http://localhost:5173"]`; `["*"]` allows all."""
 
-    api_keys: list[Annotated[SecretStr, AfterValidator(_not_blank)]] = Field(default_factory=list)
+    api_keys: list[Annotated[SecretStr, AfterValidator(_fit_for_a_header)]] = Field(default_factory=list)
     """Keys of which one must come as `Authorization: Bearer KEY`; empty asks for none."""
 
     heartbeat_seconds: float = Field(default=2.0, gt=0, le=60)

@@ -76,6 +76,13 @@ def test_an_empty_key_is_no_key():
         Settings(host="0.0.0.0", api_keys=[""]).check_binding()
 
 
+@pytest.mark.parametrize("key", ["schlüssel-aus-bern", "钥匙", " secret", "secret ", "a\nsecret"])
+def test_a_key_that_no_header_can_carry_is_refused(key):
+    with pytest.raises(InvalidSettings, match="an API key has ASCII letters") as refused:
+        load_settings(api_keys=[key])
+    assert key.strip() not in str(refused.value)
+
+
 def test_secrets_are_never_shown():
     settings = Settings(api_keys=["hidden-key"], database_url="postgresql://octa:hidden-password@db/octa")
     shown = f"{settings.without_secrets()} {settings!r} {settings.model_dump_json()}"

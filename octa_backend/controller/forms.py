@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -19,6 +21,7 @@ from octa_backend.storage.uploads import Upload, UploadWriter
 
 MAX_FIELD_BYTES = 2**20
 MAX_FIELDS = 200
+_EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^\s;]+)", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -102,7 +105,7 @@ class _FormReader:
     def header_end(self) -> None:
         """Keep what the part's content disposition says; no other header counts."""
         if self._header_name.lower() == b"content-disposition":
-            self._disposition = parse_options_header(self._header_value)[1]
+            self._disposition = _disposition(self._header_value)
         self._header_name, self._header_value = b"", b""
 
     def headers_finished(self) -> None:
@@ -154,6 +157,15 @@ class _FormReader:
     def end(self) -> None:
         """The closing boundary has come."""
         self._ended = True
+
+
+def _disposition(header: bytes) -> dict[bytes, bytes]:
+    """The parameters of a content disposition; the parser leaves out a name of a file in the form of RFC 5987."""
+    found: dict[bytes, bytes] = dict(parse_options_header(header)[1])
+    extended = _EXTENDED_NAME.search(header)
+    if extended is not None:
+        found.setdefault(b"filename", unquote_to_bytes(extended[1]))
+    return found
 
 
 def _text(raw: bytes) -> str:

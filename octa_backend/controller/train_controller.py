@@ -145,7 +145,8 @@ def progress(
     facts = (job_id, found.job.version, children, found.queue_position, since_epoch, language)
     etag = f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:20]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Language"}
-    if etag in (if_none_match or ""):
+    known = (if_none_match or "").strip()
+    if known == "*" or etag in known:
         return Response(status_code=304, headers=headers)
     body = ProgressOut.of(found, language).model_dump_json()
     return Response(body, media_type="application/json", headers=headers)

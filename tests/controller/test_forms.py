@@ -188,6 +188,13 @@ def test_names_of_files_may_be_in_any_script(small):
     assert small.upload(content, name="扫描 été.zip").json()["name"] == "扫描 été.zip"
 
 
+def test_the_name_of_a_file_may_come_in_the_form_for_other_scripts_alone(small):
+    head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename*=UTF-8''%E6%89%AB%20a.zip\r\n\r\n"
+    content = zip_bytes(dataset() | {"notes.txt": b"a name for other scripts"})
+    answer = send(small, form(head.encode() + content + b"\r\n"))
+    assert (answer.status_code, answer.json()["name"]) == (201, "扫 a.zip")
+
+
 def request_scope(api, path, headers):
     return {
         "type": "http",
