@@ -17,6 +17,7 @@ from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.run_log import RunLog
 from octa_backend.storage.database import Database
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
+from octa_backend.training.checkpoint import Best
 from octa_backend.training.events import EpochFinished, Event, FindingNoticed, RunTreated, StartChecked, StepFinished
 
 MAX_PENDING_STEPS = 200
@@ -50,11 +51,23 @@ class EventSink:
             case StartChecked(checks):
                 self.keep_start(checks)
 
-    def forget_after(self, epoch: int) -> None:
-        """Drop the steps of an epoch that an earlier attempt began and did not finish."""
+    def forget_after(self, epoch: int, best: Best | None) -> None:
+        """Drop what earlier attempts told of later epochs, which are computed anew, perhaps with other options.
+
+        Args:
+            epoch: the last epoch whose checkpoint is kept to go on from.
+            best: the epoch whose weights are kept to be published; it may be a later one.
+        """
         with self._database.writing() as session:
-            later = GradientNorm.job_id == self._order.job_id, GradientNorm.epoch > epoch
-            session.execute(delete(GradientNorm).where(*later))
+            self._drop_after(session, epoch)
+            job = session.get_one(Job, self._order.job_id)
+            job.epoch = min(job.epoch, epoch)
+            job.best_epoch, job.best_val_dice = (best.epoch, best.val_dice) if best else (None, None)
+            job.touch()
+
+    def _drop_after(self, session: Session, epoch: int) -> None:
+        for table in (GradientNorm, EpochReport):
+            session.execute(delete(table).where(table.job_id == self._order.job_id, table.epoch > epoch))
 
     def notice(self, finding: Finding) -> None:
         """Record a finding."""
@@ -70,8 +83,7 @@ class EventSink:
         with self._database.writing() as session:
             if not attempt_service.is_current(session, self._order.attempt_id):
                 return
-            for table in (GradientNorm, EpochReport):
-                session.execute(delete(table).where(table.job_id == self._order.job_id, table.epoch > event.after))
+            self._drop_after(session, event.after)
             job = session.get_one(Job, self._order.job_id)
             job.plan, job.epoch = event.plan, event.after
             job.touch()

@@ -84,7 +84,7 @@ class LocalTraining:
             outcome = replace(outcome, finished=scored is not None)
             tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
         card = self._card(published(self.run, self.checkpoints), outcome, tested, noticed, tuned)
-        folder = self.out / _model_name(best)
+        folder = self._model_folder(best)
         model_service.write_model(folder, self.checkpoints.best_weights(), {"model_id": folder.name, **card})
         return LocalResult(folder, outcome, card)
 
@@ -107,12 +107,15 @@ class LocalTraining:
         index = self.checkpoints.index
         if index is None or not self._history():
             raise NoModelYet(f"{self.out} holds no model; train it first")
-        return _model_name(index.best), self._report(index.best, should_stop)
+        return self._model_folder(index.best).name, self._report(index.best, should_stop)
 
     def _report(self, best: Best, should_stop: Callable[[], bool]) -> Scored | None:
         run = published(self.run, self.checkpoints)
-        reporting = Reporting(run, self.source, _model_name(best), best, self._history(), self.out)
+        reporting = Reporting(run, self.source, self._model_folder(best).name, best, self._history(), self.out)
         return reporting.make(self.checkpoints, should_stop)
+
+    def _model_folder(self, best: Best) -> Path:
+        return model_service.folder_for(self.out / f"model-e{best.epoch}", self.checkpoints.best_weights())
 
     def _history(self) -> list[dict[str, Any]]:
         return read_history(self.out / HISTORY_FILE)
@@ -144,7 +147,3 @@ def noted(emit: Emit, findings: list[Finding]) -> Emit:
         emit(event)
 
     return note
-
-
-def _model_name(best: Best) -> str:
-    return f"model-e{best.epoch}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.metadata
 import json
 import platform
@@ -19,6 +20,18 @@ from octa_backend.storage.files import folder_written_aside, sync_folder_files
 from octa_backend.storage.tables import Job, JobState, Model
 
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
+
+
+def folder_for(folder: Path, weights: Path) -> Path:
+    """Where weights are published: `folder`, or `folder-2`, `folder-3`, … where others are published there.
+
+    What is published stays as it is under its name: somebody may use it, or have exported it.
+    """
+    found, number = folder, 1
+    while (found / WEIGHTS_FILE).exists() and not filecmp.cmp(found / WEIGHTS_FILE, weights, shallow=False):
+        number += 1
+        found = folder.with_name(f"{folder.name}-{number}")
+    return found
 
 
 def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -84,7 +85,8 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     with database.reading() as session:
         history, findings = stored_history(session, job.id), _findings(session, job.id, dataset)
     if outcome.finished and outcome.best is not None:
-        reporting = Reporting(run, source, model_id(job.id, outcome.best), outcome.best, history, files.job(job.id))
+        name = model_folder(files, job.id, checkpoints, outcome.best).name
+        reporting = Reporting(run, source, name, outcome.best, history, files.job(job.id))
         scored = reporting.make(checkpoints, should_stop)
         outcome = replace(outcome, finished=scored is not None)
         tested, tuned = (scored.test, scored.tuned) if scored else ((), None)
@@ -94,9 +96,9 @@ def run_training(order: WorkerOrder, files: Files, database: Database, should_st
     _finish(order, files, database, outcome, checkpoints, card)
 
 
-def model_id(job_id: str, best: Best) -> str:
-    """The id under which a job's best checkpoint is published."""
-    return f"{job_id}-e{best.epoch}"
+def model_folder(files: Files, job_id: str, checkpoints: Checkpoints, best: Best) -> Path:
+    """Where a job's best checkpoint is published; its name is the model's id."""
+    return model_service.folder_for(files.model(f"{job_id}-e{best.epoch}"), checkpoints.best_weights())
 
 
 def _findings(session: Session, job_id: str, dataset: Dataset) -> list[Finding]:
@@ -129,14 +131,15 @@ def _initial_weights(
 
 
 def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
-    """Store the plan; drop the steps of an epoch that an earlier attempt did not finish."""
-    last = checkpoints.last
+    """Store the plan; drop what an earlier attempt told of epochs that are computed anew."""
+    index = checkpoints.index
+    last = index.last if index else 0
     with database.writing() as session:
         job = session.get_one(Job, order.job_id)
         first_time = job.plan is None
         job.plan = run.plan.model_dump(mode="json")
         job.touch()
-    sink.forget_after(last)
+    sink.forget_after(last, index.best if index else None)
     _log.info("%s; after epoch %d", run.describe(), last)
     if first_time:
         for reason in run.plan.reasons:
@@ -156,9 +159,10 @@ def _finish(
     """Publish the best checkpoint and move the job to its end, unless the attempt was taken away."""
     published = None
     if outcome.best is not None:
-        published = model_id(order.job_id, outcome.best)
+        folder = model_folder(files, order.job_id, checkpoints, outcome.best)
+        published = folder.name
         card = {"model_id": published, **card}
-        model_service.write_model(files.model(published), checkpoints.best_weights(), card)
+        model_service.write_model(folder, checkpoints.best_weights(), card)
     with database.writing() as session:
         job = attempt_service.end(session, order.attempt_id, "finished" if outcome.finished else "cancelled")
         if job is None:

@@ -11,6 +11,7 @@ from octa_backend.service import attempt_service, train_service
 from octa_backend.service.event_sink import MAX_PENDING_STEPS, EventSink
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.storage.tables import EpochReport, GradientNorm, Job, JobFinding
+from octa_backend.training.checkpoint import Best
 from octa_backend.training.events import FindingNoticed, RunTreated
 from tests.fakes import a_job, a_step, an_epoch
 
@@ -111,11 +112,25 @@ def test_steps_of_an_epoch_that_an_earlier_attempt_did_not_finish_are_forgotten(
     for epoch in (1, 2, 3):
         sink(a_step(epoch, 1))
     sink.write()
-    sink.forget_after(1)
+    sink.forget_after(1, None)
     assert [row.epoch for row in rows(database, GradientNorm)] == [1]
     sink(a_step(2, 1))
     sink(an_epoch(2))
     assert [row.epoch for row in rows(database, GradientNorm)] == [1, 2]
+
+
+def test_epochs_that_are_computed_anew_replace_those_that_were_told(database, order, sink):
+    for epoch, dice in ((1, 0.5), (2, 0.8), (3, 0.9)):
+        sink(an_epoch(epoch, val_dice=dice))
+    sink.forget_after(1, Best(2, 0.8))
+    job = job_of(database, order)
+    assert (job.epoch, job.best_epoch, job.best_val_dice) == (1, 2, 0.8)
+    assert [row.epoch for row in rows(database, EpochReport)] == [1]
+    for epoch, dice in ((2, 0.6), (3, 0.85)):
+        sink(an_epoch(epoch, val_dice=dice))
+    job = job_of(database, order)
+    assert (job.epoch, job.best_epoch, job.best_val_dice) == (3, 3, 0.85)
+    assert [row.val_dice for row in rows(database, EpochReport)] == [0.5, 0.6, 0.85]
 
 
 def test_steps_of_other_jobs_are_not_forgotten(database, settings, order, sink):
@@ -127,7 +142,7 @@ def test_steps_of_other_jobs_are_not_forgotten(database, settings, order, sink):
                 decoder_output=1,
             )
         )  # fmt: skip
-    sink.forget_after(0)
+    sink.forget_after(0, None)
     assert [row.job_id for row in rows(database, GradientNorm)] == [other]
 
 

@@ -78,3 +78,17 @@ def test_what_is_missing_is_said_in_words(database):
             model_service.find(session, None, job_id)
         with pytest.raises(JobNotFound, match="'nope'"):
             model_service.find(session, None, "nope")
+
+
+def test_other_weights_are_published_beside_those_that_have_the_name(files, weights, tmp_path):
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"WEIGHTS")
+    folder = files.model("job-e8")
+    assert model_service.folder_for(folder, weights) == folder
+    model_service.write_model(folder, weights, {})
+    assert model_service.folder_for(folder, weights) == folder
+    beside = model_service.folder_for(folder, other)
+    assert beside.name == "job-e8-2"
+    model_service.write_model(beside, other, {})
+    assert [model_service.folder_for(folder, path) for path in (weights, other)] == [folder, beside]
+    assert (folder / "weights.safetensors").read_bytes() == b"weights"

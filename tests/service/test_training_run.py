@@ -13,6 +13,7 @@ from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
 from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState
+from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.log_lines import is_step_line
@@ -195,6 +196,28 @@ def test_an_attempt_begins_with_the_model_that_is_named_and_tells_what_was_taken
 def test_a_model_that_is_gone_ends_an_attempt_in_words(trained):
     with pytest.raises(ModelNotFound, match="no model has the id 'gone'"):
         trained(pretrained="gone")
+
+
+def test_epochs_computed_anew_with_another_rate_are_told_and_published_as_they_are_now(trained, database, files):
+    def third_epoch_is_told():
+        with database.reading() as session:
+            return session.get(EpochReport, (session.scalars(select(Job.id)).one(), 3)) is not None
+
+    first = trained(epochs=4, lr=0.0003, save_freq=2, stop=third_epoch_is_told)
+    with database.writing() as session:
+        old = {row.epoch: row.lr for row in session.scalars(select(EpochReport))}
+        train_service.resume(session, first.id, {"epochs": 3, "lr": 0.02})
+    second = trained.attempt(lambda: False)
+    with database.reading() as session:
+        new = {row.epoch: row.lr for row in session.scalars(select(EpochReport))}
+    index = Checkpoints(files.checkpoints(first.id)).index
+    assert (first.state, sorted(old), second.state, sorted(new)) == ("cancelled", [1, 2, 3], "succeeded", [1, 2, 3])
+    assert new[3] > 10 * old[3]
+    assert (second.best_epoch, second.best_val_dice) == (index.best.epoch, index.best.val_dice)
+    best = Checkpoints(files.checkpoints(first.id)).best_weights().read_bytes()
+    assert (files.model(second.model_id) / "weights.safetensors").read_bytes() == best
+    assert read_report(files.job(first.id))["subject"]["model"] == second.model_id
+    assert (files.model(first.model_id) / "card.json").exists()
 
 
 class Advising(run_doctor.Watched):
