@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
-from octa_backend.controller.context import Parts, Reader, Reading, Writing, get_context
+from octa_backend.controller.context import Parts, Reader, Reading, get_context
 from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairStep, RepairWish
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.json_bodies import JsonRoute
@@ -152,6 +152,8 @@ def repairs(file_id: str, db: Reading, parts: Parts, limit: Limit = 100, cursor:
     summary="Delete a dataset",
     responses=problems(errors.DatasetNotFound, errors.DatasetInUse),
 )
-def delete(file_id: str, db: Writing, parts: Parts) -> None:
+def delete(file_id: str, parts: Parts) -> None:
     """Refused while a job refers to it."""
-    dataset_service.remove_dataset(db, parts.files, file_id)
+    with parts.database.writing() as session:
+        dataset_service.remove_dataset(session, file_id)
+    dataset_service.discard_files(parts.database, parts.files, file_id)

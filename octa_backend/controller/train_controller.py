@@ -34,7 +34,7 @@ from octa_backend.service import fold_service, remedy_service, report_service, r
 from octa_backend.service.paging import MAX_WHOLE
 from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON
 from octa_backend.service.start_service import Started, StartOptions
-from octa_backend.storage.files import remove
+from octa_backend.storage.files import discard, set_aside
 from octa_backend.storage.tables import JobState
 from octa_backend.training.config import TrainConfig
 
@@ -172,10 +172,12 @@ def show(job_id: str, db: Reading) -> JobDetail:
     summary="Delete a job",
     responses=problems(errors.JobNotFound, errors.IllegalJobState),
 )
-def delete(job_id: str, db: Writing, parts: Parts) -> None:
+def delete(job_id: str, parts: Parts) -> None:
     """Refused while it runs; its published model stays. The folds of a cross-validation go with it."""
-    for gone in train_service.remove(db, job_id):
-        remove(parts.files.job(gone))
+    with parts.database.writing() as session:
+        ids = train_service.remove(session, job_id)
+    for gone in ids:
+        discard(set_aside(parts.files.job(gone)))
 
 
 @router.get(

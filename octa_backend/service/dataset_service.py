@@ -21,7 +21,15 @@ from octa_backend.service import finding_store, paging
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, part_name, remove, sync_folder_files
+from octa_backend.storage.files import (
+    Files,
+    discard,
+    disk_full_explained,
+    part_name,
+    remove,
+    set_aside,
+    sync_folder_files,
+)
 from octa_backend.storage.tables import Dataset, Job
 from octa_backend.storage.uploads import Upload
 
@@ -222,8 +230,8 @@ def list_repairs(session: Session, files: Files, file_id: str, limit: int, curso
     return Page([step for _, step in page.rows], page.next_cursor)
 
 
-def remove_dataset(session: Session, files: Files, file_id: str) -> None:
-    """Forget a dataset.
+def remove_dataset(session: Session, file_id: str) -> None:
+    """Forget a dataset; its files are discarded after the transaction.
 
     Raises:
         DatasetNotFound: there is none with this id.
@@ -235,4 +243,12 @@ def remove_dataset(session: Session, files: Files, file_id: str) -> None:
         raise DatasetInUse(f"{jobs} jobs use dataset {file_id}; delete them first")
     session.delete(dataset)
     session.flush()
-    remove(files.dataset(file_id))
+
+
+def discard_files(database: Database, files: Files, file_id: str) -> None:
+    """Remove the files of a dataset that was forgotten."""
+    with database.writing() as session:  # under the write lock: the same zip may come in again meanwhile
+        if session.get(Dataset, file_id) is not None:
+            return
+        aside = set_aside(files.dataset(file_id))
+    discard(aside)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,15 +17,14 @@ from octa_backend.service import answer_files, paging
 from octa_backend.service.answer_files import PICTURE, VOLUME
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.service.predict_service import Answer
+from octa_backend.storage import files as storage
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, folder_written_aside, remove
+from octa_backend.storage.files import Files, disk_full_explained, folder_written_aside
 from octa_backend.storage.prediction_tables import KeptPrediction, PredictionJob
 from octa_backend.storage.tables import JobState
 
 ANSWER_FILE = "answer.json"
 COLUMNS = ("model_id", "threshold", "foreground_fraction", "confidence", "measurements")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +241,7 @@ def _forget(session: Session, ids: Sequence[str]) -> None:
 def discard(files: Files, ids: Iterable[str]) -> None:
     """Remove the folders of predictions that have no row. One that the system holds on to goes at the next start."""
     for prediction_id in ids:
-        try:
-            remove(files.prediction(prediction_id))
-        except OSError as error:
-            _log.warning("prediction %s: its folder could not be removed yet: %s", prediction_id, error)
+        storage.discard(files.prediction(prediction_id))
 
 
 def sweep(database: Database, files: Files, most: int) -> None:
@@ -261,4 +256,4 @@ def sweep(database: Database, files: Files, most: int) -> None:
     for folder, ids in known.items():
         for path in folder.iterdir():
             if path.name not in ids:
-                remove(path)
+                storage.discard(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +18,19 @@ from octa_backend.errors import StorageFull
 from octa_backend.settings import Settings
 
 PART_SUFFIX = ".part"
+GONE_FILE = ".gone"
+"""Marks a folder that could not be removed yet; it goes at the next start."""
+
+LIVE_PART_SECONDS = 3600.0
+"""A half-written model that is younger may be on its way: workers outlive their server, and `octa import` has none."""
+
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 """What the system answers when nothing more fits: no space left, or a quota is used up."""
 
 RESERVE_BYTES = 64 * 2**20
 """Free space that is left alone, so that the database can still write when the disk runs full."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +100,16 @@ class Files:
         """Make the folders and clear what an earlier process left half-written."""
         for name in ("datasets", "jobs", "models", "uploads", "predictions", "prediction_jobs"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        for folder in ("datasets", "models", "predictions", "prediction_jobs"):
-            for leftover in (self.root / folder).glob(f"*{PART_SUFFIX}"):
-                remove(leftover)
-        for leftover in self.models.glob(f"*/exports/*{PART_SUFFIX}"):
-            remove(leftover)
-        for leftover in self.uploads.iterdir():
-            remove(leftover)
+        for leftover in list(self._leftovers()):
+            discard(leftover)
+
+    def _leftovers(self) -> Iterator[Path]:
+        for folder in ("datasets", "jobs", "predictions", "prediction_jobs"):
+            yield from (self.root / folder).glob(f"*{PART_SUFFIX}")
+            yield from (mark.parent for mark in (self.root / folder).glob(f"*/{GONE_FILE}"))
+        for pattern in (f"*{PART_SUFFIX}", f"*/exports/*{PART_SUFFIX}"):
+            yield from filter(_is_left, self.models.glob(pattern))
+        yield from self.uploads.iterdir()
 
     def new_upload(self) -> Path:
         """A name no other request uses."""
@@ -138,6 +152,13 @@ def part_name(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{PART_SUFFIX}")
 
 
+def _is_left(part: Path) -> bool:
+    try:
+        return time.time() - part.stat().st_mtime > LIVE_PART_SECONDS
+    except OSError:  # it has become what it was to be
+        return False
+
+
 @contextmanager
 def folder_written_aside(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` when the block ends well, and vanishes when it does not."""
@@ -176,3 +197,22 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=False)
     else:
         path.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a folder that is to be discarded, at once; return where it is now, its old place if it is held there."""
+    aside = part_name(folder)
+    try:
+        return folder.replace(aside)
+    except OSError:
+        return folder
+
+
+def discard(path: Path) -> None:
+    """Remove what nothing points at any more; what the system holds on to goes at the next start."""
+    try:
+        remove(path)
+    except OSError as error:
+        _log.warning("%s could not be removed yet: %s", path, error)
+        with contextlib.suppress(OSError):
+            (path / GONE_FILE).touch()

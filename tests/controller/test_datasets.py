@@ -67,6 +67,25 @@ def test_a_dataset_is_deleted_once(api, file_id):
     assert api.traces()["datasets"] == []
 
 
+def test_a_dataset_whose_files_are_held_is_gone_all_the_same_and_whole_when_it_comes_again(api, file_id, monkeypatch):
+    """As on Windows, where another program reads them."""
+    held = api.parts.files.dataset(file_id)
+    before = sorted(path.name for path in held.iterdir())
+
+    def refuse(*given, **options):
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("octa_backend.storage.files.Path.replace", refuse)
+        patch.setattr("octa_backend.storage.files.shutil.rmtree", refuse)
+        assert api.delete(f"/datasets/{file_id}").status_code == 204
+    assert api.get(f"/datasets/{file_id}").status_code == 404
+    assert api.upload(zip_bytes(dataset())).json()["file_id"] == file_id
+    assert sorted(path.name for path in held.iterdir()) == before
+    api.parts.files.prepare()
+    assert held.exists()
+
+
 def test_a_dataset_stays_while_a_job_uses_it(api, file_id):
     job_id = api.start(file_id)
     refused = api.delete(f"/datasets/{file_id}")

@@ -314,6 +314,24 @@ def test_a_job_is_deleted_with_its_folder_but_not_while_it_runs(api, file_id):
     assert progress(api, job_id).status_code == 404
 
 
+def test_a_deleted_job_whose_files_are_held_is_gone_and_its_folder_goes_at_the_next_start(api, file_id, monkeypatch):
+    job_id = api.start(file_id)
+    api.parts.files.checkpoints(job_id).mkdir(parents=True)
+    assert api.post(f"/train/jobs/{job_id}/cancel").status_code == 202
+
+    def refuse(*given, **options):
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("octa_backend.storage.files.Path.replace", refuse)
+        patch.setattr("octa_backend.storage.files.shutil.rmtree", refuse)
+        assert api.delete(f"/train/jobs/{job_id}").status_code == 204
+    assert progress(api, job_id).status_code == 404
+    assert api.traces()["jobs"] == [job_id]
+    api.parts.files.prepare()
+    assert api.traces()["jobs"] == []
+
+
 # --- weights to begin with --------------------------------------------------------------------------------------------
 
 

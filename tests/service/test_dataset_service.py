@@ -162,9 +162,21 @@ def test_a_folder_without_a_row_is_replaced(database, settings, files):
 def test_a_dataset_is_deleted_with_its_folder(database, settings, files):
     found = take_in(database, settings, zip_bytes(dataset()))
     with database.writing() as session:
-        dataset_service.remove_dataset(session, files, found.id)
+        dataset_service.remove_dataset(session, found.id)
+    dataset_service.discard_files(database, files, found.id)
     assert count(database) == 0
     assert names(files.root / "datasets") == []
+
+
+def test_a_dataset_that_came_in_again_before_its_files_were_discarded_keeps_them(database, settings, files):
+    content = zip_bytes(dataset())
+    found = take_in(database, settings, content)
+    before = names(files.dataset(found.id))
+    with database.writing() as session:
+        dataset_service.remove_dataset(session, found.id)
+    take_in(database, settings, content)
+    dataset_service.discard_files(database, files, found.id)
+    assert names(files.dataset(found.id)) == before
 
 
 def test_a_dataset_that_a_job_uses_stays(database, settings, files):
@@ -173,12 +185,12 @@ def test_a_dataset_that_a_job_uses_stays(database, settings, files):
         a_job(session, file_id=found.id)
     with pytest.raises(DatasetInUse, match=f"1 jobs use dataset {found.id}; delete them first"):  # noqa: SIM117
         with database.writing() as session:
-            dataset_service.remove_dataset(session, files, found.id)
+            dataset_service.remove_dataset(session, found.id)
     assert names(files.root / "datasets") == [found.id]
 
 
-def test_an_unknown_dataset_is_said_to_be_unknown(database, files):
-    for ask in (lambda s: dataset_service.get(s, "x"), lambda s: dataset_service.remove_dataset(s, files, "x")):
+def test_an_unknown_dataset_is_said_to_be_unknown(database):
+    for ask in (lambda s: dataset_service.get(s, "x"), lambda s: dataset_service.remove_dataset(s, "x")):
         with pytest.raises(DatasetNotFound, match="'x'"), database.writing() as session:
             ask(session)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 
 import pytest
 
@@ -29,7 +31,9 @@ def test_prepare_clears_what_was_left_half_written_and_nothing_else(files):
         (files.root / kept).mkdir(parents=True)
     (files.job_log("j1")).write_text("log")
     part_name(files.dataset("abc")).mkdir()
-    (part_name(files.model("m-e2")) / "deep").mkdir(parents=True)
+    left = part_name(files.model("m-e2"))
+    (left / "deep").mkdir(parents=True)
+    os.utime(left, times=(0, 0))
     files.new_upload().write_bytes(b"half")
     (files.uploads / "folder").mkdir()
     files.prepare()
@@ -57,6 +61,29 @@ def test_prepare_clears_what_a_killed_check_of_an_upload_left(files, tmp_path, m
         (files.root / "datasets" / name).mkdir(exist_ok=True)
     files.prepare()
     assert seen
+    assert names(files.root / "datasets") == []
+
+
+def test_prepare_leaves_a_model_alone_that_a_worker_publishes_meanwhile(files):
+    """A worker outlives its server, and `octa import` needs none."""
+    with folder_written_aside(files.model("m-e1")) as aside:
+        (aside / "card.json").write_text("{}")
+        files.prepare()
+    assert names(files.model("m-e1")) == ["card.json"]
+
+
+def test_what_cannot_be_removed_does_not_stop_the_start_and_goes_at_the_next_one(files, monkeypatch, caplog):
+    left = part_name(files.dataset("abc"))
+    left.mkdir()
+
+    def refuse(path, **options):
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        files.prepare()
+    assert f"{left} could not be removed yet" in caplog.text
+    files.prepare()
     assert names(files.root / "datasets") == []
 
 
