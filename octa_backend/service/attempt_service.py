@@ -6,7 +6,6 @@ A process that is not its job's current attempt any more gets False from `beat` 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -89,12 +88,6 @@ def is_current(session: Session, attempt_id: str) -> bool:
 def cancel_requested(session: Session, job_id: str) -> bool:
     """Whether the user asked the job to stop."""
     return bool(session.scalar(select(Job.cancel_requested).where(Job.id == job_id)))
-
-
-def is_silent(attempt: Attempt, heartbeat_seconds: float, patience_seconds: float) -> bool:
-    """Whether the attempt has not been heard of for too long."""
-    longest = max(patience_seconds, 10 * heartbeat_seconds)
-    return now() - attempt.heartbeat_at > timedelta(seconds=longest)
 
 
 def end(session: Session, attempt_id: str, ending: str) -> Job | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 
 import psutil
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +15,7 @@ from octa_backend.service.launcher import Launcher, WorkerOrder
 from octa_backend.service.log_tail import last_lines
 from octa_backend.service.process import ProcessMark
 from octa_backend.service.round_thread import RoundThread
+from octa_backend.service.silence import Silence
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files
@@ -28,12 +31,20 @@ _log = logging.getLogger(__name__)
 class Supervisor(RoundThread):
     """Watches over attempts until it is closed; the workers live on and are adopted by the next server."""
 
-    def __init__(self, settings: Settings, files: Files, database: Database, launcher: Launcher) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        files: Files,
+        database: Database,
+        launcher: Launcher,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__("supervisor")
         self._settings = settings
         self._files = files
         self._database = database
         self._launcher = launcher
+        self._silence = Silence(clock)
         self._started: set[ProcessMark] = set()
 
     def _round(self) -> float:
@@ -47,8 +58,9 @@ class Supervisor(RoundThread):
         """One round: close the attempts that died, bring cross-validations up to date, start what waits."""
         with self._database.reading() as session:
             attempts = attempt_service.open_attempts(session)
+        silent = self._silence.look(attempts)
         for attempt in attempts:
-            ending = self._why_dead(attempt)
+            ending = self._why_dead(attempt, silent[attempt.id])
             if ending is not None:
                 self._close(attempt, ending)
         self._settle()
@@ -57,10 +69,10 @@ class Supervisor(RoundThread):
         # Asking collects the ones that ended by themselves; they would else stay as zombies.
         self._started = {mark for mark in self._started if self._launcher.is_alive(mark)}
 
-    def _why_dead(self, attempt: Attempt) -> str | None:
+    def _why_dead(self, attempt: Attempt, silent_seconds: float) -> str | None:
         """Why an attempt is over, in words, or None while it lives."""
         mark = attempt_service.mark_of(attempt)
-        silent = attempt_service.is_silent(attempt, self._settings.heartbeat_seconds, PATIENCE_SECONDS)
+        silent = silent_seconds > max(PATIENCE_SECONDS, 10 * self._settings.heartbeat_seconds)
         if mark is None:
             return "the worker process never started" if silent else None
         if not self._launcher.is_alive(mark):

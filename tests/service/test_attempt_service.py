@@ -157,12 +157,6 @@ def test_the_process_of_an_attempt_is_recorded(database, attempt):
         assert attempt_service.mark_of(session.get_one(Attempt, attempt.id)) == ProcessMark(4711, 12.5)
 
 
-@pytest.mark.parametrize(("silent_seconds", "heartbeat_seconds", "silent"), [(59, 2, 0), (61, 2, 1), (299, 30, 0)])
-def test_silence_is_measured_against_patience_and_ten_heartbeats(silent_seconds, heartbeat_seconds, silent):
-    attempt = Attempt(heartbeat_at=now() - timedelta(seconds=silent_seconds))
-    assert attempt_service.is_silent(attempt, heartbeat_seconds, 60.0) == bool(silent)
-
-
 def test_a_job_whose_worker_dies_is_queued_until_too_many_have_died(database):
     with database.writing() as session:
         job_id = a_job(session).id

@@ -21,9 +21,23 @@ def launcher():
     return FakeLauncher()
 
 
+class Clock:
+    """Stands still until a test lets time pass."""
+
+    seconds = 1000.0
+
+    def __call__(self):
+        return self.seconds
+
+
 @pytest.fixture
-def supervisor(settings, files, database, launcher):
-    return HandSupervisor(settings, files, database, launcher)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def supervisor(settings, files, database, launcher, clock):
+    return HandSupervisor(settings, files, database, launcher, clock)
 
 
 def queue(database, count=1):
@@ -41,10 +55,17 @@ def attempts_of(database, job_id):
         return train_service.attempts(session, job_id)
 
 
-def silence(database, seconds=PATIENCE_SECONDS + 1, **columns):
-    """Have all attempts heard of last so many seconds ago."""
+def silence(supervisor, clock, seconds=PATIENCE_SECONDS + 1):
+    """Let time pass in which no attempt is heard of."""
+    end = clock.seconds + seconds
+    while clock.seconds < end:
+        supervisor.tick()
+        clock.seconds = min(end, clock.seconds + 10)
+
+
+def beat(database, at):
     with database.writing() as session:
-        session.execute(update(Attempt).values(heartbeat_at=now() - timedelta(seconds=seconds), **columns))
+        session.execute(update(Attempt).values(heartbeat_at=at))
 
 
 def succeed(database, job_id):
@@ -104,11 +125,11 @@ def test_a_job_over_which_too_many_workers_died_fails_in_words_and_the_next_one_
     assert launcher.jobs == [job_id] * 3 + [other]
 
 
-def test_a_silent_worker_is_stopped_and_its_job_started_again(database, launcher, supervisor):
+def test_a_silent_worker_is_stopped_and_its_job_started_again(database, launcher, supervisor, clock):
     [job_id] = queue(database)
     supervisor.tick()
     mark = launcher.marks[job_id]
-    silence(database)
+    silence(supervisor, clock)
     supervisor.tick()
     assert launcher.stopped == [mark]
     assert launcher.jobs == [job_id, job_id]
@@ -117,22 +138,59 @@ def test_a_silent_worker_is_stopped_and_its_job_started_again(database, launcher
     )
 
 
-def test_a_worker_that_is_quiet_for_less_than_the_patience_is_left_alone(database, launcher, supervisor):
+def test_a_worker_that_is_quiet_for_less_than_the_patience_is_left_alone(database, launcher, supervisor, clock):
     queue(database)
     supervisor.tick()
-    silence(database, PATIENCE_SECONDS - 5)
+    for count in range(3):
+        silence(supervisor, clock, PATIENCE_SECONDS - 5)
+        supervisor.tick()
+        beat(database, now() + timedelta(seconds=count))
+    assert (launcher.stopped, len(launcher.orders)) == ([], 1)
+
+
+def test_ten_heartbeats_may_be_missed_where_they_are_rare(settings, files, database, launcher, clock):
+    queue(database)
+    supervisor = HandSupervisor(
+        settings.model_copy(update={"heartbeat_seconds": 30.0}), files, database, launcher, clock
+    )
+    supervisor.tick()
+    silence(supervisor, clock, 295)
+    supervisor.tick()
+    assert launcher.stopped == []
+    silence(supervisor, clock, 10)
+    supervisor.tick()
+    assert len(launcher.stopped) == 1
+
+
+def test_a_clock_that_is_set_forward_makes_no_worker_silent(database, launcher, supervisor):
+    queue(database)
+    supervisor.tick()
+    beat(database, now() - timedelta(hours=1))
+    supervisor.tick()
     supervisor.tick()
     assert (launcher.stopped, len(launcher.orders)) == ([], 1)
 
 
-def test_an_attempt_without_a_process_is_waited_for_and_then_given_up(database, launcher, supervisor):
+def test_a_worker_that_slept_with_the_machine_is_waited_for_once_more(database, launcher, supervisor, clock):
+    queue(database)
+    supervisor.tick()
+    clock.seconds += 3600
+    silence(supervisor, clock, PATIENCE_SECONDS - 5)
+    supervisor.tick()
+    assert launcher.stopped == []
+    silence(supervisor, clock, 10)
+    supervisor.tick()
+    assert len(launcher.stopped) == 1
+
+
+def test_an_attempt_without_a_process_is_waited_for_and_then_given_up(database, launcher, supervisor, clock):
     """A server that was killed between claiming the job and recording its worker."""
     [job_id] = queue(database)
     with database.writing() as session:
         attempt_service.claim_next(session, 1)
     supervisor.tick()
     assert launcher.orders == []
-    silence(database)
+    silence(supervisor, clock)
     supervisor.tick()
     assert launcher.jobs == [job_id]
     assert attempts_of(database, job_id)[0].ending == "the worker process never started"
@@ -229,13 +287,13 @@ def test_a_round_that_fails_is_tried_again(database, launcher, watching):
 
 
 @pytest.mark.filterwarnings("default::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_worker_that_cannot_be_killed_does_not_end_the_watch(settings, files, database, launcher):
+def test_a_worker_that_cannot_be_killed_does_not_end_the_watch(settings, files, database, launcher, clock):
     """A process in an uninterruptible wait (a hung disk or GPU) outlives its kill for a while: psutil raises."""
     queue(database)
     launcher.stop_fails = psutil.TimeoutExpired(10, 4711)
-    supervisor = Supervisor(settings, files, database, launcher)
+    supervisor = Supervisor(settings, files, database, launcher, clock)
     supervisor.tick()
-    silence(database)
+    silence(supervisor, clock)
     supervisor.open()
     wait_for("an attempt to stop it", lambda: launcher.stops)
     try:
