@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from octa_backend.commands import jobs_cli, prediction_cli, scans_cli, scoring_cli, shelf_cli, training_cli
 from octa_backend.commands.options import ConfigCommand
 from octa_backend.commands.terminal import DataDir, console, with_errors_in_words
 from octa_backend.settings import load_settings
 
+SHUTDOWN_SECONDS = 3
+"""How long open answers may go on when the server is to end; those that follow a job would for hours."""
+
+
+class Commands(TyperGroup):
+    """The commands; a question mark stands for what the console's encoding cannot show (cp936 has no ²)."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run one of them."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")
+        return super().main(*arguments, **options)
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     help="Train and use segmentation networks for eye scans.",
@@ -38,7 +55,13 @@ def serve(
         table.add_row(name, str(value))
     console.print(table)
     check_start(settings)
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="info")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
 
 
 app.command()(with_errors_in_words(serve))

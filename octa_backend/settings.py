@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     @property
     def effective_database_url(self) -> str:
         """The database to use."""
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / DATABASE_FILE}"
+        return self.database_url or _address_of(self.data_dir.absolute() / DATABASE_FILE)
 
     @property
     def has_database(self) -> bool:
@@ -157,6 +157,12 @@ class Settings(BaseSettings):
                 f"listening on {self.host} would let everybody on the network in; set a key first, for example "
                 "OCTA_API_KEYS='[\"a-long-random-key\"]', or listen on 127.0.0.1"
             )
+
+
+def _address_of(file: Path) -> str:
+    from sqlalchemy import URL  # noqa: PLC0415 - help need not wait for it
+
+    return URL.create("sqlite", database=str(file)).render_as_string()
 
 
 def _without_password(url: str) -> str:

@@ -448,6 +448,48 @@ def test_help_imports_nothing_heavy():
     assert "predict" in result.stdout
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_help_is_shown_on_a_console_that_lacks_a_letter(command):
+    environment = {**os.environ, "PYTHONIOENCODING": "gbk", "PYTHONUTF8": "0"}
+    result = subprocess.run(
+        [sys.executable, "-m", "octa_backend.cli", command, "--help"], capture_output=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--out" in result.stdout.decode("gbk")
+
+
+def answers(server, port, log):
+    """Whether the server answers; it must live."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+    except httpx.TransportError:
+        assert server.poll() is None, log.read_text()
+        return False
+
+
+@pytest.mark.timeout(120)
+def test_the_server_ends_soon_while_somebody_follows_a_job(settings, database):
+    with database.writing() as session:
+        a_job(session, state=JobState.RUNNING, id="followed")
+    log, port = settings.data_dir / "log", free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OCTA_")}
+    command = [sys.executable, "-m", "octa_backend.cli", "serve", "--port", str(port)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*command, "--data-dir", str(settings.data_dir)], env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for("the first answer", lambda: answers(server, port, log), seconds=60)
+        with httpx.stream("GET", f"http://127.0.0.1:{port}/train/jobs/followed/events", timeout=60) as events:
+            next(events.iter_lines())
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+    finally:
+        server.kill()
+        server.wait()
+    assert not (settings.data_dir / "server.json").exists()
+
+
 @pytest.mark.timeout(120)
 def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cleanly(tmp_path):
     port = free_port()
@@ -457,15 +499,8 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
-    def answers():
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
-        except httpx.TransportError:
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            return False
-
     try:
-        wait_for("the first answer", answers, seconds=60)
+        wait_for("the first answer", lambda: answers(server, port, tmp_path / "log"), seconds=60)
         used = psutil.Process(server.pid).cpu_times()
         assert used.user + used.system < 10, "more than it takes without torch, on however busy a machine"
         assert httpx.get(f"http://127.0.0.1:{port}/version").status_code == 401

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from octa_backend.errors import InvalidSettings
 from octa_backend.settings import Settings, load_settings
+from octa_backend.storage.database import Database
 
 
 def test_a_misspelt_variable_is_named_with_the_one_that_was_meant(monkeypatch):
@@ -117,3 +120,13 @@ def test_a_data_folder_has_a_database_where_there_is_one_or_an_address(tmp_path)
     assert Settings(data_dir=tmp_path, database_url="postgresql://db/x").has_database
     (tmp_path / "octa.sqlite3").touch()
     assert Settings(data_dir=tmp_path).has_database
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b", "a#b", "a b", "视网膜"])
+def test_the_database_lies_in_the_data_folder_whatever_its_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with closing(Database(Settings(data_dir=folder).effective_database_url)) as database:
+        database.migrate()
+    assert (folder / "octa.sqlite3").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

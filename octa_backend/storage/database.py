@@ -62,7 +62,7 @@ class Database:
 
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-            with self.engine.begin() as connection:
+            with self.engine.execution_options(**{WRITE: True}).begin() as connection:  # a worker may beat meanwhile
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
 

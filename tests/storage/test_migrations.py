@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -100,3 +101,26 @@ def test_every_revision_can_be_taken_back(database):
             for migration in migrations:
                 migration.downgrade()
         assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_a_worker_that_writes_while_the_schema_is_upgraded_is_waited_for(tmp_path, monkeypatch):
+    """The upgrade reads first; had a worker written in between, SQLite would refuse its first write at once."""
+    path = tmp_path / "old.sqlite3"
+    with closing(Database(f"sqlite:///{path}")) as database, closing(sqlite3.connect(path, timeout=0.1)) as worker:
+        worker.execute("CREATE TABLE beats (at INTEGER)")
+        worker.commit()
+        run, refused = MigrationContext.run_migrations, []
+
+        def beaten(self, **given):
+            self.get_current_heads()
+            try:
+                worker.execute("INSERT INTO beats VALUES (1)")
+                worker.commit()
+            except sqlite3.OperationalError as error:
+                refused.append(str(error))
+            run(self, **given)
+
+        monkeypatch.setattr(MigrationContext, "run_migrations", beaten)
+        database.migrate()
+        assert database.is_ready()
+    assert refused == ["database is locked"]
