@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
+from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
 from octa_backend.models import registry
 from octa_backend.service import experiment
@@ -28,7 +29,7 @@ from octa_backend.training import precision
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import encoded, grey
 from tests.fakes import a_job, add_epochs, open_databases, wait_for
-from tests.tiny import SLOW_CPU, one_thread
+from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs
 
 UNTRIED = ("--start-checks", "false")
 """What is tried before the first step takes seconds, and is tested elsewhere."""
@@ -310,6 +311,33 @@ def test_a_training_goes_on_with_what_the_remedies_set_unless_it_is_set_by_hand(
     assert kept["plan"]["config"] == {**first["plan"]["config"], "epochs": 2}
     other = octa(*common, "--epochs", 2, "--model", "tiny_unet")
     refused(other, "does not fit the network")
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("again", [(), ("--repair",)])
+def test_scans_that_were_not_judged_when_a_run_broke_off_are_taken_in_anew(octa, tmp_path, monkeypatch, again):
+    pairs = synthetic_pairs(6)
+    with zipfile.ZipFile(tmp_path / "inverted.zip", "w") as archive:
+        for number, (image_CHW, mask) in enumerate(pairs):
+            archive.writestr(f"images/{number}.png", encoded(Image.fromarray(image_CHW[0])))
+            archive.writestr(
+                f"masks/{number}.png", encoded(Image.fromarray(np.uint8(255) * ((mask == 0) == (number == 3))))
+            )
+    common = ("train", "inverted.zip", "--out", "run", *UNTRIED, "--device", "cpu", "--epochs", 1)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("octa_backend.service.local_dataset.write_repaired_copy", interrupt)
+        octa(*common, "--repair")
+    assert (tmp_path / "run" / "dataset").exists()
+    result = octa(*common, *again)
+    if again:
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert DatasetStore(tmp_path / "run" / "dataset").mask(3).astype(bool).mean() < 0.5
+    else:
+        refused(result, "--repair")
 
 
 @pytest.mark.usefixtures("quick")

@@ -73,6 +73,8 @@ def _news(database: Database, place: Place, language: Language) -> tuple[list[Se
     with database.reading() as session:
         found = train_service.progress(session, place.job_id, since_epoch=place.epoch)
         fresh = train_service.findings(session, place.job_id, after=place.finding)
+    if found.job.epoch < place.epoch:  # a run that went back to its last checkpoint computes the next epochs anew
+        place = replace(place, epoch=found.job.epoch)
     events = []
     for report in found.epochs_since:
         place = replace(place, epoch=report.epoch)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts
@@ -58,6 +59,16 @@ def _take_in(parts: Parts, form: Form) -> Model:
     return model_import.take_in(parts.database, parts.settings, form.only_file("file"), read_wish(form.filled))
 
 
+class _PassingFile(FileResponse):
+    """A file that is removed after it was sent, also where a range that was asked for is refused."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            remove(Path(self.path))
+
+
 @router.get(
     "/{model_id}/download",
     summary="Download a model with everything to run it",
@@ -79,5 +90,4 @@ def download(model_id: str, parts: Parts) -> FileResponse:
     except BaseException:
         remove(path)
         raise
-    gone = BackgroundTask(remove, path)
-    return FileResponse(path, media_type="application/zip", filename=f"{model_id}.zip", background=gone)
+    return _PassingFile(path, media_type="application/zip", filename=f"{model_id}.zip")

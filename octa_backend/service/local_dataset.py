@@ -115,8 +115,9 @@ def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings,
     folder = out / DATASET_FOLDER
     (out / MARK_FILE).write_text(digest, "utf-8")
     source = Source(digest[:20], data.name, digest)
-    if folder.exists():
+    if folder.exists() and is_begun(out):
         return _goes_on(source, config, last_begun(out), out, settings)
+    remove(folder)  # of a run that ended before its plan: its scans may not have been judged yet, or not repaired
     findings = take_in(data, folder, settings, options)
     try:
         config, changes = judge(findings, config, options, WAYS_OUT)

@@ -105,6 +105,21 @@ def test_a_job_is_followed_while_it_runs(api, file_id, monkeypatch):
     assert told == [("state", "queued"), ("state", "running"), ("epoch", 1), ("epoch", 2), ("state", "succeeded")]
 
 
+def test_epochs_that_a_run_computes_anew_are_told_again(api, over):
+    place = job_events.Place(over, epoch=3, finding=1, state="succeeded")
+    with api.parts.database.writing() as session:  # as a run does that goes back to the checkpoint of epoch 1
+        session.query(EpochReport).where(EpochReport.job_id == over, EpochReport.epoch > 1).delete()
+        session.get_one(Job, over).epoch = 1
+    told, place, _ = job_events._news(api.parts.database, place, "en")
+    assert (told, place.epoch) == ([], 1)
+    with api.parts.database.writing() as session:
+        columns = {name: getattr(an_epoch(2), name) for name in an_epoch(2).__slots__}
+        session.add(EpochReport(job_id=over, **columns))
+        session.get_one(Job, over).epoch = 2
+    told, place, _ = job_events._news(api.parts.database, place, "en")
+    assert [(one.event, one.data.epoch) for one in told] == [("epoch", 2)]
+
+
 def test_the_stream_of_a_job_that_is_deleted_ends_without_an_error(api, file_id, monkeypatch):
     monkeypatch.setattr("octa_backend.controller.job_events.POLL_SECONDS", 0.02)
     job_id = api.start(file_id)

@@ -153,6 +153,8 @@ def test_a_download_holds_what_it_takes_and_is_gone_from_the_server_afterwards(a
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert "MIT" in archive.read("card.md").decode()
     wait_for("the zip to go", lambda: api.traces()["uploads"] == [])
+    beyond = api.get(f"/models/{model_id}/download", headers={"Range": "bytes=99999999-"})
+    assert (beyond.status_code, api.traces()["uploads"]) == (416, [])
     again = put(api, answer.content, "m.zip")
     assert again.status_code == 201, again.text
     assert again.headers["location"] == f"/models/{again.json()['model_id']}"
