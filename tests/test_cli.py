@@ -386,7 +386,7 @@ def test_a_prediction_with_two_scales_or_a_picture_of_nothing_ends_in_words(octa
     (tmp_path / "eye.png").write_bytes(encoded(grey(3)))
     sizes = ("--pixel-size-um", 12, "--field-of-view-mm", 3)
     refused(octa("predict", "nope", "eye.png", *sizes), "The size of a pixel is not clear.", "send one of them")
-    refused(octa("predict", "nope", "eye.png", "--pixel-size-um", 0), "must be above 0")
+    refused(octa("predict", "nope", "eye.png", "--pixel-size-um", 0), "must be from 0.0001")
     refused(octa("predict", "nope", "eye.png", "--no-measure", "--measure-picture"), "leave --no-measure out")
 
 

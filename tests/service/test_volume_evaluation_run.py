@@ -49,7 +49,7 @@ def model_of(store, **card):
     """Foreground is what is brighter than half."""
     config = TrainConfig(model="tiny_unet", normalisation="unit", precision="fp32", target_shape=(16, 16, 16))
     plan = make_plan(config, store.manifest, SLOW_CPU, lambda: class_pixels(store, range(len(store))))
-    facts = {"dataset": {"sha256": "f" * 64}, "splits": {"train": [], "val": [], "test": []}, **card}
+    facts = {"spatial_dims": 3, "dataset": {"sha256": "f" * 64}, "splits": {"train": [], "val": [], "test": []}, **card}
     return EvaluatedModel("bright", facts, plan, (Brightness(),))
 
 
