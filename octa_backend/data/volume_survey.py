@@ -154,9 +154,9 @@ def displacement(first: VolumeHeader, other: VolumeHeader) -> float:
     """How far corners of two volumes of one shape lie apart, at most, as a share of the voxel's shortest side."""
     ends = [(0, length - 1) for length in first.shape[::-1]]
     corners = np.array([(*corner, 1) for corner in np.stack(np.meshgrid(*ends), axis=-1).reshape(-1, 3)]).T
-    places = [canonical_affine(header.affine, header.shape) @ corners for header in (first, other)]
-    apart = np.linalg.norm((places[0] - places[1])[:3], axis=0)
-    sides = np.linalg.norm(first.affine[:3, :3], axis=0)
+    places = [one.unit_mm * (canonical_affine(one.affine, one.shape) @ corners)[:3] for one in (first, other)]
+    apart = np.linalg.norm(places[0] - places[1], axis=0)
+    sides = first.unit_mm * np.linalg.norm(first.affine[:3, :3], axis=0)
     return float(apart.max() / sides.min())
 
 

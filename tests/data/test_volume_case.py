@@ -115,6 +115,18 @@ def test_modalities_on_another_grid_are_refused(moved):
         read_case(find_cases(list(contents), Channels(2))[0], contents.__getitem__, Channels(2), 10**6)
 
 
+def test_places_are_compared_in_mm_whatever_the_files_units_are():
+    files = find_cases(["c_0000.nii.gz", "c_0001.nii.gz"], Channels(2))[0]
+    numbers = np.diag([1000, 1000, 1000, 1]) @ affine_of()
+    for unit, is_one_place in ((3, True), (2, False)):  # micrometres, millimetres
+        contents = {"c_0000.nii.gz": nifti(case()[0]), "c_0001.nii.gz": nifti(case()[0], numbers, xyzt_units=unit)}
+        if is_one_place:
+            read_case(files, contents.__getitem__, Channels(2), 10**6)
+        else:
+            with pytest.raises(ScanDoesNotFit, match="lies elsewhere"):
+                read_case(files, contents.__getitem__, Channels(2), 10**6)
+
+
 def test_modalities_of_another_size_are_refused():
     contents = {"c_0000.nii.gz": nifti(case()[0]), "c_0001.nii.gz": nifti(case(shape=(20, 18, 17))[0])}
     with pytest.raises(ScanDoesNotFit, match="one grid"):
