@@ -23,7 +23,10 @@ NULLABLE = frozenset(
     for name, field in TrainConfig.model_json_schema()["properties"].items()
     if {"type": "null"} in field.get("anyOf", ())
 )
-"""Fields in which an empty text means null; another one that is empty was left open, and has its default."""
+"""Fields in which an empty text means null."""
+
+LEFT_OPEN = frozenset({"config", *TrainConfig.model_fields, *StartOptions.model_fields}) - NULLABLE
+"""Fields that a page's form sends empty where nobody filled them in; they have their default then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def start_from_fields(fields: Mapping[str, str]) -> StartRequest:
     Raises:
         InvalidConfig: a name is unknown, a value out of range, or both ways are used at once.
     """
-    given = {name: _value(text) for name, text in fields.items() if text.strip() or name in NULLABLE}
+    given = {name: _value(text) for name, text in fields.items() if text.strip() or name not in LEFT_OPEN}
     options = {name: given.pop(name) for name in StartOptions.model_fields if name in given}
     if "config" not in given:
         return _request(given, options)

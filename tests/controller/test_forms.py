@@ -176,6 +176,8 @@ def test_what_a_page_sends_of_inputs_that_were_left_open_is_as_if_it_were_not_th
         small.get(f"/train/jobs/{started['job_id']}").json()["config"] for started in (job, plain, encoded.json())
     ]
     assert configs[0] == configs[1] == configs[2]
+    misspelt = small.post(f"/train/start-with-file/{job['file_id']}", data={"epoch": ""})
+    assert (misspelt.status_code, "did you mean epochs" in misspelt.json()["detail"]) == (422, True)
 
 
 def test_a_file_beside_the_configuration_of_an_uploaded_dataset_is_refused(small):
