@@ -21,7 +21,7 @@ class Limits:
     Attributes:
         config: with `patience` and `max_minutes`.
         counted_from: the epoch after which epochs count.
-        seconds: of earlier attempts, up to their last checkpoint.
+        seconds: before `started`: of earlier attempts up to their last checkpoint, and of this one before a treatment.
         clock: seconds from some moment on.
     """
 

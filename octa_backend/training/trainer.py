@@ -89,8 +89,7 @@ def fit(
     while True:
         now = healing.treated(plan, checkpoints.treatments)
         with reproducible(plan.config.seed, plan.device, deterministic=plan.config.deterministic):
-            run = _start(data, now, checkpoints, emit, should_stop, initial, show)
-            run.limits.seconds = spent
+            run = _start(data, now, checkpoints, emit, should_stop, initial, show, spent)
             ended = _train_until(run, is_first, advise)
         if isinstance(ended, Outcome):
             return ended
@@ -106,6 +105,7 @@ def _start(
     should_stop: ShouldStop,
     initial: InitialWeights | None,
     show: Show | None,
+    spent: float,
 ) -> Run:
     network = build_network(plan)
     if initial is not None and checkpoints.last == 0:
@@ -127,7 +127,7 @@ def _start(
         stepper=Stepper(network, plan, notice, compiled=compiled, hooks=signals),
         signals=signals,
         schedule=Schedule(plan.config, plan.begun_after),
-        limits=Limits(plan.config),
+        limits=Limits(plan.config, seconds=spent),
         generator=torch.Generator().manual_seed(plan.config.seed),
         checkpoints=checkpoints,
         emit=emit,
