@@ -73,9 +73,7 @@ def write_repaired_volumes(
     kept = [pair for pair in surveyed.pairs if pair.name not in dropped]
     if not kept:
         raise InvalidDataset(f"all {len(surveyed.pairs)} cases would be left out; none would be left to train on", ())
-    for pair in kept:
-        if pair.name in spread:
-            _require_fit(surveyed.headers[pair.image], pair, spread[pair.name], limits.max_scan_voxels)
+    _require_fits(surveyed, kept, spread, limits.max_scan_voxels)
     kept = [replace(pair, split=moved[pair.name].details["split"]) if pair.name in moved else pair for pair in kept]
     meant = meant_splits({pair.name: pair.split for pair in kept})
     paths = arrange(meant)
@@ -110,6 +108,12 @@ def _with_facts(
 
 
 # --- one case -----------------------------------------------------------------------------------------------------
+
+
+def _require_fits(surveyed: VolumeSurvey, kept: Sequence[Pair], spread: Mapping[str, Step], most: int) -> None:
+    for pair in kept:
+        if pair.name in spread:
+            _require_fit(surveyed.headers[pair.image], pair, spread[pair.name], most)
 
 
 def _require_fit(header: VolumeHeader, pair: Pair, step: Step, most: int) -> None:
