@@ -19,6 +19,9 @@ GRID_SIDE, FINE_GRID_SIDE = 128, 192
 """The longer side of the grid on which image and mask are compared is at most so many cells: of the first where the
 mask lies best as it is, which is usual and quick; else of the second, on which a shift of few pixels shows."""
 
+OFFSET_GRID_SIDE = 512
+"""Likewise where parts of a pixel count: most scans are compared pixel by pixel."""
+
 FINE_SIGMA, COARSE_SIGMA = 0.7, 5.0
 """Cells: structures between these two widths are compared (a difference of Gaussians), neither noise nor lighting."""
 
@@ -46,15 +49,20 @@ class Alignment(NamedTuple):
             where the best shift agrees with the opposite sign.
         best: the same at the best shift, between the cells of the grid, never negative; where mask and image lie right,
             the agreement.
-        shift: (rows, columns), in pixels, by which the mask should move.
+        offset: (rows, columns), in pixels and parts of them, by which the mask lies too far down and to the right.
     """
 
     agreement: float
     best: float
-    shift: tuple[int, int]
+    offset: tuple[float, float]
+
+    @property
+    def shift(self) -> tuple[int, int]:
+        """(rows, columns), in whole pixels, by which the mask should move."""
+        return -round(self.offset[0]), -round(self.offset[1])
 
 
-UNALIGNED = Alignment(0.0, 0.0, (0, 0))
+UNALIGNED = Alignment(0.0, 0.0, (0.0, 0.0))
 """Of what cannot be judged."""
 
 
@@ -79,6 +87,23 @@ def align(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_]) -> list[Al
     return found
 
 
+def offset_of(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> tuple[float, float] | None:
+    """How far one mask lies beside what it shows, to parts of a pixel.
+
+    Args:
+        grey_HW: the image.
+        inside_HW: its foreground.
+
+    Returns:
+        (rows, columns), positive where the mask lies too far down and to the right; parts of a pixel, read off a
+        parabola, come out up to a third too small. None where that cannot be judged, see `align`.
+    """
+    if min(grey_HW.shape) < LEAST_SIDE:
+        return None
+    found = _aligned(grey_HW[None], inside_HW[None], -(-max(grey_HW.shape) // OFFSET_GRID_SIDE))[0]
+    return None if found is UNALIGNED else found.offset
+
+
 def _aligned(grey_NHW: NDArray[np.uint8], inside_NHW: NDArray[np.bool_], factor: int) -> list[Alignment]:
     image_NHW, mask_NHW = _cropped(box_reduced(grey_NHW, factor)), _cropped(box_reduced(inside_NHW, factor))
     height, width = image_NHW.shape[1:]
@@ -99,10 +124,11 @@ def _read_off(correlation_HW: NDArray[np.float32], spread: float, peak: tuple[in
     row, column = peak
     sign = 1.0 if correlation_HW[row, column] > 0 else -1.0
     (down, rise), (right, further_rise) = _summit(correlation_HW[:, column], row), _summit(correlation_HW[row], column)
-    shift = round(factor * down), round(factor * right)
     at_zero = float(correlation_HW[0, 0])
-    at_best = float(correlation_HW[row, column]) + rise + further_rise if any(shift) else at_zero
-    return Alignment(sign * at_zero / spread, sign * at_best / spread, shift)
+    found = Alignment(sign * at_zero / spread, sign * at_zero / spread, (-factor * down, -factor * right))
+    if not any(found.shift):
+        return found
+    return found._replace(best=sign * (float(correlation_HW[row, column]) + rise + further_rise) / spread)
 
 
 def _evened_details(images_NHW: NDArray[np.float32]) -> NDArray[np.float32]:

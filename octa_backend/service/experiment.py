@@ -32,6 +32,7 @@ from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.evaluation_report import CURVES, ScanResult, finite
 from octa_backend.training.grey_levels import measure_greys
 from octa_backend.training.initial_weights import InitialWeights
+from octa_backend.training.mask_offset import measure_mask_offset
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.plan_draft import Reason
 from octa_backend.training.precision import pick_device, probe
@@ -145,6 +146,7 @@ def sketch(
             lambda: class_pixels(store, splits.train),
             splits=splits,
             measure_greys=lambda: measure_greys(store, splits.train),
+            measure_offset=lambda: measure_mask_offset(store, splits.train, config.ignore_index),
         )
         plan = plan.with_reasons_of(finder, found) if finder else plan
     data = TrainingData(store, splits.train, splits.val, splits.test)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from octa_backend.data.splits import Splits
 from octa_backend.data.store import Manifest
+from octa_backend.training.mask_offset import MaskOffset, MeasureOffset
 from octa_backend.training.spacings import median_spacing
 
 
@@ -28,6 +29,7 @@ class Fingerprint(BaseModel):
         median: likewise, of the one in the middle.
         largest: likewise, of the one with the most.
         spacing_mm: median sides of a voxel along D, H and W, mm; empty where they are not known.
+        mask_offset: how far the masks of pictures lie beside what they show; None where that was not measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,9 +46,10 @@ class Fingerprint(BaseModel):
     median: tuple[int, ...]
     largest: tuple[int, ...]
     spacing_mm: tuple[float, ...] = ()
+    mask_offset: MaskOffset | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest, splits: Splits) -> Fingerprint:
+    def of(cls, manifest: Manifest, splits: Splits, measure_offset: MeasureOffset | None = None) -> Fingerprint:
         """Of a dataset that is divided so."""
         shapes = sorted((scan.shape for scan in manifest.scans), key=math.prod)
         return cls(
@@ -62,6 +65,7 @@ class Fingerprint(BaseModel):
             median=shapes[len(shapes) // 2],
             largest=shapes[-1],
             spacing_mm=median_spacing(manifest.scans),
+            mask_offset=measure_offset() if measure_offset and manifest.spatial_dims == 2 else None,
         )
 
 

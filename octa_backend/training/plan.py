@@ -20,7 +20,9 @@ from octa_backend.training.fingerprint import Fingerprint, MeasureGreys
 from octa_backend.training.idle_options import name_idle_options
 from octa_backend.training.ignored import leave_out
 from octa_backend.training.loss_plan import CountPixels, resolve_loss
+from octa_backend.training.mask_offset import MeasureOffset
 from octa_backend.training.memory_plan import Ground, settle_recomputing
+from octa_backend.training.mirroring import leave_out_mirroring, without_mirroring
 from octa_backend.training.network_plan import in_words
 from octa_backend.training.patch_growth import PatchGrowth
 from octa_backend.training.plan_draft import Draft, Reason
@@ -200,8 +202,12 @@ class Plan(BaseModel):
         return self.model_copy(update={"config": now, "reasons": tuple(valid), "treatments": ()}).checked()
 
     def suited(self, config: TrainConfig) -> TrainConfig:
-        """A changed config as this plan's scans need it: volumes are not augmented with artefacts of OCTA scans."""
-        overrides = without_artefacts(config) if len(self.patch_shape) == 3 else None
+        """A changed config as this plan's scans need it: augmented neither with artefacts that volumes do not have, nor
+        with views in which masks would lie on the other side."""
+        if len(self.patch_shape) == 3:
+            overrides = without_artefacts(config)
+        else:
+            overrides = without_mirroring(config, self.fingerprint.mask_offset if self.fingerprint else None)
         return config.model_copy(update={"augmentation_overrides": overrides}) if overrides else config
 
     def checked(self) -> Plan:
@@ -235,6 +241,7 @@ def make_plan(
     *,
     splits: Splits | None = None,
     measure_greys: MeasureGreys | None = None,
+    measure_offset: MeasureOffset | None = None,
 ) -> Plan:
     """Resolve what the config leaves open. What the user set wins.
 
@@ -247,6 +254,7 @@ def make_plan(
         count_pixels: counts the training scans' pixels per class, for weights that are `auto`; see `resolve_loss`.
         splits: how the scans are divided; None: as `assign_splits` divides them.
         measure_greys: for `normalisation=auto`; see `choose_normalisation`.
+        measure_offset: of pictures, for what augmentation leaves out; see `leave_out_mirroring`.
 
     Raises:
         InvalidConfig: a value does not fit the dataset, or needs what is not at hand.
@@ -256,7 +264,8 @@ def make_plan(
     if not volumes:
         refuse_for_pictures(config)
     manifest, count_pixels = leave_out(config.ignore_index, manifest, count_pixels)
-    facts = Fingerprint.of(manifest, splits or assign_splits(manifest.scans, config.val_fraction, config.seed))
+    splits = splits or assign_splits(manifest.scans, config.val_fraction, config.seed)
+    facts = Fingerprint.of(manifest, splits, measure_offset)
     draft.settle("model", lambda: plan_choices.choose_model(facts))
     registry.check_form(draft.config.model, manifest.spatial_dims)
     draft.settle("optimizer", lambda: plan_choices.choose_optimizer(config))
@@ -264,6 +273,8 @@ def make_plan(
     draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
     if volumes:
         leave_out_artefacts(draft)
+    else:
+        leave_out_mirroring(draft, facts.mask_offset)
     draft.settle("normalisation", lambda: plan_choices.choose_normalisation(facts, measure_greys))
     draft.take(resolve_loss(config, manifest, count_pixels, draft.note))
     name_idle_options(draft.config, draft.note)

@@ -76,6 +76,36 @@ def test_scans_with_a_side_of_few_cells_are_not_compared(shape):
     assert alignment.align(image, inside) == [alignment.UNALIGNED] * 2
 
 
+def fine_blobs(moved=(0, 0), fineness=8, side=96):
+    """Discs drawn eight times as fine, bool (side, side), moved by so many fine pixels."""
+    rng = np.random.default_rng(3)
+    rows, columns = np.indices((fineness * side, fineness * side))
+    fine = np.zeros(rows.shape, bool)
+    places = zip(*rng.uniform(0, fineness * side, (2, 40)), rng.uniform(1.5, 4, 40) * fineness, strict=True)
+    for row, column, radius in places:
+        fine |= (rows - row - moved[0]) ** 2 + (columns - column - moved[1]) ** 2 < radius**2
+    return fine.reshape(side, fineness, side, fineness).mean(axis=(1, 3)) >= 0.5
+
+
+@pytest.mark.parametrize("moved", [(0, 0), (0, 1), (0, -2), (3, 0), (-1, 2), (24, -8)])
+def test_offsets_are_told_to_parts_of_a_pixel(moved):
+    """Positive where the mask lies further down, or to the right. A parabola draws them towards whole pixels."""
+    found = alignment.offset_of(picture(fine_blobs()), fine_blobs(moved))
+    assert found == pytest.approx((moved[0] / 8, moved[1] / 8), abs=0.1)
+    assert np.sign(np.round(found, 1)).tolist() == np.sign(moved).tolist()
+
+
+def test_offsets_of_large_scans_are_told_in_their_own_pixels():
+    inside = np.kron(fine_blobs(), np.ones((6, 6), bool))
+    found = alignment.offset_of(picture(inside), np.roll(inside, (0, 4), (0, 1)))
+    assert found == pytest.approx((0, 4), abs=0.6)
+
+
+@pytest.mark.parametrize("shape", [(7, 300), (64, 64)])
+def test_scans_without_structure_or_with_a_short_side_have_no_offset(shape):
+    assert alignment.offset_of(np.full(shape, 9, np.uint8), np.zeros(shape, bool)) is None
+
+
 def test_details_have_even_contrast_wherever_they_are():
     rows, columns = np.indices((64, 64))
     waves = np.sin(rows * np.pi / 2) * np.where(columns < 32, 1, 30)
