@@ -36,7 +36,7 @@ MOST_EPOCHS = 10_000  # as many as a training can have
 def evaluate(
     console: Console, settings: Settings, model: str, archive: Path, out: Path, options: EvaluationOptions, *, tta: bool
 ) -> None:
-    """Score a model on the scans of a zip, with `tta` on the mean over eight views of each.
+    """Score a model on the scans of a zip, with `tta` on the mean over several views of each.
 
     Raises:
         ModelNotFound: there is no such folder, and no model with this id in the data folder.
@@ -109,7 +109,7 @@ def _show(console: Console, report: EvaluationReport) -> None:
         facts |= {name: f"{getattr(report.tuned, name):.4f}" for name in ("dice", "usual_dice")}
         console.print(SENTENCES["tuned"].en.format(**facts), highlight=False, soft_wrap=True)
     if subject.tta:
-        console.print("each answer is the mean over eight views of the scan (tta)")
+        console.print(f"each answer is the mean over {subject.views} views of the scan (tta)", highlight=False)
     if subject.threshold is not None:
         console.print(f"scored at a threshold of {subject.threshold:g}", highlight=False)
     console.print(f"lowest Dice: {', '.join(report.worst)}", markup=False, soft_wrap=True)

@@ -38,7 +38,7 @@ Threshold = Annotated[
     ),
 ]
 Tta = Annotated[
-    bool, typer.Option("--tta", help="Average over the eight flips and turns of each scan: eight times as long.")
+    bool, typer.Option("--tta", help="Average over up to eight flips and turns of each scan: as many times as long.")
 ]
 MinObjectPx = Annotated[int | None, typer.Option(min=1, help="Remove objects of fewer pixels.")]
 MinObjectUm2 = Annotated[float | None, typer.Option(help="Remove objects of a smaller area in µm².")]

@@ -37,7 +37,7 @@ TuneThreshold = Annotated[
     bool, typer.Option("--tune-threshold", help="Find the threshold of the highest mean Dice on validation scans.")
 ]
 UseTunedThreshold = Annotated[bool, typer.Option("--use-tuned-threshold", help="Find it and score the scans with it.")]
-Tta = Annotated[bool, typer.Option("--tta", help="Average over eight views of each scan: eight times as long.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Average over up to eight views of each scan: as many times as long.")]
 PixelSizeUm = Annotated[
     list[float] | None,
     typer.Option(

@@ -47,7 +47,8 @@ class PredictForm(BaseModel):
     model's validation scans, or `auto` for Otsu's of each scan."""
 
     tta: bool = False
-    """Average over the eight flips and right-angle turns of the scan: at times a little better, eight times as long."""
+    """Average over the eight flips and right-angle turns of the scan: at times a little better, eight times as long. A
+    model whose masks lie beside what they show is averaged over those alone that keep them on their side."""
 
     min_object_px: int | None = Field(default=None, ge=1)
     """Objects of the mask of fewer pixels are removed."""

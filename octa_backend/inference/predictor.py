@@ -24,7 +24,7 @@ from octa_backend.inference.engines import Engine, open_engine
 from octa_backend.inference.model_folder import member_folders, read_card, spatial_dims
 from octa_backend.inference.pictures import class_colours
 from octa_backend.inference.probability import mean_probabilities
-from octa_backend.inference.symmetries import mean_over_symmetries
+from octa_backend.inference.symmetries import mean_over_symmetries, symmetries_for
 from octa_backend.inference.tiling import predict_logits
 from octa_backend.settings import EngineName
 from octa_backend.training.precision import pick_device
@@ -63,6 +63,7 @@ class Predictor:
         self.tuned_threshold = tuned["threshold"] if tuned else None
         self.scan_statistics: dict[str, Any] | None = card.get("scan_statistics")
         self._normalisation: Normalisation = card.get("normalisation", "unit")
+        self._symmetries = symmetries_for(card)
         self._engines = [BatchingEngine(engine) for engine in engines]
         self.engine = ", ".join(sorted({engine.name for engine in engines}))
 
@@ -104,12 +105,14 @@ class Predictor:
         Args:
             image: (C, H, W) with one or three channels, uint8, uint16 or float32; brought to the model's channels.
             tta: average over the eight symmetries of the square, flips and right-angle turns, which takes eight times
-                as long.
+                as long; over fewer where masks lie beside what they show, see `symmetries_for`.
         """
         unit_CHW = match_channels(to_unit(image), self.channels)
         x_1CHW = torch.from_numpy(normalise(unit_CHW, self._normalisation))[None]
         with torch.inference_mode():
-            return (mean_over_symmetries(self._answer, x_1CHW) if tta else self._answer(x_1CHW)).float()
+            if tta:
+                return mean_over_symmetries(self._answer, x_1CHW, self._symmetries).float()
+            return self._answer(x_1CHW).float()
 
     def _answer(self, x_1CHW: Tensor) -> Tensor:
         """Class probabilities (K, H, W) of a normalised scan."""

@@ -23,7 +23,7 @@ from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_folder import CARD_FILE, weights_of
 from octa_backend.inference.probability import mean_probabilities
-from octa_backend.inference.symmetries import mean_over_flips, mean_over_symmetries
+from octa_backend.inference.symmetries import FLIPS, mean_over_flips, mean_over_symmetries, symmetries_for
 from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.inference.volume_views import interpolated, whole_view
 from octa_backend.models.regions import class_logits
@@ -38,7 +38,7 @@ class EvaluatedModel:
     """A published model in memory, with the plan of its training on the device that it now computes on.
 
     An ensemble has several networks, of which the probabilities are averaged. With `tta` the answer is the mean over
-    the eight views of a prediction with it, and takes eight times as long.
+    the views of a prediction with it, eight or fewer, and takes as many times as long.
     """
 
     name: str
@@ -51,6 +51,13 @@ class EvaluatedModel:
     def common_spacing_mm(self) -> tuple[float, ...]:
         """Of the voxels it was trained on, (D, H, W); empty where they had the sizes of their files."""
         return tuple(self.card.get("common_spacing_mm", ()))
+
+    @property
+    def views(self) -> int:
+        """Of how many views an answer is the mean."""
+        if not self.tta:
+            return 1
+        return len(symmetries_for(self.card) if len(self.plan.patch_shape) == 2 else FLIPS)
 
     @torch.inference_mode()
     def probabilities(self, image: NDArray[np.generic], spacing_mm: Sequence[float] = ()) -> NDArray[np.float32]:
@@ -76,7 +83,7 @@ class EvaluatedModel:
         if not self.tta:
             found = self._answer(self.networks, x_1C)
         elif len(self.plan.patch_shape) == 2:
-            found = mean_over_symmetries(partial(self._answer, self.networks), x_1C)
+            found = mean_over_symmetries(partial(self._answer, self.networks), x_1C, symmetries_for(self.card))
         else:
             found = self._answer([partial(mean_over_flips, network) for network in self.networks], x_1C)
         return found.float().cpu()

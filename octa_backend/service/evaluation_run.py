@@ -179,6 +179,7 @@ class EvaluationRun:
             versions=versions(),
             ignore_index=plan.config.ignore_index,
             tta=self.model.tta,
+            views=self.model.views,
         )
 
     def _notes(self, tuned: TunedThreshold | None) -> list[str]:

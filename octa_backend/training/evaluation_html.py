@@ -181,7 +181,7 @@ def subject_table(subject: Subject) -> str:
     shown_facts = {
         **{name: getattr(subject, name) for name in ("model", "network", "dataset", "sha256", "split", "classes")},
         "threshold": NONE if subject.threshold is None else f"{subject.threshold:g}",
-        "views": len(SYMMETRIES) if subject.tta else 1,
+        "views": subject.views or (len(SYMMETRIES) if subject.tta else 1),
         "spacing": " × ".join(f"{side:g}" for side in scale.spacing) + f" {scale.unit}",
         "tolerance": f"{scale.tolerance:g} {scale.unit}",
         **{name: getattr(subject, name) for name in ("device", "precision", "created_at")},

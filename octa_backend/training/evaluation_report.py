@@ -78,7 +78,8 @@ class Subject:
         created_at: UTC, ISO 8601.
         versions: of this program and its libraries.
         ignore_index: class of the dataset that did not count; None where all did, and in reports of earlier versions.
-        tta: whether each answer is the mean over eight views.
+        tta: whether each answer is the mean over several views.
+        views: how many; eight with `tta` in reports of earlier versions.
     """
 
     model: str
@@ -95,6 +96,7 @@ class Subject:
     versions: Mapping[str, str | None]
     ignore_index: int | None = None
     tta: bool = False
+    views: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

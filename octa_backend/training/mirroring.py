@@ -1,7 +1,8 @@
 """Which mirrored views of a scan a network may learn from: none in which the mask would lie on the other side.
 
-Where all masks of a dataset lie a little to the same side of what they show, as the software does in which they were
-drawn, a network can learn that. Mirrored and turned scans would teach it the other sides, too, and it would draw between.
+Where all masks of a dataset lie a little to the same side of what they show, as the software may bring it about in
+which they were drawn, a network can learn that. Mirrored and turned scans would teach it the other sides, too, and it
+would draw between them.
 """
 
 from __future__ import annotations

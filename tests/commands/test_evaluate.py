@@ -108,9 +108,9 @@ def test_a_tuned_threshold_is_shown_and_used_only_if_asked(octa, model, scans, t
 
 
 def test_answers_are_averaged_over_eight_views_where_that_is_asked_for(octa, model, scans, tmp_path):
-    assert "eight views" not in octa(model, scans, "--out", "found").output
+    assert "views of the scan" not in octa(model, scans, "--out", "found").output
     result = octa(model, scans, "--out", "found", "--tta")
-    assert "the mean over eight views" in result.output
+    assert "the mean over 8 views" in result.output
     assert json.loads((tmp_path / "found" / "report.json").read_text("utf-8"))["subject"]["tta"]
     assert "views averaged (tta)" in (tmp_path / "found" / "report.html").read_text("utf-8")
 

@@ -84,8 +84,20 @@ def test_with_tta_the_answer_is_the_mean_over_eight_views_and_the_report_says_so
     found = averaged.probabilities(image)
     np.testing.assert_allclose(found, np.mean(views, axis=0), rtol=1e-5, atol=1e-6)
     assert not np.allclose(found, views[0], atol=1e-5)
-    assert run(averaged, store).subject.tta
-    assert not run(plain, store).subject.tta
+    assert (run(averaged, store).subject.tta, run(averaged, store).subject.views) == (True, 8)
+    assert (run(plain, store).subject.tta, run(plain, store).subject.views) == (False, 1)
+
+
+def test_with_tta_a_model_whose_masks_lie_beside_is_seen_from_their_side_alone(model, store):
+    offset = {"rows": 0.0, "columns": 0.1, "rows_spread": 0.01, "columns_spread": 0.01, "scans": 20}
+    card = {**model.card, "plan": {**model.card["plan"], "fingerprint": {"mask_offset": offset}}}
+    torch.manual_seed(0)
+    plain = replace(model, card=card, networks=(SmallUNet(model.plan.channels, 1).eval(),))
+    averaged, image = replace(plain, tta=True), store.image(4)
+    mirrored = plain.probabilities(image[..., ::-1, :].copy())[..., ::-1, :]
+    expected = (plain.probabilities(image) + mirrored) / 2
+    np.testing.assert_allclose(averaged.probabilities(image), expected, rtol=1e-5, atol=1e-6)
+    assert run(averaged, store).subject.views == 2
 
 
 def test_the_report_says_what_was_evaluated_and_with_what(model, store):
