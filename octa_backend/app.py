@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
     app.include_router(system_controller.open_router)
     guards = [Depends(identify)]
-    refused = None
+    refused = problems.problems(errors.ForeignPage)
     if settings.api_keys:
         guards.append(Depends(HTTPBearer(auto_error=False)))  # checks nothing; it describes the key in OpenAPI
         refused = problems.problems(errors.NotAuthenticated)

@@ -222,5 +222,9 @@ class InvalidCursor(OctaError):
     """The cursor is not one that this server gave."""
 
 
+class ForeignPage(OctaError):
+    """A web page of another site may not do this."""
+
+
 class NotAuthenticated(OctaError):
     """A valid API key is needed."""

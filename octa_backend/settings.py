@@ -117,6 +117,10 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(default_factory=list)
     """Origins of web pages that may call the API, for example `["http://localhost:5173"]`; `["*"]` allows all."""
 
+    allowed_hosts: list[str] = Field(default_factory=list)
+    """Names with a dot by which a server without keys may be called, for example `["octa.lab.example"]` behind a proxy;
+    `["*"]` allows all. Addresses and names without a dot always are."""
+
     api_keys: list[Annotated[SecretStr, AfterValidator(_fit_for_a_header)]] = Field(default_factory=list)
     """Keys of which one must come as `Authorization: Bearer KEY`; empty asks for none."""
 

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from octa_backend.controller.foreign_pages import refuse_foreign_pages
 from octa_backend.controller.language import language_of
 from octa_backend.diagnosis.text import Language
 from octa_backend.errors import NotAuthenticated
@@ -53,9 +54,12 @@ def identify(request: Request) -> Caller:
 
     Raises:
         NotAuthenticated: keys are set and none of them came.
+        ForeignPage: none are set, and a browser may have been made to send this.
     """
-    keys = get_context(request).settings.api_keys
+    settings = get_context(request).settings
+    keys = settings.api_keys
     if not keys:
+        refuse_foreign_pages(request, settings)
         return Caller("anonymous")
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     for number, key in enumerate(keys, start=1):

@@ -65,6 +65,7 @@ STATUS: Mapping[type[errors.OctaError], int] = {
     errors.TooManyPredictions: 503,
     errors.ServerUnreachable: 502,
     errors.InvalidCursor: 422,
+    errors.ForeignPage: 403,
     errors.NotAuthenticated: 401,
 }
 """The HTTP status of every expected error; a test walks all subclasses."""

@@ -150,3 +150,58 @@ def test_a_mistake_of_the_server_leaves_the_connection_open(shared, monkeypatch)
 def test_other_pages_may_not(shared, api):
     assert "access-control-allow-origin" not in ask(shared, "GET /health", Origin="http://evil.test").headers
     assert "access-control-allow-origin" not in ask(api, "GET /health", Origin=PAGE).headers
+
+
+# --- pages of other sites, on a server without keys ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost", "[::1]:8000", "octa", "octa.localhost:8000", "192.168.1.7", "TESTSERVER"]
+)
+def test_a_server_without_keys_answers_to_addresses_and_to_names_that_nobody_can_register(api, host):
+    assert ask(api, "GET /version", Host=host).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.test", "evil.test:8000", "127.0.0.1.evil.test", "localhost.evil.test", "[::1"])
+def test_a_page_whose_name_was_made_to_point_here_is_refused(api, host):
+    answer = ask(api, "GET /version", Host=host)
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:octa:foreign-page")
+    assert repr(host) in answer.json()["detail"]
+    assert "OCTA_ALLOWED_HOSTS" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("origin", ["http://evil.test", "null", "http://octa:1", "http://octa.evil.test"])
+def test_a_page_of_another_origin_may_not_change_anything(api, origin):
+    answer = ask(api, "DELETE /datasets/x", Host="octa", Origin=origin)
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:octa:foreign-page")
+    assert "OCTA_CORS_ORIGINS" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": "http://octa:8000"}, {"Origin": "https://Octa:8000"}])
+def test_pages_of_the_server_itself_and_programs_may(api, headers):
+    assert ask(api, "DELETE /datasets/x", Host="octa:8000", **headers).status_code == 404
+
+
+def test_a_page_of_another_origin_may_ask_for_what_it_cannot_read(api):
+    answer = ask(api, "GET /version", Origin="http://evil.test")
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_names_and_origins_of_the_settings_may(tmp_path):
+    settings = Settings(data_dir=tmp_path, cors_origins=[PAGE], allowed_hosts=["octa.lab.example"])
+    with Api(settings) as running:
+        assert ask(running, "DELETE /datasets/x", Origin=PAGE, Host="octa.lab.example").status_code == 404
+        assert ask(running, "DELETE /datasets/x", Origin="http://evil.test").status_code == 403
+        assert ask(running, "GET /version", Host="evil.test").status_code == 403
+
+
+def test_stars_open_all(tmp_path):
+    settings = Settings(data_dir=tmp_path, cors_origins=["*"], allowed_hosts=["*"])
+    with Api(settings) as running:
+        assert ask(running, "DELETE /datasets/x", Origin="http://evil.test", Host="evil.test").status_code == 404
+
+
+def test_with_a_key_neither_name_nor_origin_matters(guarded):
+    headers = {"Authorization": f"Bearer {KEYS[0]}", "Host": "octa.lab.example", "Origin": "http://evil.test"}
+    assert ask(guarded, "DELETE /datasets/x", **headers).status_code == 404
