@@ -5,15 +5,12 @@ import pytest
 from octa_backend.training import batch_size
 from octa_backend.training.batch_size import choose_batch_size, fits, largest_that_fits
 from octa_backend.training.precision import Hardware
-from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
 
 GPU = Hardware("cuda:0", bf16_speedup=2.0, channels_last=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture(scope="module")

@@ -11,22 +11,14 @@ from octa_backend.training.compilation import CompilationFailed, first_line
 from octa_backend.training.network import build_network
 from octa_backend.training.optim import WeightAverage
 from octa_backend.training.step import Stepper
-from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import a_plan
 from tests.training.runs import epochs, findings, steps, train
 
 NO_COMPILER = "torch compiles for a CPU with a C++ compiler, and there is none here"
 has_compiler = any(shutil.which(name) for name in ("g++", "clang++", "cl"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 class Broken:

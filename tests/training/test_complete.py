@@ -5,13 +5,9 @@ import pytest
 from octa_backend.training import complete
 from octa_backend.training.complete import complete_plan
 from octa_backend.training.lr_finder import evaluate_sweep, sweep
-from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture(scope="module")

@@ -11,20 +11,10 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.evaluation import Evaluated
 from octa_backend.training.metrics import ScanScore
 from octa_backend.training.trainer import Outcome
-from tests.tiny import Normless, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import Normless
 from tests.training.runs import Stopper, epochs, findings, numbers, steps, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 32 x 32 scans to train on, one to validate."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture

@@ -6,13 +6,8 @@ import torch
 from octa_backend.models import registry
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.estimate import estimate
-from tests.tiny import tiny_networks
 
-
-@pytest.fixture(autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 def sized(batch_size=1, shape=(32, 32), channels=1, classes=2, **options):

@@ -16,20 +16,10 @@ from octa_backend.training.evaluation import Evaluated
 from octa_backend.training.metrics import ScanScore
 from octa_backend.training.stopping import Limits
 from octa_backend.training.treatment import Treatment
-from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import a_plan
 from tests.training.runs import Stopper, epochs, findings, numbers, steps, train, treatments
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 32 x 32 scans to train on, one to validate: two steps an epoch."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 OPTIONS = {"model": "normless", "epochs": 4, "scheduler": "constant", "lr": 0.01}

@@ -12,14 +12,10 @@ from octa_backend.training.batches import training_batches
 from octa_backend.training.ignored import IGNORED, dataset_classes, leave_out, network_classes, without_ignored
 from octa_backend.training.metrics import score_classes
 from octa_backend.training.network import build_network
-from tests.tiny import a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
 from tests.training.runs import epochs, numbers, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 def with_void(pairs, value):

@@ -9,14 +9,10 @@ from octa_backend.training.complete import find_learning_rate
 from octa_backend.training.initial_weights import InitialWeights, read_tensors, take_weights
 from octa_backend.training.network import build_network
 from octa_backend.training.trainer import fit
-from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, training_data, write_store
 from tests.training.runs import never, steps
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,9 @@ import torch
 
 from octa_backend.training.lr_finder import HIGHEST, LOWEST, evaluate_sweep, range_test, sweep
 from octa_backend.training.network import build_network
-from tests.tiny import Normless, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import Normless, a_plan
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 def never():

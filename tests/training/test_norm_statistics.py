@@ -9,20 +9,9 @@ from torch import nn
 from octa_backend.training import run as run_module
 from octa_backend.training import trainer
 from octa_backend.training.norm_statistics import measure_statistics
-from tests.tiny import synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import epochs, numbers, steps, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 32 x 32 scans to train on, one to validate: two steps an epoch."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 def test_statistics_are_the_mean_over_the_batches_whatever_they_were():

@@ -7,20 +7,9 @@ import torch
 
 from octa_backend.errors import IncompatibleCheckpoint
 from octa_backend.training.trainer import Checkpoints
-from tests.tiny import synthetic_pairs, tiny_networks, training_data, write_store
 from tests.training.runs import Stopper, epochs, numbers, steps, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 32 x 32 scans to train on, one to validate."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 SCHEDULES = {

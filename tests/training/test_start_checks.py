@@ -15,19 +15,10 @@ from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.lr_finder import RangeTest
 from octa_backend.training.network import build_network
 from octa_backend.training.start_checks import divergence, start_checks, time_limit
-from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, training_data, write_store
 from tests.training.volumes import VolumeStore
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture(autouse=True)

@@ -17,20 +17,10 @@ from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS, EpochFinished, StepFinished
 from octa_backend.training.network import build_network
 from octa_backend.training.trainer import Outcome
-from tests.tiny import SmallUNet, a_plan, synthetic_pairs, tiny_networks, training_data, write_store
+from tests.tiny import SmallUNet, a_plan, synthetic_pairs, training_data, write_store
 from tests.training.runs import Stopper, assert_same, epochs, numbers, steps, train
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four grey 32 x 32 scans to train on, one to validate."""
-    return training_data(write_store(tmp_path_factory.mktemp("data"), synthetic_pairs(5)))
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 # --- two epochs of the product's own `unet` -------------------------------------------------------------------------

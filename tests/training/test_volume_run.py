@@ -18,7 +18,7 @@ from octa_backend.training.evaluation import whole_logits
 from octa_backend.training.events import GRADIENT_GROUPS
 from octa_backend.training.network import build_network
 from octa_backend.training.start_checks import start_checks
-from tests.tiny import a_plan, tiny_networks, training_data
+from tests.tiny import a_plan, training_data
 from tests.training.runs import Stopper, epochs, findings, numbers, steps, train
 
 SPACING = (2.0, 1.0, 1.0)
@@ -36,10 +36,7 @@ def volume(number: int):
     return image.clip(0, 1).astype(np.float32)[None], mask
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _networks():
-    with tiny_networks():
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_registry")
 
 
 @pytest.fixture(scope="module")
