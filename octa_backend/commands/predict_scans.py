@@ -14,7 +14,7 @@ from octa_backend.data.archive import Archive
 from octa_backend.data.examination import Source
 from octa_backend.data.folder import Folder
 from octa_backend.data.scan_files import distinct, is_zip, read_scan, scan_names
-from octa_backend.service.prediction_job_service import open_zip
+from octa_backend.service.prediction_job_service import PREDICTED_WANTED, open_zip
 from octa_backend.settings import Settings
 
 
@@ -54,7 +54,7 @@ def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[GivenSc
         return
     source: Folder | Archive
     if path.is_dir():
-        source = stack.enter_context(Folder(path, max_files=settings.max_files))
+        source = stack.enter_context(Folder(path, max_files=settings.max_files, wanted=PREDICTED_WANTED))
     else:
         source = stack.enter_context(open_zip(path, settings))
     for name in scan_names(source):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from octa_backend.data.archive import SCANS_WANTED
 from octa_backend.data.archive_member import Member, left_behind
 from octa_backend.data.limits import mebibytes
 from octa_backend.diagnosis.findings import MAX_SCANS
@@ -26,8 +27,8 @@ class Folder:
             composed.
     """
 
-    def __init__(self, path: Path, *, max_files: int) -> None:
-        """List a folder.
+    def __init__(self, path: Path, *, max_files: int, wanted: str = SCANS_WANTED) -> None:
+        """List a folder; `wanted` says what belongs into an empty one.
 
         Raises:
             InvalidArchive: it is no folder, cannot be read, holds no files, or one whose name no zip may have.
@@ -45,10 +46,7 @@ class Folder:
             names.append(_member_name(file, path))
             self._files.setdefault(names[-1], file)
         if not names:
-            raise InvalidArchive(
-                f"{path} holds no files (links and hidden files do not count); "
-                "put a folder of images and a folder of masks into it"
-            )
+            raise InvalidArchive(f"{path} holds no files (links and hidden files do not count); put {wanted} into it")
         _check_names(names)
         self.members = {name: _member(name, self._files[name]) for name in sorted(self._files)}
         self.duplicates = {name: count for name, count in Counter(names).items() if count > 1}

@@ -27,6 +27,7 @@ from octa_backend.storage.tables import JobState, new_id
 from octa_backend.storage.uploads import Upload
 
 SOURCE_FILE = "source.zip"
+PREDICTED_WANTED = "the scans to segment, images or volumes,"
 OPTIONS = TypeAdapter(PredictOptions)
 """The options of a request as JSON and back, whatever fields they have."""
 
@@ -47,6 +48,7 @@ def open_zip(path: Path, settings: Settings) -> Archive:
         max_files=settings.max_files,
         max_unpacked_bytes=settings.max_unpacked_mib * 2**20,
         max_ratio=settings.max_compression_ratio,
+        wanted=PREDICTED_WANTED,
     )
 
 

@@ -178,6 +178,7 @@ def test_chinese_names_of_an_older_windows_are_read(predicting):
         (zip_bytes({"../up.png": b"x"}), "scans.zip", {}, 422, "unsafe-archive", "a path out of the archive"),
         (zip_bytes({"a.png": b"x", "b.zip": b"x"}), "scans.zip", {}, 422, "unsafe-archive", "archive in the archive"),
         (zip_bytes({"notes.txt": b"x"}), "scans", {}, 422, "invalid-archive", "no image"),
+        (zip_bytes({}), "s.zip", {}, 422, "invalid-archive", "the archive is empty; put the scans to segment"),
         (zip_bytes({f"{n}.png": b"x" for n in range(51)}), "s.zip", {}, 413, "archive-too-large", "50 are allowed"),
         (zip_bytes({"a.png": bytes(2**22)}), "s.zip", {}, 413, "archive-too-large", "compressed"),
         (zip_bytes(SCANS), "scans.zip", {"keep": "false"}, 400, "invalid-request", "leave keep=false out"),

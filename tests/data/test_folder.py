@@ -92,6 +92,8 @@ def test_a_folder_without_files_is_refused(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     with pytest.raises(InvalidArchive, match=r"holds no files \(links and hidden files do not count\); put a"):
         names_in(tmp_path)
+    with pytest.raises(InvalidArchive, match="put scans into it"):
+        Folder(tmp_path, max_files=9, wanted="scans")
 
 
 def test_a_file_and_a_folder_that_is_not_there_are_no_folders(tmp_path):
