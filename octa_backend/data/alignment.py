@@ -98,9 +98,10 @@ def offset_of(grey_HW: NDArray[np.uint8], inside_HW: NDArray[np.bool_]) -> tuple
         (rows, columns), positive where the mask lies too far down and to the right; parts of a pixel, read off a
         parabola, come out up to a third too small. None where that cannot be judged, see `align`.
     """
-    if min(grey_HW.shape) < LEAST_SIDE:
+    factor = -(-max(grey_HW.shape) // OFFSET_GRID_SIDE)
+    if min(grey_HW.shape) // factor < LEAST_SIDE:
         return None
-    found = _aligned(grey_HW[None], inside_HW[None], -(-max(grey_HW.shape) // OFFSET_GRID_SIDE))[0]
+    found = _aligned(grey_HW[None], inside_HW[None], factor)[0]
     return None if found is UNALIGNED else found.offset
 
 

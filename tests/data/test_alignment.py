@@ -101,9 +101,15 @@ def test_offsets_of_large_scans_are_told_in_their_own_pixels():
     assert found == pytest.approx((0, 4), abs=0.6)
 
 
-@pytest.mark.parametrize("shape", [(7, 300), (64, 64)])
+@pytest.mark.parametrize("shape", [(7, 300), (1500, 16), (4000, 9), (64, 64)])
 def test_scans_without_structure_or_with_a_short_side_have_no_offset(shape):
     assert alignment.offset_of(np.full(shape, 9, np.uint8), np.zeros(shape, bool)) is None
+
+
+@pytest.mark.parametrize("shape", [(1500, 16), (16, 4000), (7, 7)])
+def test_offsets_along_a_side_of_few_cells_are_not_told(shape):
+    rng = np.random.default_rng(0)
+    assert alignment.offset_of(rng.integers(0, 256, shape, np.uint8), rng.random(shape) > 0.5) is None
 
 
 def test_details_have_even_contrast_wherever_they_are():
