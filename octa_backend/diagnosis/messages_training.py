@@ -30,6 +30,15 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
         "验证集只有 {val} 个扫描（训练集 {train} 个）；少于 {threshold} 个时，最佳轮次的选择不可靠。"
         "请增加扫描，或调大 val_fraction。",
     ),
+    "masks_beside": Text(
+        "Practically all masks lie a little to the same side of what they show: {columns} pixels to the right and "
+        "{rows} pixels down (negative: left, up), in the mean of {scans} scans. The network learns that, so the plan "
+        "leaves out mirrored and turned scans, in which they would lie on the other side. Resizing and other pixel "
+        "grids bring such an offset about; where exact places matter, export the masks on the scans' own grid.",
+        "几乎所有掩码都向同一侧略微偏离其对应的结构：{scans} 个扫描平均向右 {columns} 像素、向下 {rows} 像素"
+        "（负值为向左、向上）。网络会学到这一偏移，因此训练方案不使用镜像和旋转的扫描，否则掩码会落在另一侧。"
+        "缩放或像素网格不一致会造成这种偏移；若位置精度重要，请按扫描自身的网格重新导出掩码。",
+    ),
     "pretrained_taken": Text(
         "All {total} parameters begin as those of {source} (pretrained).",
         "全部 {total} 个参数均取自 {source}（pretrained）。",

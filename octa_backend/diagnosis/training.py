@@ -40,6 +40,18 @@ FEW_VALIDATION_SCANS = 5
 """With fewer scans the mean Dice of the validation says little about the choice of the best epoch."""
 
 
+def offset_findings(rows: float, columns: float, scans: int) -> list[Finding]:
+    """Tell of masks that lie beside what they show.
+
+    Args:
+        rows, columns: mean over scans, pixels; positive is down, or to the right.
+        scans: so many were measured.
+    """
+    return [
+        Finding("masks_beside", Severity.INFO, {"rows": round(rows, 2), "columns": round(columns, 2), "scans": scans})
+    ]
+
+
 def split_findings(train: int, val: int, *, shared: bool) -> list[Finding]:
     """Judge how a dataset was divided.
 

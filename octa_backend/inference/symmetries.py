@@ -55,7 +55,7 @@ def symmetries_for(card: Mapping[str, Any]) -> tuple[Symmetry, ...]:
     fingerprint = card.get("plan", {}).get("fingerprint") or {}
     measured = fingerprint.get("mask_offset")
     offset = MaskOffset.model_validate(measured) if measured else None
-    if offset is None or not (offset.beside_rows or offset.beside_columns):
+    if offset is None or not offset.is_beside:
         return SYMMETRIES
     mirrored = () if offset.beside_rows else (TOP_TO_BOTTOM,)
     return (AS_IT_LIES, *mirrored, *(() if offset.beside_columns else (LEFT_TO_RIGHT,)))

@@ -13,7 +13,7 @@ from octa_backend.data.splits import Splits
 from octa_backend.data.store import DatasetStore, Manifest
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
-from octa_backend.diagnosis.training import split_findings
+from octa_backend.diagnosis.training import offset_findings, split_findings
 from octa_backend.inference.distribution import features_of
 from octa_backend.inference.distribution import summarise as summarise_features
 from octa_backend.inference.model_card import CARD_FORMAT, NOTICE
@@ -81,7 +81,11 @@ class Experiment:
     def findings(self) -> list[Finding]:
         """What is noticed before the first epoch."""
         shared = bool(set(self.splits.train) & set(self.splits.val))
-        return split_findings(len(self.splits.train), len(self.splits.val), shared=shared)
+        found = split_findings(len(self.splits.train), len(self.splits.val), shared=shared)
+        offset = self.plan.fingerprint.mask_offset if self.plan.fingerprint is not None else None
+        if offset is not None and offset.is_beside:
+            found += offset_findings(offset.rows, offset.columns, offset.scans)
+        return found
 
 
 def design(

@@ -38,6 +38,11 @@ class MaskOffset(BaseModel):
     scans: int
 
     @property
+    def is_beside(self) -> bool:
+        """Whether masks lie beside what they show, along any axis."""
+        return self.beside_rows or self.beside_columns
+
+    @property
     def beside_rows(self) -> bool:
         """Whether masks lie above, or below, what they show."""
         return self._is_beside(self.rows, self.rows_spread)

@@ -26,7 +26,7 @@ def without_mirroring(config: TrainConfig, offset: MaskOffset | None) -> dict[st
 
     A number that the user set stays.
     """
-    if offset is None or not (offset.beside_rows or offset.beside_columns):
+    if offset is None or not offset.is_beside:
         return None
     given, options = config.augmentation_overrides or {}, config.augmentation_options
     kept = {"turn_probability": 0.0}

@@ -123,6 +123,16 @@ def test_a_run_describes_itself_and_warns_of_few_validation_scans(store):
     assert [finding.code for finding in run.findings()] == ["few_validation_scans"]
 
 
+def test_a_run_tells_of_masks_that_lie_beside_what_they_show(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "probe", lambda device: HARDWARE)
+    pairs = [(image, np.roll(mask, 1, 1)) for image, mask in synthetic_pairs(8, 64)]
+    run = sketch(write_store(tmp_path / "store", pairs), TrainConfig(), "cpu", None)
+    (found,) = [finding for finding in run.findings() if finding.code == "masks_beside"]
+    assert found.evidence["columns"] == pytest.approx(1, abs=0.2)
+    assert (found.evidence["rows"], found.evidence["scans"]) == (pytest.approx(0, abs=0.2), len(run.splits.train))
+    assert run.plan.config.augmentation_options.flip_x_probability == 0
+
+
 def test_test_scores_are_summed_up_by_mean_and_spread():
     found = summarise([scored("a", 0.6), scored("b", 0.8)])
     assert found["scans"] == 2
