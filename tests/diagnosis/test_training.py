@@ -5,7 +5,7 @@ import math
 import pytest
 
 from octa_backend.diagnosis.findings import Severity
-from octa_backend.diagnosis.training import FEW_VALIDATION_SCANS, gradient_verdict, split_findings
+from octa_backend.diagnosis.training import FEW_VALIDATION_SCANS, gradient_verdict, offset_findings, split_findings
 
 
 def norms(first=0.05, last=0.003, up=0.004, out=0.003):
@@ -47,3 +47,9 @@ def test_enough_validation_scans_are_not_mentioned():
 def test_single_scan_that_trains_and_validates_is_a_warning():
     (found,) = split_findings(1, 1, shared=True)
     assert (found.code, found.severity) == ("validation_is_training", Severity.WARNING)
+
+
+def test_masks_that_lie_beside_are_told_in_hundredths_of_a_pixel():
+    (found,) = offset_findings(-0.001, -0.0853, 24)
+    assert (found.code, found.severity) == ("masks_beside", Severity.INFO)
+    assert str(found.evidence) == "{'rows': 0.0, 'columns': -0.09, 'scans': 24}"
