@@ -10,7 +10,6 @@ from octa_backend.training.mask_offset import MaskOffset
 from octa_backend.training.mirroring import in_words, without_mirroring
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
-from tests.training.test_plan_choices import found
 
 CPU = Hardware("cpu", bf16_speedup=0.0, channels_last=False)
 MANIFEST = Manifest(
@@ -65,10 +64,12 @@ def plan_for(offset, **options):
 
 
 def test_the_plan_leaves_mirrored_scans_out_and_says_why():
-    value, reason = found(plan_for(RIGHT), "augmentation_overrides")
-    assert value == {"flip_x_probability": 0, "flip_y_probability": 0.5, "turn_probability": 0}
-    assert reason == in_words(RIGHT)
-    assert "0.09 pixels to the right (± 0.01 between scans), 20 scans" in reason
+    made = plan_for(RIGHT)
+    (found,) = [one for one in made.reasons if one.field == "augmentation_overrides"]
+    assert found.value == {"flip_x_probability": 0, "flip_y_probability": 0.5, "turn_probability": 0}
+    assert found.value == made.config.augmentation_overrides
+    assert found.reason == in_words(RIGHT)
+    assert "0.09 pixels to the right (± 0.01 between scans), 20 scans" in found.reason
 
 
 def test_both_sides_are_named():
