@@ -46,7 +46,7 @@ def _is_known(host: str, allowed: list[str]) -> bool:
         name = urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return False
-    if "." not in name or name.endswith(OF_THIS_MACHINE) or {"*", name} & set(allowed):
+    if "." not in name or name.endswith(OF_THIS_MACHINE) or {"*", name} & {one.lower() for one in allowed}:
         return True
     try:
         ip_address(name)

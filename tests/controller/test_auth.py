@@ -189,7 +189,7 @@ def test_a_page_of_another_origin_may_ask_for_what_it_cannot_read(api):
 
 
 def test_names_and_origins_of_the_settings_may(tmp_path):
-    settings = Settings(data_dir=tmp_path, cors_origins=[PAGE], allowed_hosts=["octa.lab.example"])
+    settings = Settings(data_dir=tmp_path, cors_origins=[PAGE], allowed_hosts=["Octa.lab.example"])
     with Api(settings) as running:
         assert ask(running, "DELETE /datasets/x", Origin=PAGE, Host="octa.lab.example").status_code == 404
         assert ask(running, "DELETE /datasets/x", Origin="http://evil.test").status_code == 403
