@@ -260,8 +260,7 @@ def make_plan(
         InvalidConfig: a value does not fit the dataset, or needs what is not at hand.
     """
     draft = Draft(config)
-    volumes = manifest.spatial_dims == 3
-    if not volumes:
+    if manifest.spatial_dims == 2:
         refuse_for_pictures(config)
     manifest, count_pixels = leave_out(config.ignore_index, manifest, count_pixels)
     splits = splits or assign_splits(manifest.scans, config.val_fraction, config.seed)
@@ -270,11 +269,7 @@ def make_plan(
     registry.check_form(draft.config.model, manifest.spatial_dims)
     draft.settle("optimizer", lambda: plan_choices.choose_optimizer(config))
     draft.settle("scheduler", lambda: plan_choices.choose_scheduler(draft.config.optimizer))
-    draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
-    if volumes:
-        leave_out_artefacts(draft)
-    else:
-        leave_out_mirroring(draft, facts.mask_offset)
+    _settle_augmentation(draft, facts)
     draft.settle("normalisation", lambda: plan_choices.choose_normalisation(facts, measure_greys))
     draft.take(resolve_loss(config, manifest, count_pixels, draft.note))
     name_idle_options(draft.config, draft.note)
@@ -284,6 +279,15 @@ def make_plan(
     if not hardware.on_gpu:
         draft.settle("batch_size", plan_choices.choose_batch_size_on_cpu)
     return _with_sample(draft, Ground(manifest, facts, hardware)).with_epochs().with_compile()
+
+
+def _settle_augmentation(draft: Draft, facts: Fingerprint) -> None:
+    """The preset, without what does not suit these scans; see `Plan.suited`."""
+    draft.settle("augmentation", lambda: plan_choices.choose_augmentation(facts))
+    if facts.spatial_dims == 3:
+        leave_out_artefacts(draft)
+    else:
+        leave_out_mirroring(draft, facts.mask_offset)
 
 
 _FOR_REGIONS = {
