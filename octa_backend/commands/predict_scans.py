@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from octa_backend.data.archive import Archive
+from octa_backend.data.archive import PREDICTED_WANTED
 from octa_backend.data.examination import Source
-from octa_backend.data.folder import Folder
+from octa_backend.data.intake import opened_source
 from octa_backend.data.scan_files import distinct, is_zip, read_scan, scan_names
-from octa_backend.service.prediction_job_service import PREDICTED_WANTED, open_zip
+from octa_backend.service.dataset_service import limits
 from octa_backend.settings import Settings
 
 
@@ -52,11 +52,8 @@ def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[GivenSc
     if not path.is_dir() and not is_zip(path, path.name):
         yield GivenScan(path.name, lambda: path, alone=True)
         return
-    source: Folder | Archive
-    if path.is_dir():
-        source = stack.enter_context(Folder(path, max_files=settings.max_files, wanted=PREDICTED_WANTED))
-    else:
-        source = stack.enter_context(open_zip(path, settings))
+    source = opened_source(path, limits(settings), PREDICTED_WANTED)
+    stack.enter_context(source)
     for name in scan_names(source):
         yield GivenScan(name, partial(_in_memory, source, name, settings.max_scan_pixels), alone=False)
 

@@ -14,8 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from octa_backend.data.archive import Archive
-from octa_backend.data.folder import Folder
+from octa_backend.data.archive import PREDICTED_WANTED
 from octa_backend.data.intake import opened_source
 from octa_backend.data.survey import opened
 from octa_backend.data.volume_case import Case, Channels, Opened, cases_among, find_cases
@@ -143,7 +142,7 @@ def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack:
     for case in find_cases(plain, channels):
         yield FoundCase(case, Path)
     for path in several:
-        source: Archive | Folder = opened_source(path, limits(settings))
+        source = opened_source(path, limits(settings), PREDICTED_WANTED)
         stack.enter_context(source)
         for case in cases_among(source, channels, str(path)):
             yield FoundCase(case, partial(opened, source, max_pixels=settings.max_scan_voxels))

@@ -21,6 +21,7 @@ from octa_backend.data.limits import MIB, mebibytes
 from octa_backend.errors import InvalidArchive, UnreadableScan
 
 SCANS_WANTED = "a folder of images and a folder of masks"
+PREDICTED_WANTED = "the scans to segment, images or volumes,"
 
 _OTHER_ARCHIVES = {
     b"Rar!": "a RAR",

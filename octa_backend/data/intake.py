@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.acceptance import MIN_SCANS, Prepared, Progress, refuse_no_dataset
-from octa_backend.data.archive import Archive
+from octa_backend.data.archive import SCANS_WANTED, Archive
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.file_findings import findings_about_files
 from octa_backend.data.folder import Folder
@@ -90,17 +90,19 @@ def examine(source: Source, limits: IntakeLimits, progress: Progress | None = No
         return _examine(kept, surveyed, limits, executor, progress=progress)
 
 
-def opened_source(path: Path, limits: IntakeLimits) -> Archive | Folder:
-    """Open a zip or a folder within the limits.
+def opened_source(path: Path, limits: IntakeLimits, wanted: str = SCANS_WANTED) -> Archive | Folder:
+    """Open a zip or a folder within the limits; `wanted` says what belongs into an empty one.
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: it is refused.
     """
-    return Folder(path, max_files=limits.max_files) if path.is_dir() else opened_archive(path, limits)
+    if path.is_dir():
+        return Folder(path, max_files=limits.max_files, wanted=wanted)
+    return opened_archive(path, limits, wanted)
 
 
-def opened_archive(path: Path, limits: IntakeLimits) -> Archive:
-    """Open a zip within the limits.
+def opened_archive(path: Path, limits: IntakeLimits, wanted: str = SCANS_WANTED) -> Archive:
+    """Open a zip within the limits; `wanted` says what belongs into an empty one.
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: it is refused.
@@ -110,6 +112,7 @@ def opened_archive(path: Path, limits: IntakeLimits) -> Archive:
         max_files=limits.max_files,
         max_unpacked_bytes=limits.max_unpacked_bytes,
         max_ratio=limits.max_ratio,
+        wanted=wanted,
     )
 
 

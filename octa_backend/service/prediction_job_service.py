@@ -10,12 +10,14 @@ from pydantic import TypeAdapter
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from octa_backend.data.archive import Archive
+from octa_backend.data.archive import PREDICTED_WANTED, Archive
+from octa_backend.data.intake import opened_archive
 from octa_backend.data.layouts import IMAGE_ENDINGS
 from octa_backend.data.scan_files import distinct, is_zip
 from octa_backend.data.volume_case import Channels
 from octa_backend.errors import IllegalJobState, InvalidRequest, PredictionJobNotFound
 from octa_backend.service import paging
+from octa_backend.service.dataset_service import limits
 from octa_backend.service.job_scans import count_scans
 from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.service.predict_service import PredictOptions
@@ -27,29 +29,17 @@ from octa_backend.storage.tables import JobState, new_id
 from octa_backend.storage.uploads import Upload
 
 SOURCE_FILE = "source.zip"
-PREDICTED_WANTED = "the scans to segment, images or volumes,"
 OPTIONS = TypeAdapter(PredictOptions)
 """The options of a request as JSON and back, whatever fields they have."""
 
 
-def opened_source(files: Files, settings: Settings, prediction_job_id: str) -> Archive:
-    """The scans of a job; see `open_zip`."""
-    return open_zip(files.prediction_job(prediction_job_id) / SOURCE_FILE, settings)
-
-
-def open_zip(path: Path, settings: Settings) -> Archive:
-    """A zip of scans, checked as strictly as one of a dataset.
+def opened_scans(folder: Path, settings: Settings) -> Archive:
+    """The scans of the job that has this folder, checked as strictly as a dataset.
 
     Raises:
-        InvalidArchive, UnsafeArchive, ArchiveTooLarge: it does not fit.
+        InvalidArchive, UnsafeArchive, ArchiveTooLarge: the zip does not fit.
     """
-    return Archive(
-        path,
-        max_files=settings.max_files,
-        max_unpacked_bytes=settings.max_unpacked_mib * 2**20,
-        max_ratio=settings.max_compression_ratio,
-        wanted=PREDICTED_WANTED,
-    )
+    return opened_archive(folder / SOURCE_FILE, limits(settings), PREDICTED_WANTED)
 
 
 def start(
@@ -79,7 +69,7 @@ def start(
     folder = files.prediction_job(job_id)
     with disk_full_explained(files), folder_written_aside(folder) as aside:
         name = _keep_source(files, uploads, aside / SOURCE_FILE, are_volumes=channels is not None)
-        with open_zip(aside / SOURCE_FILE, settings) as archive:
+        with opened_scans(aside, settings) as archive:
             total, ignored = count_scans(archive, channels, name)
         sync_folder_files(aside)
     stored = OPTIONS.dump_python(options, mode="json")

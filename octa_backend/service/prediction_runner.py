@@ -85,7 +85,7 @@ class PredictionRunner(RoundThread):
     def _predict(self, job: PredictionJob) -> None:
         """Predict the scans that are missing."""
         self._predictions.together(self._models_of(job))  # a model that cannot be loaded is no scan's fault
-        with prediction_job_service.opened_source(self._files, self._settings, job.id) as archive:
+        with prediction_job_service.opened_scans(self._files.prediction_job(job.id), self._settings) as archive:
             scans = self._scans(job, archive)
             going_on = not job.cancel_requested
             for position, name in list(enumerate(scans.names))[job.processed :]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from octa_backend.data.archive import PREDICTED_WANTED
 from octa_backend.data.intake import opened_archive
 from octa_backend.data.scan_files import is_zip
 from octa_backend.data.survey import opened
@@ -109,7 +110,7 @@ def opened_cases(scans: Sequence[ImageFile], channels: Channels, settings: Setti
         yield _of_scans(scans, find_cases([scan.name for scan in scans], channels))
         return
     ((name, path),) = zips.items()
-    with opened_archive(path, limits(settings)) as archive:
+    with opened_archive(path, limits(settings), PREDICTED_WANTED) as archive:
         reading = partial(opened, archive, max_pixels=settings.max_scan_voxels)
         yield CaseFiles(tuple(cases_among(archive, channels, name)), reading)
 

@@ -114,6 +114,14 @@ def test_a_folder_of_volumes_becomes_masks_and_a_table_in_ml(folder):
     assert ((confidence >= 1 / 3 - 0.01) & (confidence <= 1 + 1e-6)).all()
 
 
+def test_an_empty_folder_or_zip_is_asked_for_cases_alone(folder):
+    (folder / "nothing").mkdir()
+    zip_of(folder / "nothing.zip", {})
+    for empty in ("nothing", "nothing.zip"):
+        refused(octa("one", empty, "--out", "out"), "put the scans to segment, images or volumes, into it")
+    assert not (folder / "out").exists()
+
+
 def test_modalities_from_files_folders_and_zips(folder):
     contents = {f"{name}_000{at}.nii.gz": nifti(case(at)[0]) for name in "xyz" for at in (0, 1)}
     (folder / "cases").mkdir()
