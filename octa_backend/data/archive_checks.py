@@ -8,13 +8,13 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from octa_backend.data.archive_member import Member, left_behind
+from octa_backend.data.archive_member import Member, is_folder_icon, left_behind
 from octa_backend.data.limits import MIB, mebibytes
 from octa_backend.diagnosis.findings import MAX_SCANS
 from octa_backend.errors import ArchiveTooLarge, UnsafeArchive
 
 RATIO_APPLIES_ABOVE_BYTES = MIB
-"""Small members may compress as well as they like: an all-black mask does."""
+"""Small members do not count: however well they compress, they are small."""
 
 NESTED_ARCHIVES = (
     *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".tbz2", ".xz", ".txz", ".lzma", ".7z", ".rar", ".zst", ".lz4"),
@@ -47,7 +47,8 @@ def _danger(member: Member) -> str | None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     dangers = {
         "without a name": not member.is_folder and not name.strip("/"),
-        "named with control characters": any(unicodedata.category(letter) == "Cc" for letter in name),
+        "named with control characters": not is_folder_icon(name)
+        and any(unicodedata.category(letter) == "Cc" for letter in name),
         "an absolute path": name.startswith("/") or bool(_DRIVE.match(name)),
         "a path out of the archive": ".." in name.split("/"),
         "a link": kind == stat.S_IFLNK,
@@ -73,6 +74,9 @@ def check_sizes(
 ) -> None:
     """See that the files are no more than scans can be, as the directory declares them.
 
+    How well they compress is asked of all together: an uncompressed mask of a volume becomes smaller by up to the 1032
+    times that deflate can do, the image beside it does not.
+
     Raises:
         ArchiveTooLarge: too many files or bytes, or compressed more than scans can be.
     """
@@ -81,15 +85,14 @@ def check_sizes(
     total = sum(member.size for member in files)
     if total > max_unpacked_bytes:
         raise ArchiveTooLarge(f"the archive unpacks to {mebibytes(total)}, {mebibytes(max_unpacked_bytes)} are allowed")
-    large = [member for member in files if member.size > RATIO_APPLIES_ABOVE_BYTES]
-    for member in large:
-        if member.size > max_ratio * max(1, member.info.compress_size):
-            ratio = member.size / max(1, member.info.compress_size)
-            raise ArchiveTooLarge(f"{member.name} is compressed {ratio:,.0f} times, {max_ratio:,.0f} times are allowed")
-    # Entries may share the same bytes, so the whole is held against the file on disk, not against declared sizes.
-    if (unpacked := sum(member.size for member in large)) > max_ratio * archive_bytes:
+    # Entries may share the same bytes, so they are held against the file on disk, not against declared sizes.
+    unpacked = sum(member.size for member in files if member.size > RATIO_APPLIES_ABOVE_BYTES)
+    if unpacked > max_ratio * archive_bytes:
         ratio = unpacked / max(1, archive_bytes)
-        raise ArchiveTooLarge(f"the archive is compressed {ratio:,.0f} times, {max_ratio:,.0f} times are allowed")
+        raise ArchiveTooLarge(
+            f"the archive is compressed {ratio:,.0f} times, {max_ratio:,.0f} times are allowed; send files as they "
+            "are usually kept: PNG, .nii.gz, a .pt of torch.save"
+        )
 
 
 def refuse_count(found: str, max_files: int) -> NoReturn:

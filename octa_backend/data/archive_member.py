@@ -79,8 +79,13 @@ def _plain_path(name: str) -> str:
 def left_behind(name: str) -> bool:
     """True for what operating systems leave among a user's files: hidden files, previews of pictures."""
     parts = name.split("/")
-    return any(part == "__MACOSX" or part.startswith(".") for part in parts) or parts[-1].lower() in (
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
+    return (
+        any(part == "__MACOSX" or part.startswith(".") for part in parts)
+        or parts[-1].lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini")
+        or is_folder_icon(name)
     )
+
+
+def is_folder_icon(name: str) -> bool:
+    """True for the empty file that macOS leaves in a folder with a picture of its own; its name ends in a return."""
+    return name.rpartition("/")[2] == "Icon\r"

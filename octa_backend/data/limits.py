@@ -18,7 +18,7 @@ class IntakeLimits:
     Attributes:
         max_files: files in the archive.
         max_unpacked_bytes: of the archive's members together, and of the prepared arrays together.
-        max_ratio: unpacked by packed bytes, for members above 1 MiB.
+        max_ratio: unpacked bytes of all members above 1 MiB by the bytes of the archive.
         max_scan_pixels: of one image.
         max_scan_voxels: of one volume, all its channels.
     """

@@ -63,6 +63,11 @@ class NiftiFacts:
     data_offset: int
 
     @property
+    def step(self) -> float | None:
+        """Between two values that the scale can tell apart; None without a scale."""
+        return None if self.scale is None else abs(self.scale[0])
+
+    @property
     def data_bytes(self) -> int:
         """Of the voxels."""
         return math.prod(self.shape) * self.dtype.itemsize

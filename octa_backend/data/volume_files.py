@@ -32,6 +32,9 @@ MIN_SLICES = 2
 MAX_CHANNELS = 16
 """More than any set of modalities has; a longer fourth axis is time."""
 
+MOST_STEP = 0.1
+"""Programs that write the numbers 0, 1, 2 of a mask as fractions of a coarser scale than this did not write a mask."""
+
 Source = BinaryIO | Path | bytes
 """A file, an open one, or the content of one."""
 
@@ -124,7 +127,7 @@ def read_volume(source: Source, name: str, max_voxels: int, *, channels_allowed:
         UnreadableScan: not a volume, damaged, cut off, too small, of time points, or with values that are not finite.
         ScanTooLarge: more than `max_voxels`.
     """
-    values, volume = _decoded(source, name, max_voxels, channels_allowed=channels_allowed)
+    values, volume, _ = _decoded(source, name, max_voxels, channels_allowed=channels_allowed)
     return Volume(_image_values(values, name), volume.affine, volume.spacing_mm, volume.geometry)
 
 
@@ -138,8 +141,8 @@ def read_volume_mask(source: Source, name: str, max_voxels: int) -> Volume:
         UnreadableScan: as `read_volume`; also for fractions.
         ScanTooLarge: more than `max_voxels`.
     """
-    values, volume = _decoded(source, name, max_voxels, channels_allowed=False)
-    return Volume(_mask_values(values[0], name), volume.affine, volume.spacing_mm, volume.geometry)
+    values, volume, step = _decoded(source, name, max_voxels, channels_allowed=False)
+    return Volume(_mask_values(values[0], name, step), volume.affine, volume.spacing_mm, volume.geometry)
 
 
 def check_header(header: VolumeHeader, name: str, max_voxels: int, *, channels_allowed: bool = False) -> None:
@@ -219,13 +222,16 @@ def _three(values: Any) -> tuple[Any, Any, Any]:
     return first, second, third
 
 
-def _decoded(source: Source, name: str, max_voxels: int, *, channels_allowed: bool) -> tuple[NDArray[Any], Volume]:
-    """The numbers of a file, (C, D, H, W), as they are stored there; and the volume without them."""
+def _decoded(
+    source: Source, name: str, max_voxels: int, *, channels_allowed: bool
+) -> tuple[NDArray[Any], Volume, float | None]:
+    """The numbers of a file, (C, D, H, W); the volume of the first channel; and their `NiftiFacts.step`."""
     from octa_backend.data import nifti  # noqa: PLC0415 - imports nibabel
 
     with _opened(source) as file:
         header = read_volume_header(file, name)
         check_header(header, name, max_voxels, channels_allowed=channels_allowed)
+        step = None
         if header.format == "TIFF":
             values = tiff_stacks.read_values(file, name)
             affine, geometry = np.eye(4), stack_geometry(values.shape)
@@ -234,8 +240,9 @@ def _decoded(source: Source, name: str, max_voxels: int, *, channels_allowed: bo
             stored = stored.reshape(stored.shape[:3] if header.channels == 1 else stored.shape[:4])
             values, affine, geometry = to_canonical(stored, facts.affine)
             affine[:3] *= facts.unit_mm
+            step = facts.step
     values = values if values.ndim == 4 else values[np.newaxis]
-    return values, Volume(values[0], affine, header.spacing_mm, geometry)
+    return values, Volume(values[0], affine, header.spacing_mm, geometry), step
 
 
 def _image_values(values: NDArray[Any], name: str) -> NDArray[Any]:
@@ -253,13 +260,16 @@ def _image_values(values: NDArray[Any], name: str) -> NDArray[Any]:
     return real
 
 
-def _mask_values(values: NDArray[Any], name: str) -> NDArray[Any]:
+def _mask_values(values: NDArray[Any], name: str, step: float | None) -> NDArray[Any]:
+    """Whole numbers; those of a file with a scale may lie beside them by the half step that they were rounded by."""
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             raise UnreadableScan(f"mask {name} holds values that are not finite (NaN or infinity)")
-        if (values != np.rint(values)).any():
+        whole = np.rint(values)
+        allowed = 0.0 if step is None or step > MOST_STEP else 0.51 * step + 1e-6 * float(np.abs(whole).max())
+        if (np.abs(values - whole) > allowed).any():
             raise UnreadableScan(f"mask {name} holds fractions; a mask holds whole numbers")
-        return values.astype(np.int64)
+        return whole.astype(np.int64)
     if values.dtype.kind in "bu" and values.dtype.itemsize <= 2:
         return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16, copy=False)
     return values.astype(np.int64)

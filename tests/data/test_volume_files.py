@@ -103,6 +103,26 @@ def test_masks_hold_whole_numbers_however_they_are_stored(dtype):
     np.testing.assert_array_equal(found.T, 4 * mask)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_masks_whose_numbers_were_rounded_to_a_scale_are_the_whole_numbers_beside_them(dtype):
+    _, mask = case()
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    content = nib.Nifti1Image(mask.astype(np.float64) * 3, affine_of(), header).to_bytes()
+    stored = nib.Nifti1Image.from_bytes(content)
+    assert stored.dataobj.slope != 1, "nibabel writes a scale"
+    found = read_volume_mask(content, "m.nii", MANY).values
+    assert found.dtype.kind in "iu"
+    np.testing.assert_array_equal(found.T, 3 * mask)
+
+
+def test_fractions_on_a_scale_are_refused():
+    for slope in (0.01, 0.5):
+        content = with_header(plain(np.full(SHAPE, 5, np.uint8)), scl_slope=slope)
+        with pytest.raises(UnreadableScan, match=r"mask m\.nii holds fractions"):
+            read_volume_mask(content, "m.nii", MANY)
+
+
 def test_masks_of_fractions_are_refused():
     with pytest.raises(UnreadableScan, match=r"mask m\.nii\.gz holds fractions"):
         read_volume_mask(nifti(np.full(SHAPE, 0.5, np.float32)), "m.nii.gz", MANY)
