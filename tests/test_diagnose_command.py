@@ -280,9 +280,11 @@ def test_data_without_faults_is_not_written_again(octa, scans, tmp_path):
         (("--fix", "out.zip", "--remedy", "pos_weight"), ("pos_weight changes the training", "octa train")),
         (("--remedy", "binarize_masks"), ("--remedy needs --fix OUT.zip",)),
         (("--fix", "scans.zip"), ("is the dataset itself",)),
+        (("--sheet", "scans.zip"), ("is the dataset itself",)),
+        (("--fix", "one.zip", "--sheet", "./one.zip"), ("is the repaired dataset, too",)),
         (("--fix", "."), ("is a directory",)),
     ],
-    ids=["unknown", "config", "without fix", "onto itself", "folder"],
+    ids=["unknown", "config", "without fix", "onto itself", "sheet onto itself", "both onto one", "folder"],
 )
 def test_a_repair_that_cannot_be_is_refused_before_anything_is_read(octa, scans, tmp_path, arguments, phrases):
     before = scans.read_bytes()

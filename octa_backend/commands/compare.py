@@ -20,7 +20,7 @@ from octa_backend.service.comparison_run import scans_to_compare
 from octa_backend.service.comparison_table import COMPARED, table_csv
 from octa_backend.settings import Settings
 from octa_backend.storage.files import write_aside
-from octa_backend.storage.outputs import output_file
+from octa_backend.storage.outputs import keep_apart, output_file
 from octa_backend.training.evaluation_words import METRIC_NAMES
 from octa_backend.training.html_parts import shown
 
@@ -43,6 +43,7 @@ def compare(
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip does not fit.
         OctaError: models and zip do not fit together, or `out` cannot be written.
     """
+    keep_apart(out, archive, "the dataset itself")
     beside = Path.cwd() if out is None else output_file(out.absolute()).parent
     folders = [find_model(settings, model) for model in models]
     cards = [read_card(folder) for folder in folders]

@@ -39,10 +39,11 @@ from octa_backend.diagnosis.report import (
 )
 from octa_backend.diagnosis.text import Language, Text, render
 from octa_backend.diagnosis.volumes import VOLUME_CHECKS
-from octa_backend.errors import OctaError, RemedyNotApplicable, ScanTooLarge, UnreadableScan
+from octa_backend.errors import RemedyNotApplicable, ScanTooLarge, UnreadableScan
 from octa_backend.service.dataset_service import limits
 from octa_backend.service.repair_service import Choose, automatic, idle_remedies, write_repaired_copy
 from octa_backend.settings import Settings
+from octa_backend.storage.outputs import keep_apart
 
 if TYPE_CHECKING:  # torch is imported with --model only
     from octa_backend.inference.label_review import LabelReview
@@ -97,7 +98,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         RemedyNotApplicable: a remedy is unknown, is one of the training, or changes nothing here.
         InvalidDataset: the repair would leave no scan.
         ModelNotFound, ModelDoesNotFit: there is no such model, or it ignores a class that the masks do not have.
-        OctaError: the zip to write is the one that is read.
+        OctaError: the zip or the sheet to write is the dataset that is read.
     """
     _check_wishes(path, wishes)
     paper = _Paper(console, settings.language, silent=wishes.as_json)
@@ -241,8 +242,9 @@ def _check_wishes(path: Path, wishes: Wishes) -> None:
             raise RemedyNotApplicable(f"no remedy is called {code!r}; there are {', '.join(DATASET_REMEDIES)}")
     if wishes.remedies and wishes.fix is None:
         raise RemedyNotApplicable("--remedy needs --fix OUT.zip: the repaired dataset is written there")
-    if wishes.fix is not None and wishes.fix.resolve() == path.resolve():
-        raise OctaError(f"{wishes.fix} is the dataset itself; name another file for the repaired one")
+    for written in (wishes.fix, wishes.sheet):
+        keep_apart(written, path, "the dataset itself")
+    keep_apart(wishes.sheet, wishes.fix, "the repaired dataset, too")
 
 
 def _repaired(

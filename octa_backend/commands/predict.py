@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -41,7 +41,7 @@ from octa_backend.service.scan_warnings import scan_warnings
 from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.settings import Settings
-from octa_backend.storage.outputs import output_folder
+from octa_backend.storage.outputs import output_folder, spare_neighbours
 
 MEASUREMENTS_FILE, EVALUATION_FILE, ERRORS_FILE = "measurements.csv", "evaluation.csv", "errors.csv"
 
@@ -80,6 +80,7 @@ def predict(
         InvalidArchive, UnsafeArchive, ArchiveTooLarge: a folder or a zip does not fit, or holds no image.
         UnreadableScan, ScanTooLarge: a file that was named is no image, or has too many pixels; or all are.
         ScanDoesNotFit: it is a picture and the models are of volumes, or the other way round.
+        OctaError: nothing can be written into `out`, or it would replace files beside the scans or the masks.
     """
     together = _opened(settings, models)
     if together.spatial_dims == 3:
@@ -92,12 +93,37 @@ def predict(
             raise InvalidOptions(
                 f"{len(masks)} masks for {len(scans)} scans; give a --mask for each scan, in their order"
             )
+        files = [scan.file for scan in scans if scan.file is not None]
+        spare_neighbours(_targets(out, scans, options, evaluated=bool(masks)), [*files, *masks])
         output_folder(out)
         measured = options.measuring is not None
         table = stack.enter_context(table_file(out / MEASUREMENTS_FILE, COLUMNS)) if measured else None
         run = _Run(console, together, options, settings.max_scan_pixels, out, table)
         run.predict_all(scans, masks)
     run.conclude(with_evaluations=bool(masks))
+
+
+def _targets(out: Path, scans: Sequence[GivenScan], options: PredictOptions, *, evaluated: bool) -> Iterator[Path]:
+    """The files that are going to be written, but for the table of failures."""
+    measured = options.measuring is not None
+    wanted = {
+        "mask": True,
+        "overlay": True,
+        "confidence": options.with_confidence,
+        "probability": options.with_probability,
+        "measured": measured and options.with_picture,
+        "difference": evaluated,
+    }
+    for name in picture_names(scan.name for scan in scans).values():
+        yield from (_picture_file(out / name, kind) for kind, is_wanted in wanted.items() if is_wanted)
+    if measured:
+        yield out / MEASUREMENTS_FILE
+    if evaluated:
+        yield out / EVALUATION_FILE
+
+
+def _picture_file(target: Path, kind: str) -> Path:
+    return target.with_name(f"{target.name}_{kind}.png")
 
 
 def _opened(settings: Settings, models: Sequence[str]) -> Together:
@@ -188,7 +214,7 @@ class _Run:
     def _write(self, target: Path, drawn: Pictures) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         for kind, picture in drawn.items():
-            target.with_name(f"{target.name}_{kind}.png").write_bytes(pictures.png(picture))
+            _picture_file(target, kind).write_bytes(pictures.png(picture))
 
     def _target(self, scan: GivenScan, mask: Path, image: NDArray[Any]) -> NDArray[np.int64]:
         shape = (image.shape[1], image.shape[2])

@@ -26,11 +26,13 @@ class GivenScan:
         name: as tables name it: the file's name, or its path below the folder or in the zip.
         opened: gives its content.
         alone: it was named by itself; if it cannot be read, nothing is.
+        file: where it lies; None in a zip.
     """
 
     name: str
     opened: Callable[[], Path | BinaryIO]
     alone: bool
+    file: Path | None
 
 
 def given_scans(paths: Sequence[Path], settings: Settings, stack: ExitStack) -> list[GivenScan]:
@@ -50,12 +52,13 @@ def given_scans(paths: Sequence[Path], settings: Settings, stack: ExitStack) -> 
 def _scans(path: Path, settings: Settings, stack: ExitStack) -> Iterator[GivenScan]:
     """The scans of a folder, of a zip, or the one file."""
     if not path.is_dir() and not is_zip(path, path.name):
-        yield GivenScan(path.name, lambda: path, alone=True)
+        yield GivenScan(path.name, lambda: path, alone=True, file=path)
         return
     source = opened_source(path, limits(settings), PREDICTED_WANTED)
     stack.enter_context(source)
     for name in scan_names(source):
-        yield GivenScan(name, partial(_in_memory, source, name, settings.max_scan_pixels), alone=False)
+        file = path / name if path.is_dir() else None
+        yield GivenScan(name, partial(_in_memory, source, name, settings.max_scan_pixels), alone=False, file=file)
 
 
 def _in_memory(source: Source, name: str, max_pixels: int) -> BinaryIO:

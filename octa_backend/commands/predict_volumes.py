@@ -34,17 +34,18 @@ from octa_backend.service.volume_segmenting import (
 )
 from octa_backend.settings import Settings
 from octa_backend.storage.files import write_aside
-from octa_backend.storage.outputs import output_folder
+from octa_backend.storage.outputs import output_folder, spare_neighbours
 
 VOLUMES_FILE, EVALUATION_FILE = "volumes.csv", "evaluation.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCase:
-    """A case, and how its files are opened."""
+    """A case, how its files are opened, and where they lie; nowhere in a zip."""
 
     case: Case
     opened: Opened
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ def predict_volumes(
 
     Raises:
         InvalidOptions: masks are given, but not one for each case; or two cases have one name.
+        OctaError: nothing can be written into `out`, or it would replace files beside the cases or the masks.
         Others as `volume_segmenting.segment_case`, and of folders and zips.
     """
     refuse_options_of_pictures(options)
@@ -89,6 +91,8 @@ def predict_volumes(
             raise InvalidOptions(
                 f"{len(masks)} masks for {len(cases)} cases; give a --mask for each case, in the order of their names"
             )
+        given = [file for one in cases for file in one.files]
+        spare_neighbours(_targets(out, cases, options, evaluated=bool(masks)), [*given, *masks])
         output_folder(out)
         for at, one in enumerate(track(cases, "predicting", console=console)):
             known = ImageFile(masks[at], masks[at].name) if masks else None
@@ -99,6 +103,16 @@ def predict_volumes(
     if masks:
         _write(out / EVALUATION_FILE, tables.evaluations)
         console.print(f"evaluations are in {out / EVALUATION_FILE}", markup=False)
+
+
+def _targets(out: Path, cases: Sequence[FoundCase], options: PredictOptions, *, evaluated: bool) -> Iterator[Path]:
+    """The files that are going to be written."""
+    wanted = {"": True, "_probability": options.with_probability, "_confidence": options.with_confidence}
+    for one in cases:
+        yield from (out / f"{one.case.name}{kind}.nii.gz" for kind, is_wanted in wanted.items() if is_wanted)
+    yield out / VOLUMES_FILE
+    if evaluated:
+        yield out / EVALUATION_FILE
 
 
 def _predict(
@@ -140,12 +154,13 @@ def _cases(paths: Sequence[Path], channels: Channels, settings: Settings, stack:
     several = [path for path in paths if path.is_dir() or path.suffix.lower() == ".zip"]
     plain = [path.as_posix() for path in paths if path not in several]
     for case in find_cases(plain, channels):
-        yield FoundCase(case, Path)
+        yield FoundCase(case, Path, tuple(map(Path, case.files)))
     for path in several:
         source = opened_source(path, limits(settings), PREDICTED_WANTED)
         stack.enter_context(source)
         for case in cases_among(source, channels, str(path)):
-            yield FoundCase(case, partial(opened, source, max_pixels=settings.max_scan_voxels))
+            files = tuple(path / file for file in case.files) if path.is_dir() else ()
+            yield FoundCase(case, partial(opened, source, max_pixels=settings.max_scan_voxels), files)
 
 
 def _check_names(names: Sequence[str]) -> None:

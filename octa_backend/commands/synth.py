@@ -11,7 +11,7 @@ from octa_backend.data.normalise import to_unit
 from octa_backend.data.slices import three_slices
 from octa_backend.data.synthetic import make_scan, write_zip
 from octa_backend.data.synthetic_volumes import make_volume, write_volume_zip
-from octa_backend.storage.outputs import output_file
+from octa_backend.storage.outputs import keep_apart, output_file
 
 SHEET_SCANS = 4
 
@@ -34,8 +34,9 @@ def synth(console: Console, out: Path, count: int, size: int, seed: int, sheet: 
         console.print(f"contact sheet in {sheet}", soft_wrap=True)
 
 
-def _check_outputs(*paths: Path | None) -> None:
-    for path in paths:
+def _check_outputs(out: Path, sheet: Path | None) -> None:
+    keep_apart(sheet, out, "the zip of scans, too")
+    for path in (out, sheet):
         if path is not None:
             output_file(path)
 

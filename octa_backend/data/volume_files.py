@@ -269,7 +269,8 @@ def _mask_values(values: NDArray[Any], name: str, step: float | None) -> NDArray
         allowed = 0.0 if step is None or step > MOST_STEP else 0.51 * step + 1e-6 * float(np.abs(whole).max())
         if (np.abs(values - whole) > allowed).any():
             raise UnreadableScan(f"mask {name} holds fractions; a mask holds whole numbers")
-        return whole.astype(np.int64)
+        numbers: NDArray[np.int64] = whole.astype(np.int64)
+        return numbers
     if values.dtype.kind in "bu" and values.dtype.itemsize <= 2:
         return values.astype(np.uint8 if values.dtype.itemsize == 1 else np.uint16, copy=False)
     return values.astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from octa_backend.errors import OctaError
@@ -36,3 +37,33 @@ def output_file(path: Path) -> Path:
         raise OctaError(f"{path} is a folder; name a file to write")
     output_folder(path.parent)
     return path
+
+
+def keep_apart(written: Path | None, kept: Path | None, what: str) -> None:
+    """See that what is to be written is not what was given, or what is written besides; `what` says that in words.
+
+    Raises:
+        OctaError: both are one file.
+    """
+    if written is not None and kept is not None and written.resolve() == kept.resolve():
+        raise OctaError(f"{written} is {what}; name another file")
+
+
+def spare_neighbours(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """See that results in a folder of the user's own files replace none of them; elsewhere they replace older ones.
+
+    Args:
+        targets: what is to be written.
+        inputs: files of the user: folders that hold one are the user's.
+
+    Raises:
+        OctaError: a target is there already, in such a folder.
+    """
+    own = {path.resolve().parent for path in inputs}
+    taken = [path for path in targets if path.exists() and path.resolve().parent in own]
+    if taken:
+        more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+        raise OctaError(
+            f"{taken[0]} is there already{more}, in a folder of your scans or masks, and would be replaced; "
+            "name another folder for results"
+        )

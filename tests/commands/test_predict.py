@@ -59,6 +59,19 @@ def test_an_output_folder_that_is_a_file_is_refused_in_words(folder):
     refused(octa("bright", "a.png", "--out", "b.png"), "b.png cannot be a folder for results: b.png is a file")
 
 
+def test_files_beside_the_scans_are_never_replaced(folder):
+    (folder / "a_mask.png").write_bytes(b"drawn by hand")
+    refused(octa("bright", "a.png", "--out", "."), "a_mask.png is there already", "name another folder")
+    refused(octa("bright", ".", "--out", "."), "a_mask.png is there already")
+    assert (folder / "a_mask.png").read_bytes() == b"drawn by hand"
+    assert not (folder / "a_overlay.png").exists()
+
+
+def test_results_in_a_folder_of_their_own_are_replaced(folder):
+    for _ in range(2):
+        assert octa("bright", "a.png", "--out", "out").exit_code == 0
+
+
 def test_every_option_reaches_the_mask_and_the_pictures(folder):
     options = ("--threshold", "tuned", "--tta", "--min-object-px", 7, "--max-hole-px", 4, "--no-measure")
     maps = ("--confidence-map", "--probability", "--mask", "a.png", "--mask", "b.png", "--out", "out")

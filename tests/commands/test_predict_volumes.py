@@ -114,6 +114,13 @@ def test_a_folder_of_volumes_becomes_masks_and_a_table_in_ml(folder):
     assert ((confidence >= 1 / 3 - 0.01) & (confidence <= 1 + 1e-6)).all()
 
 
+def test_a_mask_never_replaces_a_file_beside_the_case(folder):
+    before = (folder / "a.nii.gz").read_bytes()
+    refused(octa("one", "a.nii.gz", "--out", "."), "a.nii.gz is there already", "name another folder")
+    assert (folder / "a.nii.gz").read_bytes() == before
+    assert not (folder / "volumes.csv").exists()
+
+
 def test_an_empty_folder_or_zip_is_asked_for_cases_alone(folder):
     (folder / "nothing").mkdir()
     zip_of(folder / "nothing.zip", {})

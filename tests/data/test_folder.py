@@ -42,7 +42,8 @@ def test_a_folder_is_a_source_that_is_paired_and_read_like_a_zip(tmp_path):
 
 
 def test_what_is_left_behind_and_hidden_is_passed_over(tmp_path):
-    written(tmp_path, "1.png", ".DS_Store", "Thumbs.db", "desktop.ini", ".git/a.png", "__MACOSX/1.png", "a/._1.png", "a/Icon\r")
+    left = (".DS_Store", "Thumbs.db", "desktop.ini", ".git/a.png", "__MACOSX/1.png", "a/._1.png", "a/Icon\r")
+    written(tmp_path, "1.png", *left)
     assert names_in(tmp_path) == ["1.png"]
 
 
