@@ -5,6 +5,7 @@ Shapes: B scans, C channels, H x W pixels, K output channels.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ from octa_backend.training.precision import memory_format
 
 GRAPHS = 16
 """Most graphs that are kept."""
+ONE_AT_A_TIME = threading.Lock()
+"""Held wherever an engine uses a GPU: torch allows one capture in a process, and what another engine allocates or runs
+meanwhile would break it."""
+
 WARM_UP_RUNS = 3  # before a capture, as torch's documentation of CUDA graphs asks: cuDNN picks its kernels then
 
 
@@ -38,10 +43,12 @@ class CudaEngine:
 
     def __init__(self, network: nn.Module, device: str, precision: str, spatial_dims: int = 2) -> None:
         self.name = f"cuda {precision}"
-        self._device, self._half = device, precision == "bf16"
+        self._device, self._half = torch.device(device), precision == "bf16"
         self._multiple = multiple_of(network)
         self._layout = memory_format(True, spatial_dims)
-        self._network = network.to(device).to(memory_format=self._layout)
+        with ONE_AT_A_TIME, torch.cuda.device(self._device):
+            self._network = network.to(device).to(memory_format=self._layout)
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         # One after the other, each answer copied before the next replay: graphs may share the memory between layers.
         self._pool = torch.cuda.graph_pool_handle()
         self._captured: OrderedDict[tuple[int, ...], _Captured] = OrderedDict()
@@ -51,10 +58,11 @@ class CudaEngine:
         """Logits (B, K, H, W)."""
         padded = pad_to_multiple(x_BCHW, self._multiple)
         batch = 1 << (len(padded) - 1).bit_length()
-        captured = self._graph_for((batch, *padded.shape[1:]))
-        captured.scans[: len(padded)].copy_(padded, non_blocking=True)
-        captured.graph.replay()
-        return crop(captured.logits[: len(padded)], x_BCHW.shape[2:]).float().cpu()
+        with ONE_AT_A_TIME, torch.cuda.device(self._device):
+            captured = self._graph_for((batch, *padded.shape[1:]))
+            captured.scans[: len(padded)].copy_(padded, non_blocking=True)
+            captured.graph.replay()
+            return crop(captured.logits[: len(padded)], x_BCHW.shape[2:]).float().cpu()
 
     def _graph_for(self, shape: tuple[int, ...]) -> _Captured:
         captured = self._captured.pop(shape, None) or self._capture(shape)
@@ -65,14 +73,15 @@ class CudaEngine:
 
     def _capture(self, shape: tuple[int, ...]) -> _Captured:
         x_BCHW = torch.zeros(shape, device=self._device).contiguous(memory_format=self._layout)
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP_RUNS):
                 self._compute(x_BCHW)
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # A stream of this device: torch's own would be one of the first GPU. Other threads of the process may use the
+        # GPU outside of engines, such as comparisons: their calls are not forbidden.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             logits_BKHW = self._compute(x_BCHW)
         return _Captured(graph, x_BCHW, logits_BKHW)
 

@@ -133,8 +133,11 @@ class EncoderDecoder(PaddedNetwork):
     def run(self, level: nn.Module, *inputs: Tensor) -> Tensor:
         """What a level makes of its inputs; see `recomputes`."""
         if self.recomputes and self.training and torch.is_grad_enabled():
-            contexts = partial(_contexts, level)
-            computed: Tensor = checkpoint(level, *inputs, use_reentrant=False, context_fn=contexts)
+            # A compiled step keeps running statistics by itself, and takes no contexts of ours.
+            twice = partial(checkpoint, level, use_reentrant=False)
+            if not torch.compiler.is_compiling():
+                twice = partial(twice, context_fn=partial(_contexts, level))
+            computed: Tensor = twice(*inputs)
             return computed
         plain: Tensor = level(*inputs)
         return plain

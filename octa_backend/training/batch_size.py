@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from octa_backend.training.batches import Batch
+from octa_backend.training.memory import is_exhausted
 from octa_backend.training.network import build_network
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import memory_format
@@ -51,7 +52,9 @@ def fits(plan: Plan, count: int) -> bool:
     trial = plan.decided("batch_size", count, "tried").decided("lr", 1e-4, "tried").with_epochs()
     try:
         _one_step(trial)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_exhausted(error):
+            raise
         return False
     finally:
         if plan.device.startswith("cuda"):

@@ -25,7 +25,7 @@ def compile_network(network: nn.Module) -> Callable[[torch.Tensor], Logits]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what a compiler said, which may be pages."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[
-        :LONGEST_CAUSE
-    ]
+    """The first line of what a compiler said, which may be pages; of the fault within where it only passed one on."""
+    cause = getattr(error, "inner_exception", error)
+    lines = (line.strip() for line in str(cause).splitlines())
+    return next(filter(None, lines), type(cause).__name__)[:LONGEST_CAUSE]

@@ -37,8 +37,7 @@ def cross_entropy(comparison: Comparison) -> Tensor:
     """Mean over pixels of -log p_y, with y the pixel's true class."""
     if comparison.binary:
         return binary_cross_entropy(comparison)
-    if comparison.counted is None:
-        return F.cross_entropy(comparison.logits, comparison.mask)
+    # Not torch's own mean, which CUDA cannot compute twice with the same result.
     return comparison.mean(comparison.cross_entropy)
 
 

@@ -7,6 +7,20 @@ import sys
 import psutil
 import torch
 
+_NO_ROOM = "unable to find an engine to execute this computation"
+"""What cuDNN says where it gets no memory to work in, and also where it has no kernel."""
+
+_EXHAUSTED = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
+"""In messages of torch's where the system or a library of CUDA gave no memory; it has a class of its own for its own
+allocator of CUDA's memory alone."""
+
+
+def is_exhausted(error: RuntimeError, *, surely: bool = False) -> bool:
+    """Whether memory ran out; `surely`: and it can have been nothing else."""
+    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _EXHAUSTED):
+        return True
+    return not surely and _NO_ROOM in str(error)
+
 
 def peak_mib(device: str) -> float:
     """The most memory used so far, MiB: of the GPU where the run is on one, else of this process."""

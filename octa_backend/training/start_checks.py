@@ -29,6 +29,7 @@ from octa_backend.training.determinism import reproducible
 from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.losses import Loss, compute_loss, make_loss
 from octa_backend.training.lr_finder import HIGHEST, STEPS, RangeTest, range_test
+from octa_backend.training.memory import is_exhausted
 from octa_backend.training.metrics import mean_of_classes, score_classes
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast
@@ -96,8 +97,10 @@ def start_checks(
             overfit = partial(_overfit_batch, trial)
             for attempt in (sweep, overfit) if is_ample else (overfit, sweep):
                 checks = attempt(checks, clock)
-        except torch.OutOfMemoryError:  # the run itself may do with less: it computes a batch in parts
-            return _nothing("memory")
+        except RuntimeError as error:
+            if not is_exhausted(error):
+                raise
+            return _nothing("memory")  # the run itself may do with less: it computes a batch in parts
         return checks
 
 

@@ -6,7 +6,7 @@ B: scans of one step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from octa_backend.errors import InvalidConfig, TrainingDiverged
 from octa_backend.training.batches import Batch
 from octa_backend.training.compilation import CompilationFailed, compile_network, first_line
 from octa_backend.training.losses import Logits, Loss, compute_loss, make_loss
+from octa_backend.training.memory import is_exhausted
 from octa_backend.training.optim import make_optimizer
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, gradient_scaler
@@ -27,6 +28,15 @@ LEAST_SCALE = 1.0
 
 Notice = Callable[[Finding], None]
 """Told of what a user should know; the finding has no epoch yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The loss's components, and the gradients' norms: of the network's groups, and of all parameters together."""
+
+    components: dict[str, float]
+    norms: dict[str, float]
+    total_norm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +103,13 @@ class Stepper:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        components, norms = self._finite_gradients(batch)
+        found = self._finite_gradients(batch)
         self._hooks.before_update()
         if self._plan.config.gradient_clipping:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._plan.config.gradient_clipping)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        done = Step(len(batch.image), components, norms, lr)
+        done = Step(len(batch.image), found.components, found.norms, lr)
         self._hooks.after_step(done)
         return done
 
@@ -127,15 +137,16 @@ class Stepper:
                 sums[name] = sums[name] + seen if name in sums else seen
         return sums
 
-    def _finite_gradients(self, batch: Batch) -> tuple[dict[str, float], dict[str, float]]:
+    def _finite_gradients(self, batch: Batch) -> _Numbers:
         """Components and norms; where fp16 overflows, the loss is scaled less and the batch is computed again."""
         while True:
-            components, norms = self._numbers(self._fitting_gradients(batch))
-            _require_finite(components)
-            if all(math.isfinite(norm) for norm in norms.values()):
-                return components, norms
+            found = self._numbers(self._fitting_gradients(batch))
+            _require_finite(found.components)
+            if math.isfinite(found.total_norm):
+                return found
             if not self.scaler.is_enabled() or self.scaler.get_scale() <= LEAST_SCALE:
-                _require_finite(norms)
+                _require_finite(found.norms)
+                _require_finite({"a gradient": found.total_norm})
             self._hooks.overflowed()
             self.scaler.update()
 
@@ -148,7 +159,9 @@ class Stepper:
                     raise
                 self._go_on_uncompiled(error)
                 continue
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_exhausted(error, surely=self.micro_batch == 1):
+                    raise
                 if self.micro_batch == 1:
                     raise InvalidConfig(_too_large(self._plan)) from error
             # Here, because until the handler is left the error's traceback holds the activations.
@@ -168,18 +181,21 @@ class Stepper:
         evidence = {"scans": tried, "halved": self.micro_batch, "device": self._plan.device}
         self._notice(Finding("out_of_memory", Severity.WARNING, evidence))
 
-    def _numbers(self, components: Mapping[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+    def _numbers(self, components: Mapping[str, Tensor]) -> _Numbers:
         """Components and gradient norms as numbers. One transfer for all: each `.item()` would wait for the GPU."""
         self.scaler.unscale_(self.optimizer)
-        norms = {
-            name: torch.nn.utils.get_total_norm([p.grad for p in group if p.grad is not None])
-            for name, group in self._groups.items()
-        }
-        numbers = torch.stack([*components.values(), *norms.values()]).tolist()
-        return (
+        norms = {name: _norm(group) for name, group in self._groups.items()}
+        everything = [*components.values(), *norms.values(), _norm(self.network.parameters())]
+        *numbers, total_norm = torch.stack(everything).tolist()
+        return _Numbers(
             dict(zip(components, numbers, strict=False)),
             dict(zip(norms, numbers[len(components) :], strict=True)),
+            total_norm,
         )
+
+
+def _norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _require_finite(numbers: Mapping[str, float]) -> None:

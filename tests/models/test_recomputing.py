@@ -44,6 +44,19 @@ def test_gradients_and_statistics_are_equal_and_less_is_kept(name, dims):
     assert kept_less < 0.7 * kept
 
 
+def test_it_can_be_compiled():
+    plain = small("unet").train()
+    twice = copy.deepcopy(plain)
+    twice.recomputes = True
+    x = torch.rand(2, 1, 16, 16)
+    for compute in (plain, torch.compile(twice, backend="aot_eager")):
+        compute(x).square().mean().backward()
+    for one, other in zip(plain.parameters(), twice.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    for one, other in zip(plain.buffers(), twice.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_in_evaluation_nothing_is_computed_twice():
     network = small("unet").eval()
     x = torch.rand(1, 1, 32, 32)

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from torch._dynamo.exc import BackendCompilerFailed
 
 from octa_backend.training import step as step_module
 from octa_backend.training.batches import Batch
@@ -120,3 +121,5 @@ def test_cause_is_the_first_line_or_the_name_of_the_error():
     assert first_line(ValueError("\n  one\ntwo")) == "one"
     assert first_line(ValueError()) == "ValueError"
     assert len(first_line(ValueError("x" * 1000))) == 200
+    passed_on = BackendCompilerFailed(torch.compile, TypeError("no such thing"), None)
+    assert first_line(passed_on) == "no such thing"

@@ -115,6 +115,35 @@ def test_when_memory_runs_out_the_batch_is_computed_in_halves_with_the_same_resu
     assert torch.allclose(weights(hungry), weights(plenty), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_memory_runs_out_in_other_words_as_well(words):
+    class Wordy(Normless):
+        def forward(self, x):
+            if x.shape[0] > 2:
+                raise RuntimeError(words)
+            return super().forward(x)
+
+    stepper, halvings = a_stepper(Wordy(), batch_size=4)
+    stepper.step(a_batch(4), lr=0.1)
+    assert halvings == [(4, 2)]
+
+
+def test_a_kernel_that_is_missing_is_no_lack_of_memory():
+    class Lacking(Normless):
+        def forward(self, x):
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    with pytest.raises(RuntimeError, match="unable to find an engine"):
+        a_stepper(Lacking(), batch_size=2)[0].step(a_batch(2), lr=0.1)
+
+
 def test_smaller_batch_stays_for_the_steps_that_follow():
     stepper, halvings = a_stepper(Hungry(), batch_size=4)
     for _ in range(3):
@@ -196,6 +225,26 @@ def test_gradient_that_overflows_at_every_scale_has_diverged():
     before = weights(network)
     with pytest.raises(TrainingDiverged, match="decoder_output"):
         in_fp16(network).step(a_batch(), lr=0.1)
+    assert torch.equal(weights(network), before)
+
+
+class Kinked(Normless):
+    """As `Steep`, in a layer of no group whose gradient is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.middle = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return super().forward(x) + (self.middle - self.middle.detach()).sqrt()
+
+
+@pytest.mark.parametrize("stepper", [in_fp16, lambda network: a_stepper(network)[0]], ids=["fp16", "fp32"])
+def test_gradient_of_any_layer_is_looked_at_before_the_weights_move(stepper):
+    network = Kinked()
+    before = weights(network)
+    with pytest.raises(TrainingDiverged, match="a gradient became NaN or infinite"):
+        stepper(network).step(a_batch(), lr=0.1)
     assert torch.equal(weights(network), before)
 
 
