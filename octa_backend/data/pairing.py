@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from octa_backend.data.stems import contradict, own_words, told_by
 
 
 class Role(StrEnum):
@@ -185,18 +187,43 @@ def _hand_out(
 def _hand_out_by_number(
     images: Sequence[NamedFile], masks: Sequence[NamedFile], left: Sequence[NamedFile], owned: _Owned
 ) -> list[NamedFile]:
-    """Pair what is left by the first number in the stem, where only one image and one mask of a place have it."""
+    """Pair what is left by the first number in the stem, where only one image and one mask of a place have it.
+
+    Nothing else in the two stems may speak against it, see `_agreeing`: else visits, eyes and layers would be mixed up.
+    """
     image_numbers = Counter(_number(image) for image in images)
     mask_numbers = Counter(_number(mask) for mask in masks)
     free = {_number(image): image for image in images if image not in owned}
-    still_left = []
-    for mask in left:
-        number = _number(mask)
-        if number in free and number[0] and image_numbers[number] == mask_numbers[number] == 1:
-            owned[free[number]].append(mask)
-        else:
-            still_left.append(mask)
-    return still_left
+    found = [
+        (free[number], mask)
+        for mask in left
+        if (number := _number(mask)) in free and number[0] and image_numbers[number] == mask_numbers[number] == 1
+    ]
+    agreeing = _agreeing(found, owned)
+    for image, mask in agreeing:
+        owned[image].append(mask)
+    taken = {mask for _, mask in agreeing}
+    return [mask for mask in left if mask not in taken]
+
+
+def _agreeing(
+    found: Sequence[tuple[NamedFile, NamedFile]], owned: Collection[NamedFile]
+) -> list[tuple[NamedFile, NamedFile]]:
+    """Those pairs whose stems differ in nothing that tells scans apart.
+
+    Stems that tell of two eyes, layers or further numbers are of two scans. Where each has words that the other lacks
+    ("photo7" and "drawing7"), most pairs of the place must have the same ones.
+    """
+    told = {file: told_by(without_affixes(file.stem, IMAGE_AFFIX, MASK_AFFIX)) for pair in found for file in pair}
+    words = {image: own_words(told[image], told[mask]) for image, mask in found}
+    alike = Counter((image.group, words[image]) for image, _ in found)
+    pairs = Counter(image.group for image in (*owned, *words))
+    return [
+        (image, mask)
+        for image, mask in found
+        if not contradict(told[image], told[mask])
+        and (not all(words[image]) or 2 * alike[image.group, words[image]] > pairs[image.group])
+    ]
 
 
 def _number(file: NamedFile) -> tuple[str, tuple[str, ...]]:

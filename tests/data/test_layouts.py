@@ -144,6 +144,63 @@ def test_a_leading_number_pairs_where_only_one_image_and_one_mask_have_it():
     }
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("3_OS", "3_OD"),
+        ("3_left", "3_OD"),
+        ("03L", "03R"),
+        ("P07_visit1", "P07_visit2"),
+        ("12_svc", "12_dvc"),
+        ("12_superficial", "12_deep_mask"),
+        ("12_macula", "12_disc"),
+    ],
+)
+def test_a_leading_number_does_not_pair_what_else_the_names_tell_apart(image, mask):
+    others = [f"{folder}/{name}.png" for folder in ("images", "masks") for name in ("1_x", "2_x")]
+    paths = (*others, f"images/{image}.png", f"masks/{mask}.png")
+    assert set(pairs(*paths)) == {"1_x", "2_x"}
+    assert faults(*paths) == {
+        ("images_without_mask", f"images/{image}.png"),
+        ("masks_without_image", f"masks/{mask}.png"),
+    }
+
+
+@pytest.mark.parametrize("word", ["OD", "svc", "v1"])
+def test_masks_that_are_all_of_other_eyes_layers_or_visits_are_not_paired(word):
+    other = {"OD": "OS", "svc": "dvc", "v1": "v2"}[word]
+    assert pairs(*(f"images/{n}_{word}.png" for n in (1, 2)), *(f"masks/{n}_{other}.png" for n in (1, 2))) == {}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("IMG_{:03}", "{:03}_mask"),
+        ("IMG_{}", "label{:03}"),
+        ("photo{}", "drawing{:02}"),
+        ("IMG_{}_OD", "drawing-{:03}-right"),
+        ("{}_svc", "superficial_{}_vessel_final"),
+        ("{}_visit01", "tracing_{}_visit1"),
+        ("volume-{}", "segmentation-{}"),
+    ],
+)
+def test_names_that_differ_in_one_way_are_paired_by_their_number(image, mask):
+    numbers = (1, 2, 10)
+    paths = [f"images/{image.format(n)}.png" for n in numbers] + [f"masks/{mask.format(n)}.png" for n in numbers]
+    assert {pair[:2] for pair in pairs(*paths).values()} == {
+        (f"images/{image.format(n)}.png", f"masks/{mask.format(n)}.png") for n in numbers
+    }
+    assert faults(*paths) == set()
+
+
+def test_a_word_that_only_the_image_has_does_not_speak_against_its_mask():
+    found = pairs("images/001_normal.png", "images/002_DR_OD.png", "masks/1.png", "masks/2_vessels.png", "masks/3.png")
+    assert {name: mask for name, (_, mask, _) in found.items()} == {
+        "001_normal": "masks/1.png",
+        "002_DR_OD": "masks/2_vessels.png",
+    }
+
+
 def test_images_without_mask_and_masks_without_image_are_faults():
     assert faults("images/1.png", "images/2.png", "masks/2.png", "masks/3.png") == {
         ("images_without_mask", "images/1.png"),
