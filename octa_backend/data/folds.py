@@ -7,7 +7,8 @@ from statistics import fmean
 
 import numpy as np
 
-from octa_backend.data.splits import Splits, by_patient
+from octa_backend.data.patients import by_patient
+from octa_backend.data.splits import Splits
 from octa_backend.data.store import ScanEntry
 from octa_backend.errors import InvalidConfig
 

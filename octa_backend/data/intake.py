@@ -22,7 +22,6 @@ from octa_backend.data.limits import IntakeLimits, check_room
 from octa_backend.data.masks import classes_of, shown_classes
 from octa_backend.data.pairing import Fault, Pair
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
-from octa_backend.data.splits import patient_of
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.store import MASK_DTYPE, StoreWriter
 from octa_backend.data.survey import Survey, opened, survey
@@ -35,7 +34,7 @@ from octa_backend.storage.files import folder_written_aside
 TWO_CLASSES = (0, 255)
 """What masks mean whose values make no sense together: whatever is not 0 is foreground."""
 
-Keep = Callable[[Pair, NDArray[Any], NDArray[Any]], None]
+Keep = Callable[[ScanStatistics, NDArray[Any], NDArray[Any]], None]
 """Given a scan that could be decoded: its image (C, H, W) and its mask (H, W) of stored values."""
 
 
@@ -69,10 +68,10 @@ def prepare(path: Path, target: Path, limits: IntakeLimits) -> Prepared:
         with folder_written_aside(target) as folder, StoreWriter(folder) as writer:
             kept: list[str] = []
 
-            def keep(pair: Pair, image_CHW: NDArray[Any], mask_HW: NDArray[Any]) -> None:
+            def keep(scan: ScanStatistics, image_CHW: NDArray[Any], mask_HW: NDArray[Any]) -> None:
                 image_CHW = np.repeat(image_CHW, surveyed.channels // image_CHW.shape[0], axis=0)
-                writer.add(pair.name, patient_of(pair.name), pair.split, image_CHW, mask_HW)
-                kept.append(pair.name)
+                writer.add(scan.name, scan.patient, scan.split, image_CHW, mask_HW)
+                kept.append(scan.name)
 
             examination = _examine(source, surveyed, limits, executor, keep)
             refuse_no_dataset(examination, len(kept))
@@ -148,7 +147,7 @@ def _examine(
             statistics.append(view.scan.statistics)
             if keep is not None:
                 image_CHW = view.scan.image.values
-                keep(view.pair, image_CHW, _stored_mask(view.scan.mask, image_CHW.shape[1:]))
+                keep(view.scan.statistics, image_CHW, _stored_mask(view.scan.mask, image_CHW.shape[1:]))
         if progress is not None:
             progress(done, len(wanted))
     if len(surveyed.pairs) < MIN_SCANS and surveyed.pairs:

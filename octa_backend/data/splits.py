@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,31 +12,8 @@ import numpy as np
 
 from octa_backend.data.layouts import IMAGE_ENDINGS, SPLIT_WORDS
 from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.patients import by_patient
 from octa_backend.data.store import ScanEntry
-
-_SEPARATOR = r"[ _\-.]"
-_EYE_WORD = r"(?:od|os|left|right|eye[ _\-]?[12lr])"
-
-# "001_OD", "p12_left", "patient12_eye2", "003-OS-visit2"
-_EYE_WORD_AFTER = re.compile(rf"^(?P<id>.+?){_SEPARATOR}+{_EYE_WORD}(?:{_SEPARATOR}.*)?$", re.IGNORECASE)
-# "001OD", "Image_01L", "patient3_R", "12-l_2": glued to a number, or one letter behind a number
-_EYE_AFTER_NUMBER = re.compile(
-    rf"^(?P<id>.*\d)(?:(?:od|os|left|right)|{_SEPARATOR}*[lr])(?:{_SEPARATOR}.*)?$", re.IGNORECASE
-)
-# "OD_001", "left-12", "L_01"
-_EYE_BEFORE = re.compile(rf"^(?:od|os|left|right|[lr]){_SEPARATOR}+(?P<id>[^ _\-.]*\d[^ _\-.]*)", re.IGNORECASE)
-# "patient12", "patient_12_scan3", "p07_b", "sub-01_ses-02"
-_PATIENT_WORD = re.compile(
-    rf"^(?P<id>(?:.*{_SEPARATOR})?(?:(?:patient|patid|pat|pid|pt|subject|subj|sub){_SEPARATOR}?|p)\d+)(?![^ _\-.])",
-    re.IGNORECASE,
-)
-# Words that stand in front of a patient's number and say nothing: "Image_01" and "patient1" are "01" and "1".
-_PLAIN_WORD = re.compile(
-    rf"^(?:image|img|scan|fundus|octa|oct|eye|case|patient|patid|pat|pid|pt|subject|subj|sub|id|p|s)"
-    rf"(?:{_SEPARATOR}+|(?=\d)|$)",
-    re.IGNORECASE,
-)
-
 
 _NAME_COLUMNS = ("stem", "name", "file", "filename", "file_name", "image", "image_name", "scan", "path", "id")
 _SPLIT_COLUMNS = ("split", "set", "subset", "partition", "usage")
@@ -58,22 +34,6 @@ class Splits:
     val: tuple[int, ...]
     test: tuple[int, ...]
     grouped_by_patient: bool
-
-
-def patient_of(name: str) -> str | None:
-    """The patient that a scan's name shows, or None.
-
-    Names of eye pairs ("001_OD", "Image_01L", "p12_left", "OS-7") and names with a patient word ("patient12_eye2",
-    "sub-01_ses-02") show one; bare numbers and words do not. Both eyes of a patient give the same answer: the name
-    without the eye and without words such as "image" or "patient" in front, in lower case. Of a name with folders in
-    front, a folder counts only with a patient word: "p12/image".
-    """
-    *folders, stem = [part.strip() for part in name.replace("\\", "/").split("/")]
-    for pattern in (_PATIENT_WORD, _EYE_BEFORE, _EYE_WORD_AFTER, _EYE_AFTER_NUMBER):
-        if found := pattern.match(stem):
-            return _without_plain_words(found["id"]) or None
-    in_folder = next((found for folder in reversed(folders) if (found := _PATIENT_WORD.match(folder))), None)
-    return _without_plain_words(in_folder["id"]) or None if in_folder else None
 
 
 def assign_splits(entries: Sequence[ScanEntry], val_fraction: float, seed: int) -> Splits:
@@ -108,26 +68,6 @@ def assign_splits(entries: Sequence[ScanEntry], val_fraction: float, seed: int) 
     chosen = _choose(groups, max(1, round(val_fraction * len(train))), seed)
     remaining = tuple(index for index in train if index not in chosen)
     return Splits(remaining, tuple(sorted(chosen)), test, grouped_by_patient=grouped)
-
-
-def _without_plain_words(identity: str) -> str:
-    """ "Image_Patient-01" -> "01"."""
-    while (shorter := _PLAIN_WORD.sub("", identity, count=1)) != identity:
-        identity = shorter
-    return identity.strip(" _-.").lower()
-
-
-def by_patient(indices: Sequence[int], entries: Sequence[ScanEntry]) -> list[list[int]]:
-    """Some scans by patient, scans of unknown patients alone; all alone where patients say too little."""
-    alone = [[index] for index in indices]
-    known = [index for index in indices if entries[index].patient is not None]
-    if 2 * len(known) < len(indices):
-        return alone
-    groups: dict[str | int, list[int]] = defaultdict(list)
-    for index in indices:
-        patient = entries[index].patient
-        groups[index if patient is None else patient].append(index)
-    return list(groups.values()) if len(groups) > 1 else alone
 
 
 def _choose(groups: Sequence[Sequence[int]], wanted: int, seed: int) -> set[int]:

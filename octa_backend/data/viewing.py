@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from octa_backend.data.examination import Source
 from octa_backend.data.limits import MIB
 from octa_backend.data.measuring import measure
 from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.patients import patients_of
 from octa_backend.data.processors import processors
 from octa_backend.data.scans import ImagePixels, MaskPixels, decode_image, decode_mask
-from octa_backend.data.splits import patient_of
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.survey import Survey, opened, reason
 from octa_backend.errors import ScanTooLarge, UnreadableScan
@@ -67,9 +67,10 @@ def _keep_freed_memory() -> None:
 
 def view_all(source: Source, surveyed: Survey, max_pixels: int, executor: Executor) -> Iterator[View]:
     """Decode and measure in parallel, in order, with few batches in memory at a time."""
+    patients = patients_of(pair.name for pair in surveyed.pairs)
     waiting: deque[Future[list[View]]] = deque()
     for batch in _batches(surveyed):
-        waiting.append(executor.submit(_view, source, batch, max_pixels))
+        waiting.append(executor.submit(_view, source, batch, patients, max_pixels))
         if len(waiting) > processors() + 1:
             yield from waiting.popleft().result()
     while waiting:
@@ -90,7 +91,7 @@ def _batches(surveyed: Survey) -> Iterator[list[Pair]]:
         yield batch
 
 
-def _view(source: Source, batch: Sequence[Pair], max_pixels: int) -> list[View]:
+def _view(source: Source, batch: Sequence[Pair], patients: Mapping[str, str | None], max_pixels: int) -> list[View]:
     decoded = [_decode(source, pair, max_pixels) for pair in batch]
     whole = [(image, mask) for image, mask, _ in decoded if image is not None and mask is not None]
     measured = iter(measure([image for image, _ in whole], [mask for _, mask in whole]))
@@ -101,7 +102,7 @@ def _view(source: Source, batch: Sequence[Pair], max_pixels: int) -> list[View]:
             continue
         of_image, of_mask = next(measured)
         statistics = ScanStatistics(
-            pair.name, pair.image, pair.mask, patient_of(pair.name), pair.split, of_image, of_mask
+            pair.name, pair.image, pair.mask, patients[pair.name], pair.split, of_image, of_mask
         )
         views.append(View(pair, Seen(image, mask, statistics), faults))
     return views

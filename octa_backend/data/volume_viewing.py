@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from octa_backend.data.examination import Source
 from octa_backend.data.limits import MIB
 from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.patients import patients_of
 from octa_backend.data.processors import processors
-from octa_backend.data.splits import patient_of
 from octa_backend.data.store import MASK_DTYPE
 from octa_backend.data.survey import opened, reason
 from octa_backend.data.volume_files import Volume, read_volume, read_volume_mask
@@ -51,6 +51,7 @@ class VolumeView:
 
 def view_volumes(source: Source, surveyed: VolumeSurvey, max_voxels: int, executor: Executor) -> Iterator[VolumeView]:
     """Decode and measure in parallel, in order."""
+    patients = patients_of(pair.name for pair in surveyed.pairs)
     waiting: deque[tuple[Future[VolumeView], int]] = deque()
     ahead = 0
     for pair in surveyed.readable:
@@ -59,7 +60,7 @@ def view_volumes(source: Source, surveyed: VolumeSurvey, max_voxels: int, execut
             future, done = waiting.popleft()
             ahead -= done
             yield future.result()
-        waiting.append((executor.submit(_view, source, surveyed, pair, max_voxels), size))
+        waiting.append((executor.submit(_view, source, surveyed, pair, patients[pair.name], max_voxels), size))
         ahead += size
     while waiting:
         yield waiting.popleft()[0].result()
@@ -89,7 +90,7 @@ def stacked(images: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(images, dtype=np.result_type(*images), casting="unsafe")
 
 
-def _view(source: Source, surveyed: VolumeSurvey, pair: Pair, max_voxels: int) -> VolumeView:
+def _view(source: Source, surveyed: VolumeSurvey, pair: Pair, patient: str | None, max_voxels: int) -> VolumeView:
     try:
         image_CDHW, mask_DHW, volume = read_case(source, surveyed, pair, max_voxels)
     except (UnreadableScan, ScanTooLarge) as error:
@@ -101,7 +102,5 @@ def _view(source: Source, surveyed: VolumeSurvey, pair: Pair, max_voxels: int) -
         return VolumeView(pair, None, (Fault("volume_mask_values", pair.mask, found),))
     of_image = measure_image(image_CDHW, volume.spacing_mm)
     of_mask = measure_mask(mask_DHW, of_image.content)
-    statistics = VolumeStatistics(
-        pair.name, pair.image, pair.mask, patient_of(pair.name), pair.split, of_image, of_mask
-    )
+    statistics = VolumeStatistics(pair.name, pair.image, pair.mask, patient, pair.split, of_image, of_mask)
     return VolumeView(pair, SeenVolume(image_CDHW, mask_DHW, volume, statistics), ())

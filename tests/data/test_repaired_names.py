@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.pairing import Pair
+from octa_backend.data.patients import patient_of
 from octa_backend.data.repaired_names import arrange, meant_splits, name_of, split_table
-from octa_backend.data.splits import apply_split_table, patient_of, read_split_table
+from octa_backend.data.splits import apply_split_table, read_split_table
 
 
 def written(splits):

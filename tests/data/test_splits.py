@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octa_backend.data.pairing import Pair
-from octa_backend.data.splits import apply_split_table, assign_splits, patient_of, read_split_table
+from octa_backend.data.patients import patient_of
+from octa_backend.data.splits import apply_split_table, assign_splits, read_split_table
 from octa_backend.data.store import ScanEntry
 
 
@@ -15,43 +16,6 @@ def scan(name, split=None, patient=None):
 
 def scans(*names):
     return [scan(name) for name in names]
-
-
-# --- patients -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "patient"),
-    [
-        ("001_OD", "001_OS", "001"),
-        ("001OD", "001os", "001"),
-        ("Image_01L", "Image_01R", "01"),
-        ("p12_left", "p12_right", "12"),
-        ("patient3_R", "patient3_L", "3"),
-        ("patient12_eye1", "patient12_eye2", "12"),
-        ("OD_7", "OS_7", "7"),
-        ("smith-od", "smith-os", "smith"),
-        ("003-OS-visit1", "003-OD-visit2", "003"),
-        ("sub-01_ses-01", "sub-01_ses-02", "01"),
-        ("siteA_patient3_L", "siteA_patient3_R", "sitea_patient3"),
-        ("train/04_OD", "test/04_OS", "04"),
-        ("p12/image", "p12/octa", "12"),
-    ],
-)
-def test_both_eyes_of_a_patient_show_the_same_patient(left, right, patient):
-    assert patient_of(left) == patient_of(right) == patient
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["12", "10001", "21_training", "im0001", "01_dr", "slice_3", "left", "p", "", "00ae65c1c6631ae6f", "control"],
-)
-def test_names_without_a_patient_show_none(name):
-    assert patient_of(name) is None
-
-
-def test_patients_of_different_sites_stay_apart():
-    assert patient_of("A_01_OD") != patient_of("B_01_OD")
 
 
 # --- assigning ----------------------------------------------------------------------------------------------------
