@@ -66,7 +66,7 @@ FAULTS = (
     Fault("scans_low_information", "2 to 4 levels", (0, 2, 2, 3, 4), in_some(few_greys)),
     Fault("few_scans", "3 to 49", (3, 10, 20, 35, 49), few),
     Fault("sizes_vary", "some resized", (0.5, 0.7, 0.9, 1.2, 1.5), some_resized),
-    Fault("duplicates_within_split", "copies", HOW_COPIED, copied_within),
+    Fault("duplicates_before_split", "copies", HOW_COPIED, copied_within),
     Fault(
         "duplicates_two_masks", "copies", ("exact", "jpeg 75", "bright 30", "noise 8", "exact"), copied_with_other_mask
     ),

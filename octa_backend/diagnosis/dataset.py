@@ -79,7 +79,7 @@ CHECKS = (
     ),
     Check(
         "leakage",
-        ("duplicates_across_splits",),
+        ("duplicates_across_splits", "duplicates_before_split"),
         Text("no scan is in both training and validation", "训练集与验证集没有重复的图像"),
     ),
     Check("leakage", ("patient_across_splits",), Text("no patient is in two splits", "没有患者跨越不同的划分")),

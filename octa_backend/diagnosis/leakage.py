@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octa_backend.data.patients import by_patient
 from octa_backend.data.similarity import Likeness, flipped, look_alikes
 from octa_backend.data.statistics import KnownScan, ScanStatistics
+from octa_backend.data.stems import told_by
 from octa_backend.diagnosis.exposure import is_blank
 from octa_backend.diagnosis.findings import MAX_SCANS, Finding, Remedy, Severity, finding_about_files
 
@@ -51,15 +53,15 @@ def split_of(scan: KnownScan) -> str:
 def examine_leakage(scans: Scans) -> list[Finding]:
     """All findings about leakage."""
     pairs = same_images(scans)
-    return [*copies_found(group(scans, pairs)), *_two_masks(scans, pairs), *patients_found(scans)]
+    return [*copies_found(group(scans, pairs), scans), *_two_masks(scans, pairs), *patients_found(scans)]
 
 
-def copies_found(groups: Sequence[Copies]) -> list[Finding]:
-    """Findings about scans that are there several times."""
+def copies_found(groups: Sequence[Copies], scans: Known) -> list[Finding]:
+    """Findings about scans that are there several times, among all scans."""
     return [
         *_across(groups, "duplicates_across_splits", {"train", "val"}),
         *_across(groups, "test_overlap", set(KEPT_FIRST)),
-        *_within(groups),
+        *_within(groups, scans),
     ]
 
 
@@ -132,20 +134,48 @@ def _across(groups: Sequence[Copies], code: str, splits: set[str]) -> list[Findi
     return [finding_about_files(code, Severity.ERROR, details, remedy, groups=torn, exact=exact)]
 
 
-def _within(groups: Sequence[Copies]) -> list[Finding]:
-    details: dict[str, str] = {}
-    repeated = exact = 0
-    for those in groups:
-        first_in: dict[str, KnownScan] = {}
-        again = [scan for scan in those.scans if first_in.setdefault(split_of(scan), scan) is not scan]
-        details |= {scan.name: f"as {first_in[split_of(scan)].name}" for scan in again}
-        repeated, exact = repeated + bool(again), exact + (those.exact and bool(again))
+def _within(groups: Sequence[Copies], scans: Known) -> list[Finding]:
+    """Copies in one split: a leak where validation scans are drawn among them, else they count double."""
+    whole = _drawn_whole(scans)
+    inside = [Copies(part, those.exact) for those in groups for part in _by_split(those.scans) if len(part) > 1]
+    torn = [those for those in inside if _can_be_torn(those.scans, whole)]
+    return [
+        *_again("duplicates_before_split", Severity.WARNING, torn),
+        *_again("duplicates_within_split", Severity.INFO, [those for those in inside if those not in torn]),
+    ]
+
+
+def _by_split(scans: Sequence[KnownScan]) -> list[tuple[KnownScan, ...]]:
+    return [tuple(scan for scan in scans if split_of(scan) == split) for split in KEPT_FIRST]
+
+
+def _drawn_whole(scans: Known) -> dict[str, int]:
+    """Scan -> number of the scans that come into training or validation together with it.
+
+    Empty where validation scans are not drawn: the official split has them.
+    """
+    if any(split_of(scan) == "val" for scan in scans):
+        return {}
+    train = [index for index, scan in enumerate(scans) if split_of(scan) == "train"]
+    return {scans[index].name: number for number, those in enumerate(by_patient(train, scans)) for index in those}
+
+
+def _can_be_torn(scans: Sequence[KnownScan], whole: Mapping[str, int]) -> bool:
+    """Whether some of these can be drawn apart. Layers of one eye look alike, but are no copies of each other."""
+    of_layers: dict[frozenset[str], set[int]] = defaultdict(set)
+    for scan in scans:
+        if scan.name in whole:
+            of_layers[told_by(scan.name).layers].add(whole[scan.name])
+    return any(len(drawn) > 1 for drawn in of_layers.values())
+
+
+def _again(code: str, severity: Severity, groups: Sequence[Copies]) -> list[Finding]:
+    details = {scan.name: f"as {those.scans[0].name}" for those in groups for scan in those.scans[1:]}
     if not details:
         return []
+    exact = sum(those.exact for those in groups)
     remedy = Remedy("drop_duplicates")
-    return [
-        finding_about_files("duplicates_within_split", Severity.INFO, details, remedy, groups=repeated, exact=exact)
-    ]
+    return [finding_about_files(code, severity, details, remedy, groups=len(groups), exact=exact)]
 
 
 def _two_masks(scans: Scans, pairs: Iterable[Likeness]) -> list[Finding]:

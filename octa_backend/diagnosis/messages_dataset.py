@@ -135,6 +135,12 @@ DATASET_MESSAGES: Mapping[str, Text] = {
         "{count} 个图像（完全或近似）同时出现在训练集和验证集中，例如 {example}；"
         "验证结果将只反映记忆：每个图像请只保留在一个划分中",
     ),
+    "duplicates_before_split": Text(
+        "{count} images are there again, exactly or nearly, for example {example}; validation scans will be drawn from "
+        "them, so that copies come into training and validation, which would measure memory: keep one of each",
+        "{count} 个图像（完全或近似）重复出现，例如 {example}；验证集将从中抽取，重复图像会同时进入训练集和验证集，"
+        "验证结果将只反映记忆：每个图像请只保留一个",
+    ),
     "test_overlap": Text(
         "{count} images of the test are in training or validation, too, exactly or nearly, for example {example}; the "
         "test would measure memory: keep each in one split",

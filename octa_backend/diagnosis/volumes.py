@@ -92,7 +92,7 @@ VOLUME_CHECKS = (
     Check("leakage", ("test_overlap",), Text("no test case is used for training", "没有测试病例用于训练")),
     Check(
         "leakage",
-        ("duplicates_across_splits",),
+        ("duplicates_across_splits", "duplicates_before_split"),
         Text("no case is in both training and validation", "训练集与验证集没有重复的病例"),
     ),
     Check("leakage", ("patient_across_splits",), Text("no patient is in two splits", "没有患者跨越不同的划分")),
@@ -117,7 +117,7 @@ def examine_volumes(volumes: Volumes, mask_values: Sequence[int]) -> list[Findin
         *_cut_off(volumes),
         *_constant_planes(volumes),
         *_classes(volumes, mask_values),
-        *copies_found(copies_of(volumes)),
+        *copies_found(copies_of(volumes), volumes),
         *patients_found(volumes),
     ]
 

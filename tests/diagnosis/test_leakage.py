@@ -10,6 +10,7 @@ from PIL import Image
 from octa_backend.diagnosis import leakage
 from octa_backend.diagnosis.findings import Remedy, Severity
 from octa_backend.diagnosis.leakage import copies, examine_leakage
+from octa_backend.diagnosis.remedies import is_safe
 from tests.diagnosis.scans import by_code, drawn, measured, sound
 
 
@@ -39,8 +40,54 @@ def test_different_scans_have_no_finding():
 
 
 @pytest.mark.parametrize(("change", "exact"), [(lambda image: image, 1), (jpeg, 0)], ids=["exact", "near"])
-def test_a_copy_in_the_same_split_is_an_info(change, exact):
-    found = found_in([*sound(5), copy_of(2, "z", change)])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_copy_among_scans_of_which_some_will_validate_is_a_warning(change, exact, split):
+    found = found_in([*divided("train", "train", split, "test"), copy_of(2, "z", change, split=split)])
+    (one,) = found.values()
+    assert (one.code, one.severity, one.scans) == ("duplicates_before_split", Severity.WARNING, ("z",))
+    assert (one.remedy, one.evidence["exact"], one.evidence["groups"]) == (Remedy("drop_duplicates"), exact, 1)
+    assert one.evidence["files"] == {"z": "as s02"}
+    assert is_safe(one)
+
+
+@pytest.mark.parametrize("patients", [("1", "1", "2", "3"), (None, "1", "1", "2")])
+def test_copies_that_may_be_drawn_apart_are_those_of_unknown_or_several_patients(patients):
+    scans = [*sound(3), copy_of(0, "z", jpeg)]
+    found = found_in([replace(scan, patient=patient) for scan, patient in zip(scans, patients, strict=True)])
+    assert set(found) == {"duplicates_before_split"}
+
+
+def test_copies_of_one_patient_stay_together():
+    scans = [*sound(3), copy_of(0, "z", jpeg)]
+    found = found_in([replace(scan, patient=patient) for scan, patient in zip(scans, "1231", strict=True)])
+    assert {code: one.severity for code, one in found.items()} == {"duplicates_within_split": Severity.INFO}
+
+
+def test_layers_of_one_eye_are_no_copies_even_where_vessels_of_one_shine_through_the_other():
+    scans = [measured(f"{number}_svc", *drawn(number, 160)) for number in range(5)]
+    for number in range(5):
+        deep = np.clip(drawn(20 + number, 160)[0] / 2 + drawn(number, 160)[0] / 4, 0, 255).astype(np.uint8)
+        scans.append(measured(f"{number}_dvc", deep, drawn(20 + number, 160)[1]))
+    assert found_in(scans) == {}
+
+
+def test_look_alikes_that_are_called_layers_are_no_leak():
+    twins = [measured("7_svc", *drawn(2)), measured("7_dvc", jpeg(drawn(2)[0]), drawn(2)[1])]
+    assert {code: one.severity for code, one in found_in([*divided(None, None), *twins]).items()} == {
+        "duplicates_within_split": Severity.INFO
+    }
+    again = measured("8_svc", jpeg(drawn(2)[0]), drawn(2)[1])
+    assert set(found_in([*divided(None, None), *twins, again])) == {"duplicates_before_split"}
+
+
+def test_copies_in_the_test_leak_nothing():
+    found = found_in([*divided("train", "train", "test"), copy_of(2, "z", split="test")])
+    assert set(found) == {"duplicates_within_split"}
+
+
+@pytest.mark.parametrize(("change", "exact"), [(lambda image: image, 1), (jpeg, 0)], ids=["exact", "near"])
+def test_a_copy_in_an_official_split_is_an_info(change, exact):
+    found = found_in([*divided("train", "val", "train"), copy_of(2, "z", change, split="train")])
     (one,) = found.values()
     assert (one.code, one.severity, one.scans) == ("duplicates_within_split", Severity.INFO, ("z",))
     assert (one.remedy, one.evidence["exact"], one.evidence["groups"]) == (Remedy("drop_duplicates"), exact, 1)
@@ -92,7 +139,7 @@ def test_blank_scans_are_no_copies_of_each_other():
 @pytest.mark.parametrize("change", [lambda image: image, jpeg], ids=["exact", "near"])
 def test_one_image_with_two_masks_is_a_warning(change):
     found = found_in([*sound(5), copy_of(2, "z", change, mask=drawn(20)[1])])
-    assert set(found) == {"duplicates_within_split", "duplicates_two_masks"}
+    assert set(found) == {"duplicates_before_split", "duplicates_two_masks"}
     two = found["duplicates_two_masks"]
     assert (two.severity, two.scans, two.remedy) == (Severity.WARNING, ("z",), None)
     assert two.evidence["files"]["z"].endswith("% unlike s02")
@@ -108,13 +155,13 @@ def test_masks_of_shifted_copies_are_not_compared(monkeypatch):
     monkeypatch.setattr(leakage, "DIFFERENT_MASKS", 0.1)
     image, mask = drawn(2)
     moved = measured("z", np.roll(image, (2, 2), (0, 1)), np.roll(mask, (2, 2), (0, 1)))
-    assert set(found_in([*sound(5), moved])) == {"duplicates_within_split"}
+    assert set(found_in([*sound(5), moved])) == {"duplicates_before_split"}
 
 
 def test_a_mirrored_copy_with_its_mask_has_one_mask():
     image, mask = drawn(2)
     mirrored = measured("z", np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1]))
-    assert set(found_in([*sound(5), mirrored])) == {"duplicates_within_split"}
+    assert set(found_in([*sound(5), mirrored])) == {"duplicates_before_split"}
 
 
 def test_a_patient_in_two_splits_is_an_error():

@@ -69,6 +69,12 @@ def test_equal_voxels_and_patients_across_splits_are_leakage():
     assert set(found(*twice)) == {"duplicates_across_splits", "patient_across_splits"}
 
 
+def test_equal_voxels_among_which_validation_cases_are_drawn_are_a_warning():
+    image, mask = case(5)
+    twice = found(*SOUND, volume("w", image, mask), volume("x", image, mask))
+    assert {code: one.severity.value for code, one in twice.items()} == {"duplicates_before_split": "warning"}
+
+
 def test_every_finding_about_volumes_belongs_to_one_check_and_can_be_said():
     codes = Counter(code for check in VOLUME_CHECKS for code in check.codes)
     assert set(codes.values()) == {1}
