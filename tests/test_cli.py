@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
+from octa_backend.commands.http_client import client
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
 from octa_backend.models import registry
@@ -430,7 +431,7 @@ def test_a_folder_without_a_database_is_said_to_have_none_and_stays_as_it_is(oct
     assert list((tmp_path / "empty").iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "no-address", "http://[bad"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://127.0.0.1:80:80", "no-address", "http://[bad"])
 def test_a_server_that_does_not_answer_is_an_error_in_words(octa, url):
     refused(octa("jobs", "--url", url), "The server does not answer.", url)
 
@@ -461,6 +462,7 @@ def free_port():
 LIGHT_HELP = """
 import sys
 from octa_backend.cli import app
+from octa_backend.commands.http_client import client
 try:
     app(["--help"])
 finally:
@@ -486,10 +488,15 @@ def test_help_is_shown_on_a_console_that_lacks_a_letter(command):
     assert "--out" in result.stdout.decode("gbk")
 
 
+def ask(port, path):
+    with client(base_url=f"http://127.0.0.1:{port}", timeout=5) as asking:
+        return asking.get(path)
+
+
 def answers(server, port, log):
     """Whether the server answers; it must live."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200
+        return ask(port, "/health").status_code == 200
     except httpx.TransportError:
         assert server.poll() is None, log.read_text()
         return False
@@ -508,7 +515,8 @@ def test_the_server_ends_soon_while_somebody_follows_a_job(settings, database):
         )
     try:
         wait_for("the first answer", lambda: answers(server, port, log), seconds=60)
-        with httpx.stream("GET", f"http://127.0.0.1:{port}/train/jobs/followed/events", timeout=60) as events:
+        followed = f"http://127.0.0.1:{port}/train/jobs/followed/events"
+        with client(timeout=60) as asking, asking.stream("GET", followed) as events:
             next(events.iter_lines())
             server.send_signal(signal.SIGTERM)
             server.wait(30)
@@ -531,7 +539,7 @@ def test_the_server_answers_soon_shows_its_settings_without_secrets_and_ends_cle
         wait_for("the first answer", lambda: answers(server, port, tmp_path / "log"), seconds=60)
         used = psutil.Process(server.pid).cpu_times()
         assert used.user + used.system < 10, "more than it takes without torch, on however busy a machine"
-        assert httpx.get(f"http://127.0.0.1:{port}/version").status_code == 401
+        assert ask(port, "/version").status_code == 401
         assert "torch" not in " ".join(entry.path for entry in psutil.Process(server.pid).memory_maps())
     finally:
         server.send_signal(signal.SIGINT)

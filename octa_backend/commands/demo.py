@@ -22,6 +22,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from octa_backend.commands import http_client
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import make_scan, write_zip
@@ -102,7 +103,7 @@ def _server(console: Console, data_dir: Path) -> Iterator[httpx.Client]:
         try:
             keys = load_settings().api_keys
             headers = {"Authorization": f"Bearer {keys[0].get_secret_value()}"} if keys else {}
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, headers=headers) as client:
+            with http_client.client(base_url=f"http://127.0.0.1:{port}", timeout=120, headers=headers) as client:
                 _wait_until_healthy(client, process, log)
                 console.print(f"server answers after {time.monotonic() - start:.1f} s on {client.base_url}")
                 yield client
@@ -116,7 +117,7 @@ def _wait_until_healthy(client: httpx.Client, process: subprocess.Popen[bytes], 
     while time.monotonic() < deadline and process.poll() is None:
         try:
             client.get("/health").raise_for_status()
-        except httpx.TransportError:
+        except httpx.HTTPError:
             time.sleep(0.05)
         else:
             return

@@ -10,6 +10,7 @@ import httpx
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from octa_backend.commands.http_client import client
 from octa_backend.controller.job_schemas import JobOut
 from octa_backend.errors import OctaError, ServerUnreachable
 from octa_backend.service import train_service
@@ -23,13 +24,14 @@ def from_server(url: str, api_key: str | None, limit: int) -> list[Row]:
     """The newest jobs of a running server.
 
     Raises:
-        ServerUnreachable: it does not answer, or refuses.
+        ServerUnreachable: it does not answer, or refuses, or the address is none.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/train/jobs", params={"limit": limit}, headers=headers, timeout=10)
+        with client(headers=headers, timeout=10) as server:
+            answer = server.get(f"{url.rstrip('/')}/train/jobs", params={"limit": limit})
         answer.raise_for_status()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerUnreachable(f"{url}: {error}") from error
     items: list[Row] = answer.json()["items"]
     return items

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import psutil
 
+from octa_backend.commands import http_client
+
 FINAL = ("succeeded", "failed", "cancelled")
 DEADLINE_SECONDS = 180.0
 
@@ -36,7 +38,7 @@ class Server:
         self.data_dir = data_dir
         self._settings = {f"OCTA_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
-        self.client = httpx.Client()
+        self.client = http_client.client()
 
     def start(self) -> Server:
         with socket.socket() as probe:
@@ -53,7 +55,7 @@ class Server:
                 stderr=subprocess.STDOUT,
             )
         self.client.close()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        self.client = http_client.client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         wait_for("the server's first answer", self._answers, 60)
         return self
 
