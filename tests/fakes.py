@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -205,6 +206,14 @@ def wait_for(what: str, check: Callable[[], Any], seconds: float = 20.0) -> Any:
             return found
         pause.wait(0.02)
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}")
+
+
+def linked(link: Path, target: Path) -> None:
+    """Make a symbolic link, which takes a privilege on Windows."""
+    try:
+        link.symlink_to(target, target_is_directory=target.is_dir())
+    except OSError:
+        pytest.skip("this system lets the user make no symbolic links")
 
 
 def open_databases() -> list[str]:

@@ -10,6 +10,7 @@ from octa_backend.data.examination import Source
 from octa_backend.data.folder import Folder
 from octa_backend.data.layouts import find_layout
 from octa_backend.errors import ArchiveTooLarge, InvalidArchive, UnreadableScan
+from tests.fakes import linked
 
 
 def written(folder, *names, content=b"scan"):
@@ -54,9 +55,9 @@ def test_a_hidden_folder_that_is_named_is_read(tmp_path):
 def test_links_are_not_followed(tmp_path):
     written(tmp_path / "outside", "2.png")
     written(tmp_path / "data", "1.png")
-    (tmp_path / "data" / "2.png").symlink_to(tmp_path / "outside" / "2.png")
-    (tmp_path / "data" / "more").symlink_to(tmp_path / "outside")
-    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    linked(tmp_path / "data" / "2.png", tmp_path / "outside" / "2.png")
+    linked(tmp_path / "data" / "more", tmp_path / "outside")
+    linked(tmp_path / "data" / "again", tmp_path / "data")
     assert names_in(tmp_path / "data") == ["1.png"]
 
 

@@ -31,6 +31,7 @@ def test_a_process_is_alive_until_it_is_killed_and_may_be_killed_twice(child):
     mark.kill()
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="Windows has no zombies")
 def test_a_process_that_ended_but_was_not_collected_is_not_alive(child):
     mark = ProcessMark.of(child.pid)
     child.stdin.close()
