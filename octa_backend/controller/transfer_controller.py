@@ -20,7 +20,7 @@ from octa_backend.controller.problems import problems
 from octa_backend.service import model_import, model_service, model_shelf
 from octa_backend.service.import_wish import ImportWish, read_wish
 from octa_backend.service.model_package import write_package
-from octa_backend.storage.files import disk_full_explained, remove
+from octa_backend.storage.files import discard, disk_full_explained
 from octa_backend.storage.tables import Model
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -66,7 +66,7 @@ class _PassingFile(FileResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            remove(Path(self.path))
+            await run_in_threadpool(discard, Path(self.path))
 
 
 @router.get(
@@ -88,6 +88,6 @@ def download(model_id: str, parts: Parts) -> FileResponse:
         with disk_full_explained(parts.files):
             write_package(parts.predictions.exporter, parts.files.model(model_id), card, path)
     except BaseException:
-        remove(path)
+        discard(path)
         raise
     return _PassingFile(path, media_type="application/zip", filename=f"{model_id}.zip")

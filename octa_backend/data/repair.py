@@ -23,7 +23,7 @@ from octa_backend.data.survey import read_labels
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.steps import Step
 from octa_backend.errors import InvalidDataset
-from octa_backend.storage.files import part_name, remove
+from octa_backend.storage.files import move, part_name, remove
 
 MOST_DEFLATED = 20
 """A file of more than 1 MiB that deflate makes smaller than by this factor is stored as it is: an upload that unpacks
@@ -167,7 +167,7 @@ def zip_written_aside(target: Path) -> Iterator[zipfile.ZipFile]:
                 yield archive
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        move(aside, target)
     finally:
         remove(aside)
 

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from octa_backend.storage.files import move, remove
+
 SMALLEST_SIZE = 32
 FIELD_UM = 6000.0  # side of the scanned square: the usual 6 x 6 mm macular scan
 MIDDLE = complex(FIELD_UM / 2, FIELD_UM / 2)
@@ -111,9 +113,9 @@ def write_zip(path: Path, count: int, *, size: int = REFERENCE_SIZE, seed: int =
                 name = f"{index // 2 + 1:03d}_{('OD', 'OS')[index % 2]}.png"
                 _add_png(archive, f"images/{name}", scan.image)
                 _add_png(archive, f"masks/{name}", scan.mask.astype(np.uint8) * 255)
-        part.replace(path)
+        move(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        remove(part)
 
 
 def _add_png(archive: zipfile.ZipFile, name: str, pixels: NDArray[np.uint8]) -> None:

@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from octa_backend.data.nifti import nifti_gz
 from octa_backend.data.repair import add_file
+from octa_backend.storage.files import move, remove
 
 SMALLEST_SIZE = 24
 FINEST_RADIUS = 1.0
@@ -88,9 +89,9 @@ def write_volume_zip(path: Path, count: int, *, size: int, seed: int = 0, slice_
                 add_file(archive, f"imagesTr/{name}", nifti_gz(volume.image.transpose(2, 1, 0), affine))
                 mask_XYZ = volume.mask.astype(np.uint8).transpose(2, 1, 0)
                 add_file(archive, f"labelsTr/{name}", nifti_gz(mask_XYZ, affine))
-        part.replace(path)
+        move(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        remove(part)
 
 
 def _grown(size: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -25,6 +25,7 @@ from octa_backend.storage.files import (
     Files,
     discard,
     disk_full_explained,
+    move,
     part_name,
     remove,
     set_aside,
@@ -153,7 +154,7 @@ def keep(database: Database, settings: Settings, candidate: Candidate, origin: O
         return candidate.there
     files = Files.of(settings)
     with disk_full_explained(files):
-        candidate.upload.path.replace(candidate.aside / SOURCE_FILE)
+        move(candidate.upload.path, candidate.aside / SOURCE_FILE)
         if origin is not None:
             text = json.dumps(list(origin.steps), ensure_ascii=False)
             (candidate.aside / REPAIRS_FILE).write_text(text, "utf-8")
@@ -189,7 +190,7 @@ def _keep(session: Session, files: Files, candidate: Candidate, origin: Origin |
     session.flush()
     folder = files.dataset(dataset.id)
     remove(folder)  # left by a server that was killed between the folder and the row
-    candidate.aside.replace(folder)
+    move(candidate.aside, folder)
     return dataset
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from octa_backend.inference.export_record import ExportFormat, export_folder
 from octa_backend.inference.model_folder import CARD_FILE, member_folders, read_card
 from octa_backend.service.exporter import Exporter
-from octa_backend.storage.files import part_name, remove
+from octa_backend.storage.files import move, part_name, remove
 
 
 def export_files(exporter: Exporter, model: Path, wanted: ExportFormat) -> dict[str, Path]:
@@ -48,7 +48,7 @@ def export_archive(exporter: Exporter, model: Path, wanted: ExportFormat) -> Pat
         with zipfile.ZipFile(part, "x") as archive:  # weights do not shrink: stored, not compressed
             for name, path in files.items():
                 archive.write(path, name)
-        part.replace(target)
+        move(part, target)
     finally:
         remove(part)
     return target

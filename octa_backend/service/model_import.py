@@ -7,7 +7,7 @@ from pathlib import Path
 from octa_backend.service.import_wish import ImportWish
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, part_name, remove
+from octa_backend.storage.files import Files, disk_full_explained, move, part_name, remove
 from octa_backend.storage.tables import Model, new_id
 from octa_backend.storage.uploads import Upload
 
@@ -37,7 +37,7 @@ def take_in(database: Database, settings: Settings, upload: Upload, wish: Import
                 model = Model(id=one.model_id, file_id=file_id, card=one.card, **one.said)
                 session.add(model)
                 session.flush()
-                (staging / one.model_id).replace(files.model(one.model_id))
+                move(staging / one.model_id, files.model(one.model_id))
                 shelved.append(files.model(one.model_id))
         return model
     except BaseException:

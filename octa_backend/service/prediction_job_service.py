@@ -23,7 +23,14 @@ from octa_backend.service.paging import Page, cursor_of, read_cursor
 from octa_backend.service.predict_service import PredictOptions
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, folder_written_aside, remove, sync_folder_files
+from octa_backend.storage.files import (
+    Files,
+    disk_full_explained,
+    folder_written_aside,
+    move,
+    remove,
+    sync_folder_files,
+)
 from octa_backend.storage.prediction_tables import KeptPrediction, PredictionFailure, PredictionJob
 from octa_backend.storage.tables import JobState, new_id
 from octa_backend.storage.uploads import Upload
@@ -90,7 +97,7 @@ def _keep_source(files: Files, uploads: Sequence[Upload], target: Path, *, are_v
     """Move the one zip to `target`, or pack the scans into one; return what the job is called."""
     zips = [upload for upload in uploads if is_zip(upload.path, upload.name)]
     if len(uploads) == 1 and zips:
-        uploads[0].path.replace(target)
+        move(uploads[0].path, target)
         return uploads[0].name
     if zips:
         raise InvalidRequest(f"{zips[0].name} is a zip among {len(uploads)} files; send one zip alone, or scans alone")

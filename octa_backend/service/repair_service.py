@@ -27,7 +27,7 @@ from octa_backend.service import dataset_service
 from octa_backend.service.dataset_service import SOURCE_FILE, Origin, checked, keep, limits
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
-from octa_backend.storage.files import Files, disk_full_explained, part_name, remove
+from octa_backend.storage.files import Files, disk_full_explained, move, part_name, remove
 from octa_backend.storage.tables import Dataset
 from octa_backend.storage.uploads import Upload, measured_upload
 
@@ -118,7 +118,7 @@ def write_repaired_copy(
             if not steps:
                 break
             done += _write(archive, examination, steps, aside, allowed)
-        aside.replace(target)
+        move(aside, target)
     return tuple(done)
 
 

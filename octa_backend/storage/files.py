@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+import traceback
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from octa_backend.errors import StorageFull
 from octa_backend.settings import Settings
+from octa_backend.storage.patience import patiently
 
 PART_SUFFIX = ".part"
 GONE_FILE = ".gone"
@@ -109,6 +111,7 @@ class Files:
             yield from (mark.parent for mark in (self.root / folder).glob(f"*/{GONE_FILE}"))
         for pattern in (f"*{PART_SUFFIX}", f"*/exports/*{PART_SUFFIX}"):
             yield from filter(_is_left, self.models.glob(pattern))
+        yield from (mark.parent for mark in self.models.glob(f"*/{GONE_FILE}"))
         yield from self.uploads.iterdir()
 
     def new_upload(self) -> Path:
@@ -164,11 +167,9 @@ def folder_written_aside(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` when the block ends well, and vanishes when it does not."""
     aside = part_name(target)
     aside.mkdir(parents=True)
-    try:
+    with removed_after(aside):
         yield aside
-        aside.replace(target)
-    finally:
-        remove(aside)
+        move(aside, target)
 
 
 def write_aside(target: Path, content: bytes) -> None:
@@ -179,7 +180,7 @@ def write_aside(target: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(target)
+        move(aside, target)
     finally:
         remove(aside)
 
@@ -191,19 +192,49 @@ def sync_folder_files(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
+def move(path: Path, target: Path) -> Path:
+    """Rename a file or a folder, in place of a file that is there."""
+    return patiently(lambda: path.replace(target))
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder; fine when it is not there."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=False)
+        patiently(lambda: shutil.rmtree(path, ignore_errors=False))
     else:
-        path.unlink(missing_ok=True)
+        patiently(lambda: path.unlink(missing_ok=True))
+
+
+@contextmanager
+def removed_after(folder: Path) -> Iterator[Path]:
+    """Remove a folder after the block; where the system holds on to it, it stays, and a warning says so.
+
+    Nothing in the block may go on using what it opened there: Windows removes no file that is open or mapped.
+    """
+    try:
+        yield folder
+    except BaseException as error:
+        _let_go(error)
+        raise
+    finally:
+        try:
+            remove(folder)
+        except OSError as problem:
+            _log.warning("%s could not be removed, and is not needed any more: %s", folder, problem)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop what an error's tracebacks keep alive: files that the functions had open or mapped."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def set_aside(folder: Path) -> Path:
     """Rename a folder that is to be discarded, at once; return where it is now, its old place if it is held there."""
     aside = part_name(folder)
     try:
-        return folder.replace(aside)
+        return move(folder, aside)
     except OSError:
         return folder
 

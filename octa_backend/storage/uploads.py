@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from octa_backend.storage.files import Files, disk_full_explained, remove
+from octa_backend.storage.files import Files, discard, disk_full_explained
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class UploadWriter:
         """Remove the file, whether or not it was complete; fine when somebody has moved it away."""
         with contextlib.suppress(OSError):  # closing writes what is left, which a full disk refuses again
             self._file.close()
-        remove(self._path)
+        discard(self._path)
 
     def __enter__(self) -> UploadWriter:
         return self

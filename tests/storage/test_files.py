@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from octa_backend.data import viewing
@@ -11,15 +12,19 @@ from octa_backend.data.intake import prepare
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.errors import StorageFull
 from octa_backend.storage.files import (
+    GONE_FILE,
     RESERVE_BYTES,
     Files,
     disk_full_explained,
     folder_written_aside,
     part_name,
     remove,
+    removed_after,
     write_aside,
 )
 from tests.data.zips import dataset, zip_of
+from tests.fakes import linked
+from tests.held import KNOWN, held_at_removal
 
 
 def names(folder):
@@ -87,6 +92,56 @@ def test_what_cannot_be_removed_does_not_stop_the_start_and_goes_at_the_next_one
     assert names(files.root / "datasets") == []
 
 
+def test_a_deleted_model_that_was_held_goes_at_the_next_start(files):
+    held, kept = files.model("m-e1"), files.model("m-e2")
+    for folder in (held, kept):
+        folder.mkdir()
+    (held / GONE_FILE).touch()
+    files.prepare()
+    assert names(files.models) == ["m-e2"]
+
+
+def test_a_folder_of_passing_files_is_removed_also_after_an_error(tmp_path):
+    with removed_after(tmp_path / "one") as folder:
+        folder.mkdir()
+    (tmp_path / "two").mkdir()
+    with pytest.raises(RuntimeError), removed_after(tmp_path / "two"):
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+@KNOWN
+def test_an_error_keeps_nothing_of_a_folder_that_is_removed(tmp_path, monkeypatch):
+    def read():
+        array = np.load(tmp_path / "folder" / "array.npy", mmap_mode="r")
+        raise RuntimeError(array.shape)
+
+    def fail():
+        try:
+            read()
+        except RuntimeError as error:
+            raise KeyError("in words") from error
+
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "array.npy", np.zeros(9))
+    noted = held_at_removal(monkeypatch)
+    with pytest.raises(KeyError, match="in words"), removed_after(tmp_path / "folder"):
+        fail()
+    assert noted == [set()]
+
+
+def test_what_cannot_be_removed_after_its_use_hides_neither_outcome_nor_error(tmp_path, monkeypatch, caplog):
+    def refuse(path, **options):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with removed_after(tmp_path):
+        pass
+    with pytest.raises(RuntimeError), removed_after(tmp_path):
+        raise RuntimeError
+    assert caplog.text.count(f"{tmp_path} could not be removed") == 2
+
+
 def test_names_for_uploads_and_parts_are_never_the_same(files):
     target = files.model("m")
     assert len({files.new_upload() for _ in range(100)} | {part_name(target) for _ in range(100)}) == 200
@@ -115,7 +170,7 @@ def test_a_file_written_aside_replaces_the_old_one_and_leaves_no_part(tmp_path):
 def test_remove_takes_files_folders_links_and_nothing(tmp_path):
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept" / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    linked(tmp_path / "link", tmp_path / "kept")
     for name in ("link", "never-there"):
         remove(tmp_path / name)
     assert names(tmp_path / "kept") == ["file"]
