@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from octa_backend.errors import OctaError
+from octa_backend.storage.files import part_name, remove
 
 
 def output_folder(path: Path) -> Path:
@@ -17,8 +17,10 @@ def output_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
+        probe = part_name(path / "probe")  # not `tempfile`: on Windows it takes a refusal for a name that is taken
+        probe.touch(exist_ok=False)
+        remove(probe)
+        return path
     except (FileExistsError, NotADirectoryError) as error:
         file = next((one for one in (path, *path.parents) if one.exists()), path)
         raise OctaError(f"{path} cannot be a folder for results: {file} is a file; name another folder") from error
