@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from octa_backend.commands.model_argument import find_model
-from octa_backend.commands.prepared_zip import prepared_zip
+from octa_backend.commands.prepared_zip import PreparedZip, prepared_zip
 from octa_backend.inference.model_folder import read_card
 from octa_backend.service.comparison_run import compare as compare_models
 from octa_backend.service.comparison_run import scans_to_compare
@@ -47,20 +47,32 @@ def compare(
     beside = Path.cwd() if out is None else output_file(out.absolute()).parent
     folders = [find_model(settings, model) for model in models]
     cards = [read_card(folder) for folder in folders]
-    with prepared_zip(console, archive, beside, settings) as data:
-        indices = scans_to_compare(data, cards, split)
-        columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-        with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-            task = progress.add_task("", total=len(indices) * len(folders))
-
-            def on_scan(model: str, scan: str) -> None:
-                progress.update(task, advance=1, description=escape(f"{model}: {scan}"))
-
-            table = compare_models(folders, cards, data, indices, split, settings.device, on_scan).to_dict()
+    with prepared_zip(console, archive, beside, settings) as prepared:
+        table = _compared(console, settings.device, folders, cards, prepared, split)
     _show(console, table)
     if out is not None:
         write_aside(out, table_csv(table).encode())
         console.print(f"the table is in {out}", markup=False, soft_wrap=True)
+
+
+def _compared(
+    console: Console,
+    device: str,
+    folders: Sequence[Path],
+    cards: Sequence[Mapping[str, Any]],
+    prepared: PreparedZip,
+    split: str,
+) -> dict[str, Any]:
+    data = prepared.open()
+    indices = scans_to_compare(data, cards, split)
+    columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("", total=len(indices) * len(folders))
+
+        def on_scan(model: str, scan: str) -> None:
+            progress.update(task, advance=1, description=escape(f"{model}: {scan}"))
+
+        return compare_models(folders, cards, data, indices, split, device, on_scan).to_dict()
 
 
 def _show(console: Console, found: Mapping[str, Any]) -> None:

@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from octa_backend.commands.model_argument import find_model
-from octa_backend.commands.prepared_zip import prepared_zip
+from octa_backend.commands.prepared_zip import PreparedZip, prepared_zip
 from octa_backend.errors import JobNotFound, ModelNotFound
 from octa_backend.service import model_service, train_service
 from octa_backend.service.epoch_history import HISTORY_FILE, read_history
-from octa_backend.service.evaluation_model import open_model
-from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, EvaluationRun, design_evaluation
+from octa_backend.service.evaluation_model import EvaluatedModel, open_model
+from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, design_evaluation
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import write_aside
@@ -46,16 +46,22 @@ def evaluate(
     output_folder(out)
     folder = find_model(settings, model)
     opened = open_model(folder, settings.device, tta=tta)
-    with prepared_zip(console, archive, out, settings) as data:
-        run = design_evaluation(opened, data, options)
-        found = _run(console, run, _history(settings, folder))
+    with prepared_zip(console, archive, out, settings) as prepared:
+        found = _run(console, opened, prepared, options, _history(settings, folder))
     write_aside(out / "report.json", found.report.to_json().encode())
     write_aside(out / "report.html", to_html(found.report, found.pictures).encode())
     _show(console, found.report)
     console.print(f"the report is in {out / 'report.html'} and {out / 'report.json'}", markup=False, soft_wrap=True)
 
 
-def _run(console: Console, run: EvaluationRun, history: list[dict[str, Any]]) -> Evaluation:
+def _run(
+    console: Console,
+    opened: EvaluatedModel,
+    prepared: PreparedZip,
+    options: EvaluationOptions,
+    history: list[dict[str, Any]],
+) -> Evaluation:
+    run = design_evaluation(opened, prepared.open(), options)
     columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task("", total=run.total)

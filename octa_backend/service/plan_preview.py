@@ -14,6 +14,7 @@ from octa_backend.service.experiment import sketch
 from octa_backend.service.local_dataset import WAYS_OUT, take_in
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
+from octa_backend.storage.files import removed_after
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.complete import settled
 from octa_backend.training.config import TrainConfig
@@ -85,8 +86,8 @@ def preview(data: Path, config: TrainConfig, settings: Settings, options: StartO
     Raises:
         as `local_dataset.open_dataset`.
     """
-    with tempfile.TemporaryDirectory(prefix="octa-plan-") as folder:
-        dataset = Path(folder) / "dataset"
+    with removed_after(Path(tempfile.mkdtemp(prefix="octa-plan-"))) as folder:
+        dataset = folder / "dataset"
         findings = take_in(data, dataset, settings, options)
         config, changes = judge(findings, config, options, WAYS_OUT)
         # In a function of its own: Windows removes no file that is still mapped into memory.

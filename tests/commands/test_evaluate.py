@@ -19,6 +19,7 @@ from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import LIMITS
 from tests.fakes import a_job, add_epochs, an_epoch, open_databases
+from tests.held import KNOWN, held_at_removal
 from tests.published import publish, read_card
 from tests.tiny import SLOW_CPU, one_thread, tiny_networks
 
@@ -77,11 +78,19 @@ def test_a_model_is_scored_with_a_table_a_page_and_json(octa, model, scans, tmp_
     assert {path.name for path in (tmp_path / "found").iterdir()} == {"report.json", "report.html"}
 
 
+@KNOWN
+def test_nothing_is_held_of_the_folder_that_is_removed(octa, model, scans, tmp_path, monkeypatch):
+    noted = held_at_removal(monkeypatch)
+    assert octa(model, scans, "--split", "all", "--out", "found").exit_code == 0
+    refused(octa(model, scans, "--split", "test", "--out", "found"), "no scans for test")
+    assert noted == [set(), set()]
+
+
 @pytest.mark.parametrize(
     ("out", "phrase"),
     [
         ("taken", "taken cannot be a folder for results: taken is a file; name another folder"),
-        ("taken/below", "taken/below cannot be a folder for results: taken is a file"),
+        ("taken/below", f"{Path('taken/below')} cannot be a folder for results: taken is a file"),
         ("/proc/none", "/proc/none cannot be written to: no such file or directory; name another folder"),
         ("/proc", "/proc cannot be written to"),
     ],

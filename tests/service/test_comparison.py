@@ -26,6 +26,7 @@ from octa_backend.settings import Settings
 from octa_backend.storage.tables import Comparison, ComparisonState
 from tests.data.zips import dataset
 from tests.fakes import a_job, wait_for, zip_bytes
+from tests.held import KNOWN, held_at_removal
 from tests.published import publish, read_card
 from tests.shelf import package, put, weights
 from tests.tiny import one_thread, synthetic_pairs, tiny_networks, write_store
@@ -208,7 +209,9 @@ def test_what_an_earlier_server_left_running_is_marked_as_failed(database, setti
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def test_the_command_shows_models_side_by_side_and_writes_csv(tmp_path, monkeypatch):
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Run `octa compare` on two models of the scans in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     content = zip_bytes(dataset())
@@ -216,8 +219,11 @@ def test_the_command_shows_models_side_by_side_and_writes_csv(tmp_path, monkeypa
     store = write_store(tmp_path / "store", synthetic_pairs(3))
     for name in ("one", "two"):
         publish(tmp_path / name, store, hashlib.sha256(content).hexdigest())
-    arguments = ["compare", "one", "two", "--data", "scans.zip", "--split", "all", "--csv", "found.csv"]
-    ran = CliRunner().invoke(app, arguments)
+    return lambda *options: CliRunner().invoke(app, ["compare", "one", "two", "--data", "scans.zip", *options])
+
+
+def test_the_command_shows_models_side_by_side_and_writes_csv(command, tmp_path):
+    ran = command("--split", "all", "--csv", "found.csv")
     assert ran.exit_code == 0, (ran.output, ran.exception)
     for phrase in ("scans.zip, all: 3 scans", "one", "two", "ms per scan", "parameters", "±"):
         assert phrase in ran.output
@@ -225,10 +231,18 @@ def test_the_command_shows_models_side_by_side_and_writes_csv(tmp_path, monkeypa
         "one",
         "two",
     ]
-    assert not list(tmp_path.glob(".dataset-*"))
-    wrong = CliRunner().invoke(app, [*arguments[:5], "--split", "test"])
+    assert not list(tmp_path.glob(".dataset*"))
+    wrong = command("--split", "test")
     assert wrong.exit_code == 2
     assert "no scans for test" in " ".join(wrong.output.split())
+
+
+@KNOWN
+def test_the_command_holds_nothing_of_the_folder_that_it_removes(command, monkeypatch):
+    noted = held_at_removal(monkeypatch)
+    assert command("--split", "all").exit_code == 0
+    assert command("--split", "test").exit_code == 2
+    assert noted == [set(), set()]
 
 
 def test_a_model_is_imported_into_the_data_folder_without_a_server(tmp_path):

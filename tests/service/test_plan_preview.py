@@ -13,6 +13,7 @@ from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
 from tests.data.zips import dataset, zip_of
+from tests.held import KNOWN, held_at_removal
 from tests.tiny import SLOW_CPU, one_thread
 
 
@@ -46,6 +47,19 @@ def test_plan_is_complete_and_measured_and_nothing_is_kept(zip_file, tmp_path):
     assert found.epoch_seconds > 0
     assert list((tmp_path / "tmp").iterdir()) == []
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["scans.zip"]
+
+
+@KNOWN
+def test_nothing_is_held_of_the_folder_that_is_removed(zip_file, monkeypatch):
+    def fail(plan, data):
+        raise RuntimeError(len(data.train))
+
+    noted = held_at_removal(monkeypatch)
+    previewed(zip_file)
+    monkeypatch.setattr(plan_preview, "step_seconds", fail)
+    with pytest.raises(RuntimeError):
+        previewed(zip_file)
+    assert noted == [set(), set()]
 
 
 def test_seconds_of_an_epoch_are_the_mean_over_a_run_whose_patches_grow(tmp_path, zip_file, monkeypatch):
