@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from octa_backend.data.archive import Archive
@@ -46,7 +46,7 @@ def network_with(
     built = registry.build(network, channels, registry.out_channels(classes, of_regions=of_regions))
     _require_same({name: entry.shape for name, entry in header.items()}, built, file, network)
     try:
-        tensors = load_file(path)
+        tensors = load(path.read_bytes())  # not mapped: Windows could not remove the file while an error is on its way
     except (SafetensorError, OSError, ValueError) as error:
         raise InvalidModel(f"{file} cannot be read: {error}") from error
     return _filled(built, tensors, channels, file)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import InvalidModel, StorageFull
+from octa_backend.inference.foreign_weights import network_with
 from octa_backend.inference.model_card import ModelCard
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.inference.predictor import open_predictor
@@ -23,6 +24,7 @@ from octa_backend.storage.tables import Model
 from octa_backend.training.initial_weights import InitialWeights, read_tensors
 from tests.data.zips import grey
 from tests.exports import FakeExporter
+from tests.held import KNOWN, held
 from tests.service.test_training_run import Trained
 from tests.shelf import an_upload, card, package, state_dict, weights
 from tests.tiny import SLOW_CPU, one_thread, tiny_networks
@@ -181,3 +183,13 @@ def test_a_plan_of_another_network_is_refused(take):
     with pytest.raises(InvalidModel, match="1 labels for 2 classes"):
         take(package(card__json=card(labels=[{"name": "vein"}])))
     assert json.loads(card())["format"] == 1
+
+
+@KNOWN
+def test_weights_that_are_refused_are_not_held_while_the_refusal_is_told(tmp_path):
+    """Windows removes no file that is mapped into memory."""
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(weights(head__bias=torch.full_like(state_dict("small_unet", 1, 2)["head.bias"], torch.nan)))
+    with pytest.raises(InvalidModel, match="not finite") as caught:
+        network_with(path, path.name, "small_unet", 1, 2)
+    assert held(path) == set(), f"{caught.tb} keeps it open"
