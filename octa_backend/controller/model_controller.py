@@ -14,7 +14,7 @@ from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.inference.export_record import ExportFormat
 from octa_backend.service import export_service, model_service
-from octa_backend.storage.files import remove
+from octa_backend.storage.files import discard, set_aside
 
 router = APIRouter(prefix="/models", tags=["models"])
 
@@ -68,4 +68,4 @@ def delete(model_id: str, parts: Parts) -> None:
     with parts.database.writing() as session:
         model_service.forget(session, model_id)
     parts.predictions.forget(model_id)
-    remove(parts.files.model(model_id))
+    discard(set_aside(parts.files.model(model_id)))

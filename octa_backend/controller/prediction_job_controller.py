@@ -14,7 +14,7 @@ from octa_backend.controller.prediction_schemas import PredictionJobDetail, Pred
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
 from octa_backend.service import prediction_history, prediction_job_service, prediction_results
-from octa_backend.storage.files import remove
+from octa_backend.storage.files import discard
 from octa_backend.storage.tables import JobState
 
 router = APIRouter(prefix="/predictions/jobs", tags=["prediction"])
@@ -74,4 +74,4 @@ def delete(prediction_job_id: str, parts: Parts) -> None:
     with parts.database.writing() as session:
         ids = prediction_job_service.remove_job(session, prediction_job_id)
     prediction_history.discard(parts.files, ids)
-    remove(parts.files.prediction_job(prediction_job_id))
+    discard(parts.files.prediction_job(prediction_job_id))

@@ -16,22 +16,29 @@ from sqlalchemy.orm import Session
 
 from octa_backend.errors import InvalidRequest, JobNotFound, ModelInUse, ModelNotFound, NoModelYet
 from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE
-from octa_backend.storage.files import folder_written_aside, sync_folder_files
+from octa_backend.storage.files import GONE_FILE, folder_written_aside, sync_folder_files
 from octa_backend.storage.tables import Job, JobState, Model
 
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
 
 
 def folder_for(folder: Path, weights: Path) -> Path:
-    """Where weights are published: `folder`, or `folder-2`, `folder-3`, … where others are published there.
+    """Where weights are published: `folder`, or `folder-2`, … where others are published or not quite gone.
 
     What is published stays as it is under its name: somebody may use it, or have exported it.
     """
     found, number = folder, 1
-    while (found / WEIGHTS_FILE).exists() and not filecmp.cmp(found / WEIGHTS_FILE, weights, shallow=False):
+    while _is_taken(found, weights):
         number += 1
         found = folder.with_name(f"{folder.name}-{number}")
     return found
+
+
+def _is_taken(folder: Path, weights: Path) -> bool:
+    if (folder / GONE_FILE).exists():
+        return True
+    published = folder / WEIGHTS_FILE
+    return published.exists() and not filecmp.cmp(published, weights, shallow=False)
 
 
 def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> None:

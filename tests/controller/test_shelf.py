@@ -121,6 +121,23 @@ def test_a_model_that_a_waiting_or_running_job_begins_with_is_not_deleted(api):
     assert api.delete("/models/m1").status_code == 204
 
 
+def test_a_model_whose_files_are_held_is_gone_all_the_same_and_its_files_go_at_the_next_start(api, monkeypatch):
+    """As on Windows, where `octa predict` reads them."""
+    model_id = put(api).json()["model_id"]
+
+    def refuse(*given, **options):
+        raise PermissionError(13, "in use")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("octa_backend.storage.files.Path.replace", refuse)
+        patch.setattr("octa_backend.storage.files.shutil.rmtree", refuse)
+        assert api.delete(f"/models/{model_id}").status_code == 204
+    assert api.get(f"/models/{model_id}").status_code == 404
+    assert api.parts.files.model(model_id).exists()
+    api.parts.files.prepare()
+    assert list(api.parts.files.models.iterdir()) == []
+
+
 def test_a_model_that_is_answering_is_not_deleted(api, monkeypatch):
     model_id = put(api).json()["model_id"]
     inside, go_on = threading.Event(), threading.Event()

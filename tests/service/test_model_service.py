@@ -7,6 +7,7 @@ import pytest
 
 from octa_backend.errors import JobNotFound, ModelNotFound, NoModelYet
 from octa_backend.service import model_service
+from octa_backend.storage.files import GONE_FILE
 from octa_backend.storage.tables import Model
 from tests.fakes import a_job
 
@@ -92,3 +93,12 @@ def test_other_weights_are_published_beside_those_that_have_the_name(files, weig
     model_service.write_model(beside, other, {})
     assert [model_service.folder_for(folder, path) for path in (weights, other)] == [folder, beside]
     assert (folder / "weights.safetensors").read_bytes() == b"weights"
+
+
+def test_weights_are_published_beside_a_deleted_model_that_is_not_quite_gone(files, tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"weights")
+    folder = files.model("job-e8")
+    model_service.write_model(folder, weights, {})
+    (folder / GONE_FILE).touch()
+    assert model_service.folder_for(folder, weights).name == "job-e8-2"
