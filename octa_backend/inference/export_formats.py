@@ -45,7 +45,8 @@ def write_graph(traced: TracedModel, wanted: ExportFormat, folder: Path) -> None
     """
     path = folder / GRAPH_FILES[wanted]
     if wanted == "torch":
-        torch.export.save(traced.program, path)
+        with path.open("wb") as file:  # a path would go to C++, which reads it in the code page of Windows
+            torch.export.save(traced.program, file)
     elif wanted == "onnx":
         torch.onnx.export(
             traced.program,

@@ -29,7 +29,8 @@ class ExportedProgramEngine(ExportedEngine):
 
     def __init__(self, record: ExportRecord) -> None:
         super().__init__(record, "torch.export fp32")
-        self._module = torch.export.load(record.graph).module()
+        with record.graph.open("rb") as file:  # see export_formats.write_graph
+            self._module = torch.export.load(file).module()
 
     @torch.inference_mode()
     def _compute(self, x_BCHW: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from octa_backend.service import export_child
 from octa_backend.service import exporter as exporter_module
 from octa_backend.service.exporter import Exporter
 from octa_backend.training.checkpoint import save_weights
+from tests.exports import a_record
 from tests.fakes import wait_for
 from tests.tiny import one_thread, synthetic_pairs, write_store
 
@@ -50,6 +52,28 @@ def model(tmp_path_factory):
     write_store(root / "datasets" / "f1", synthetic_pairs(3, size=64))
     with one_thread():
         yield write_model(root / "models" / "m1")
+
+
+def files_alone(function):
+    """A function of `torch.export` without paths: on Windows C++ reads them in the code page, and finds no `张三`."""
+
+    def call(*given):
+        assert not any(isinstance(one, str | os.PathLike) for one in given)
+        return function(*given)
+
+    return call
+
+
+@pytest.mark.slow
+def test_a_program_of_torch_is_written_and_read_below_a_folder_of_any_letters(tmp_path, monkeypatch):
+    program = torch.export.export(torch.nn.ReLU(), (torch.rand(1, 1, 8, 8),))
+    record = a_record(tmp_path / "张三", "torch")
+    record.folder.mkdir()
+    for name in ("save", "load"):
+        monkeypatch.setattr(torch.export, name, files_alone(getattr(torch.export, name)))
+    export_formats.write_graph(export_formats.TracedModel(program, 4, 8, list), "torch", record.folder)
+    engine = export_formats.load_graph(record, "fp32")
+    assert torch.equal(engine(-torch.ones(1, 1, 8, 8)), torch.zeros(1, 1, 8, 8))
 
 
 @pytest.mark.slow
