@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text as Styled
 
+from octa_backend.commands.terminal import lacks_letters
 from octa_backend.data.class_table import in_order
 from octa_backend.data.examination import Examination, Source
 from octa_backend.data.intake import examine, opened_source, read_pair
@@ -125,7 +126,7 @@ def diagnose(console: Console, errors: Console, path: Path, settings: Settings, 
         paper.training(wishes.fix, examination)
         answer["repair"]["result"] = _answer(wishes.fix, examination, found, settings.language)
     if wishes.as_json:
-        shown = json.dumps(answer, ensure_ascii=not console.encoding.startswith("utf"), indent=1)
+        shown = json.dumps(answer, ensure_ascii=lacks_letters(console), indent=1)
         console.print(Styled(shown), soft_wrap=True)
     return found.exit_status
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from octa_backend.commands.terminal import lacks_letters
 from octa_backend.diagnosis.messages import describe
 from octa_backend.service.plan_preview import Preview, preview
 from octa_backend.service.start_service import StartOptions
@@ -25,7 +26,7 @@ def show_plan(
     config = read_config(values)
     if as_json:
         found = preview(data, config, settings, options)
-        console.print_json(json.dumps(_facts(found, settings)))
+        console.print_json(json.dumps(_facts(found, settings)), ensure_ascii=lacks_letters(console))
         return
     with console.status("checking the scans, measuring the device and one training step"):
         found = preview(data, config, settings, options)

@@ -21,6 +21,11 @@ OneModel = Annotated[str, typer.Argument(help="A model's folder, or the id of a 
 Language = Annotated[str | None, typer.Option(metavar="en|zh", help="Language (default: OCTA_LANGUAGE).")]
 
 
+def lacks_letters(console: Console) -> bool:
+    """Whether JSON needs escapes: Windows writes to files and consoles in an encoding of few letters."""
+    return not console.encoding.startswith("utf")
+
+
 def with_errors_in_words(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command that shows an expected error in words, with its findings, and ends with status 2."""
 

@@ -22,9 +22,9 @@ def octa(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     write_zip(tmp_path / "scans.zip", 4, size=32, seed=1)
 
-    def run(*arguments, scans=("scans.zip",)):
+    def run(*arguments, scans=("scans.zip",), charset="utf-8"):
         with one_thread():
-            return CliRunner().invoke(app, ["plan", *scans, "--device", "cpu", *arguments])
+            return CliRunner(charset=charset).invoke(app, ["plan", *scans, "--device", "cpu", *arguments])
 
     return run
 
@@ -44,6 +44,12 @@ def test_plan_as_json_holds_fingerprint_fields_estimate_and_plan(octa):
     assert {"field", "value", "why"} == set(found["fields"][0])
     assert set(found["estimate"]) == {"parameters", "memory_mib", "steps_per_epoch", "seconds_per_epoch"}
     assert found["plan"]["config"]["epochs"] == 200
+
+
+def test_json_is_whole_where_the_encoding_lacks_letters(octa, monkeypatch):
+    monkeypatch.setenv("OCTA_LANGUAGE", "zh")
+    found = json.loads(octa("--model", "tiny_unet", "--json", charset="ascii").output)
+    assert any(not finding["message"].isascii() for finding in found["findings"])
 
 
 def test_a_folder_has_the_plan_of_its_zip(octa, tmp_path):
