@@ -59,8 +59,14 @@ def pick_device(wanted: str) -> torch.device:
     except RuntimeError as error:
         raise DeviceUnavailable(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceUnavailable(f"{wanted!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
+        raise DeviceUnavailable(f"{wanted!r} is not there; {_what_is_there()}")
     return device
+
+
+def _what_is_there() -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this torch was built without CUDA; the README says how to install one that was built with it"
+    return f"this machine has {torch.cuda.device_count()} CUDA devices"
 
 
 def is_half(precision: str) -> bool:

@@ -30,9 +30,18 @@ def test_what_is_no_device_is_refused_with_the_words_that_are(wanted):
     assert repr(wanted) in caught.value.message
 
 
-def test_gpu_that_is_not_there_is_refused_with_the_number_there_are():
+def test_gpu_that_is_not_there_is_refused_with_the_number_there_are(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "13.2")
     with pytest.raises(DeviceUnavailable, match=f"has {torch.cuda.device_count()} CUDA devices"):
         pick_device("cuda:99")
+
+
+def test_a_torch_without_cuda_is_said_to_be_one_whatever_the_machine_has(monkeypatch):
+    """As the one that Windows gets from PyPI."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(DeviceUnavailable, match=r"'cuda' is not there; this torch was built without CUDA.*README"):
+        pick_device("cuda")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
