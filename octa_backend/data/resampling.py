@@ -20,6 +20,9 @@ _ORDERS = {"linear": 1, "cubic": 3}
 SAME_SPACING = 0.01
 """Sides that differ by this share are taken for equal."""
 
+NEXT_TO_NONE = 1e-6
+"""A linear spline's rounding: a smaller share of a neighbour is none."""
+
 
 def same_spacing(spacing_mm: Sequence[float], wanted_mm: Sequence[float]) -> bool:
     """Whether voxels have a wanted size already."""
@@ -39,7 +42,7 @@ def resample(volume: Volume, wanted_mm: Sequence[float], spline: Spline = "cubic
     Args:
         volume: values (C, D, H, W), uint8, uint16 or float32.
         wanted_mm: sides of a voxel, (D, H, W). Sides that hold no whole number of them get the nearest that do.
-        spline: what is interpolated with; the values stay within the range that they had.
+        spline: what is interpolated with; the values stay within the range that they had, and empty space empty.
 
     Returns:
         The same dtype, with the affine, spacing and geometry of the new voxels.
@@ -65,9 +68,19 @@ def resample_mask(volume: Volume, wanted_mm: Sequence[float]) -> Volume:
 def _interpolated(channel_DHW: NDArray[Any], shape: Sequence[int], order: int) -> NDArray[Any]:
     real = resized(channel_DHW.astype(np.float32), shape, order)
     real = np.clip(real, channel_DHW.min(), channel_DHW.max())
+    for empty in {channel_DHW.dtype.type(0), channel_DHW.min()}:
+        real[_far_from(channel_DHW != empty, shape)] = empty
     rounded = np.rint(real) if channel_DHW.dtype.kind == "u" else real
     values: NDArray[Any] = rounded.astype(channel_DHW.dtype)
     return values
+
+
+def _far_from(there_DHW: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.bool_]:
+    """Which of the new voxels have none of these for a neighbour. A cubic spline rings far beyond neighbours."""
+    if there_DHW.all():
+        return np.zeros(shape, dtype=bool)
+    far: NDArray[np.bool_] = resized(there_DHW.astype(np.float32), shape, order=1) < NEXT_TO_NONE
+    return far
 
 
 def _at(volume: Volume, values: NDArray[Any], shape: tuple[int, ...]) -> Volume:

@@ -69,6 +69,13 @@ def test_voxels_of_the_wanted_size_are_seen_as_they_are(wanted):
     assert view_of(volume.values, box, volume.spacing_mm, wanted).image.shape == (1, 8, 7, 6)
 
 
+def test_empty_space_around_a_body_is_cut_off_of_resampled_volumes_too():
+    volume = np.zeros((1, 40, 40, 40), np.float32)
+    volume[0, 10:30, 12:28, 14:26] = np.random.default_rng(0).normal(600, 40, (20, 16, 12))
+    view = view_of(volume, content_of(volume), (1.25,) * 3, (1.0,) * 3)
+    assert all(0 <= seen - true <= 2 for seen, true in zip(view.image.shape[1:], (25, 20, 15), strict=True))
+
+
 def test_an_empty_volume_is_seen_whole():
     view = view_of(np.zeros((1, 20, 20, 20), np.uint8), ((0, 20),) * 3, (1, 1, 1), (2, 2, 2))
     assert view.image.shape == (1, 10, 10, 10)
