@@ -96,7 +96,8 @@ def measure(unit: NDArray[np.float32], how: Normalisation) -> Levels:
     Args:
         unit: (C, *spatial) in 0..1.
         how: `unit` leaves it so; `zscore` gives it mean 0 and deviation 1 (a constant scan becomes 0); `percentile`
-            stretches it from its 1st to its 99th percentile, so that a few very bright pixels do not darken the rest;
+            stretches it from its 1st to its 99th percentile, so that a few very bright pixels do not darken the rest
+            (from its least to its greatest value where these are one: what there is to see is fewer pixels);
             `zscore_nonzero` looks at each channel by itself, and only at what lies above its least value (the empty
             space around a body): it cuts off beyond the 0.5 and 99.5 percentiles and gives the rest mean 0 and
             deviation 1.
@@ -105,6 +106,8 @@ def measure(unit: NDArray[np.float32], how: Normalisation) -> Levels:
         return Levels(*zip(*(_of_foreground(channel) for channel in unit), strict=True))
     if how == "percentile":
         black, white = np.percentile(unit, PERCENTILES)
+        if white <= black:
+            black, white = unit.min(), unit.max()
         return Levels(black=float(black), white=float(white))
     if how == "zscore":
         return Levels(mean=float(unit.mean(dtype=np.float64)), deviation=float(unit.std(dtype=np.float64)) or 1.0)

@@ -149,7 +149,7 @@ def sketch(
             probe(device),
             lambda: class_pixels(store, splits.train),
             splits=splits,
-            measure_greys=lambda: measure_greys(store, splits.train),
+            measure_greys=lambda: measure_greys(store, splits.train, config.ignore_index),
             measure_offset=lambda: measure_mask_offset(store, splits.train, config.ignore_index),
         )
         plan = plan.with_reasons_of(finder, found) if finder else plan

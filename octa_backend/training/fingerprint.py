@@ -75,12 +75,15 @@ class Greys(BaseModel):
     Attributes:
         white: where the brightest hundredth of a scan begins, the median over scans.
         spread: standard deviation over scans of their means.
+        cut_off: of the light in what masks mark, above a scan's 1st percentile, the share that lies above its 99th; the
+            median over scans.
     """
 
     model_config = ConfigDict(frozen=True)
 
     white: float
     spread: float
+    cut_off: float = 0.0
 
 
 MeasureGreys = Callable[[], Greys]

@@ -25,6 +25,9 @@ VOLUME_STEPS = 1250
 
 DARK_WHITE = 0.5
 """Where the brightest hundredth of a scan begins below it, a few bright pixels have half of the range to themselves."""
+MOST_CUT_OFF = 0.5
+"""Where more of the light in what masks mark is above that, the few bright pixels are what is looked for, and the range
+below holds noise."""
 UNLIKE_MEANS = 0.15
 """With a larger spread of their means, scans of the same tissue look unlike to the first convolution."""
 
@@ -80,13 +83,19 @@ def choose_normalisation(facts: Fingerprint, measure_greys: MeasureGreys | None)
     if measure_greys is None:
         return "unit", "the scans were not at hand, so that their greys could not be measured"
     greys = measure_greys()
-    if greys.white < DARK_WHITE:
+    sparse = greys.cut_off > MOST_CUT_OFF
+    if 0 < greys.white < DARK_WHITE and not sparse:
         return "percentile", (
             f"99% of a scan's pixels lie below {greys.white:.2f} of the full range, so a few bright ones darken all"
         )
     if greys.spread > UNLIKE_MEANS:
         return "zscore", (
             f"the scans' mean greys spread by {greys.spread:.2f} of the full range, as from devices that differ"
+        )
+    if sparse:
+        return "unit", (
+            f"what the masks mark is among the brightest hundredth of a scan, which begins at {greys.white:.2f} of the "
+            f"full range: a stretch to there would cut off {greys.cut_off:.0%} of its light"
         )
     return "unit", f"scans use the range up to {greys.white:.2f}, and their means spread by {greys.spread:.2f} only"
 

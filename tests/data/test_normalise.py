@@ -69,6 +69,13 @@ def test_percentile_of_a_scan_without_contrast_is_0():
     assert not normalise(np.full((1, 5, 5), 0.3, np.float32), "percentile").any()
 
 
+def test_percentile_of_a_scan_with_less_than_a_hundredth_to_see_keeps_that():
+    image = np.zeros((1, 64, 64), np.uint8)
+    image[0, :4, :8], image[0, 8, :8] = 100, 50
+    found = normalise(to_unit(image), "percentile")[0]
+    assert [found[row, 0] for row in (0, 8, 16)] == [1, 0.5, 0]
+
+
 def test_unit_needs_nothing_more():
     unit = np.random.default_rng(0).random((1, 4, 4), np.float32)
     assert normalise(unit, "unit") is unit

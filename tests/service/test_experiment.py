@@ -81,7 +81,7 @@ def test_all_folds_have_the_network_and_the_normalisation_of_the_first(tmp_path,
     store = write_store(tmp_path / "store", synthetic_pairs(62))
     seen_first = sketch(store, TrainConfig(folds=5), "cpu", None, 1).splits.train
 
-    def measured(store, scans):
+    def measured(store, scans, ignore_index):
         return Greys(white=0.3 if scans == seen_first else 0.9, spread=0)
 
     monkeypatch.setattr(experiment, "measure_greys", measured)

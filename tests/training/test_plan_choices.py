@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from octa_backend.data.normalise import normalise, to_unit
 from octa_backend.data.store import Manifest, ScanEntry
 from octa_backend.diagnosis.content import FEW_SCANS
 from octa_backend.models import registry
@@ -122,6 +123,65 @@ def test_normalisation_follows_the_greys_where_it_is_left_open(white, spread, ex
     normalisation, why = found(made, "normalisation")
     assert (normalisation, made.normalisation) == (expected, expected)
     assert f"{spread if expected == 'zscore' else white:.2f}" in why
+
+
+@pytest.mark.parametrize(("white", "spread", "expected"), [(0.04, 0.05, "unit"), (0, 0, "unit"), (0.04, 0.3, "zscore")])
+def test_scans_are_not_stretched_to_where_what_is_looked_for_begins(white, spread, expected):
+    made = plan(normalisation="auto", greys=Greys(white=white, spread=spread, cut_off=0.91))
+    normalisation, why = found(made, "normalisation")
+    assert normalisation == expected
+    assert "91%" in why if expected == "unit" else "0.30" in why
+    assert found(plan(greys=Greys(white=0, spread=0)), "normalisation")[0] == "unit"
+
+
+def sparse_pairs(noise: int, share: float, bright: int = 200, halo: int = 0, channels: int = 1):
+    """Bright squares of 8 x 8 in the last channel, so many that they have this share; masks are larger by a halo."""
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        image = rng.integers(0, noise + 1, (channels, 128, 128)).astype(np.uint8)
+        mask = np.zeros((128, 128), np.uint8)
+        for place in rng.choice(64, round(share * 256), replace=False):
+            row, column = 4 + 16 * (place // 8), 4 + 16 * (place % 8)
+            image[-1, row : row + 8, column : column + 8] = rng.integers(bright - 40, bright + 40, (8, 8))
+            mask[row - halo : row + 8 + halo, column - halo : column + 8 + halo] = 1
+        yield image, mask
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"noise": 0, "share": 0.008}, "unit"),
+        ({"noise": 10, "share": 0.008}, "unit"),
+        ({"noise": 10, "share": 0.008, "halo": 3}, "unit"),
+        ({"noise": 2, "share": 0.02, "channels": 3}, "unit"),
+        ({"noise": 20, "share": 0.1, "bright": 80}, "percentile"),
+        ({"noise": 20, "share": 0.03, "bright": 80}, "percentile"),
+    ],
+)
+def test_dark_scans_are_stretched_unless_what_is_looked_for_is_sparse(tmp_path, options, expected):
+    store = write_store(tmp_path, list(sparse_pairs(**options)))
+    greys = measure_greys(store, range(3))
+    normalisation, why = found(plan(greys=greys), "normalisation")
+    assert normalisation == expected
+    assert "among the brightest hundredth" in why or expected == "percentile"
+    contrast = [normalise(to_unit(store.image(i)), normalisation)[-1][store.mask(i) > 0].mean() for i in range(3)]
+    assert min(contrast) > 0.1
+
+
+def test_a_few_hot_pixels_do_not_keep_dark_scans_from_being_stretched(tmp_path):
+    pairs = list(sparse_pairs(noise=20, share=0.1, bright=80))
+    for image, _ in pairs:
+        image[0].flat[::499] = 255
+    greys = measure_greys(write_store(tmp_path, pairs), range(3))
+    assert plan(greys=greys).normalisation == "percentile"
+
+
+def test_what_does_not_count_is_not_looked_for(tmp_path):
+    pairs = [(image, 2 * mask) for image, mask in sparse_pairs(noise=10, share=0.008)]
+    for _, mask in pairs:
+        mask[mask == 0] = 1
+    store = write_store(tmp_path, pairs, mask_values=(0, 1, 2))
+    assert measure_greys(store, range(3), 2).cut_off < 0.5 < measure_greys(store, range(3), 1).cut_off
 
 
 def test_normalisation_left_open_without_scans_at_hand_is_unit_and_says_so():
