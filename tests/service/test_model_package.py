@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from octa_backend.data.normalise import Normalisation, normalise, to_unit
 from octa_backend.data.scans import read_image
 from octa_backend.errors import ExportFailed, IncompatibleCheckpoint
 from octa_backend.inference import standalone
+from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_card import ModelCard
 from octa_backend.inference.pictures import mask_picture
 from octa_backend.inference.predictor import open_predictor
@@ -120,6 +125,7 @@ SCANS = {
         ("small_unet", 1, 2, {}),
         ("pointwise", 3, 4, {"normalisation": "zscore", "ignore_index": 2}),
         ("pointwise", 1, 3, {"normalisation": "percentile"}),
+        ("pointwise", 3, 2, {"normalisation": "zscore_nonzero"}),
     ],
 )
 def test_the_script_alone_draws_the_programs_mask(imported, tmp_path, network, channels, classes, said):
@@ -148,6 +154,42 @@ def test_the_script_alone_draws_the_programs_mask(imported, tmp_path, network, c
         assert (mask == expected).mean() >= 0.999, scan
         either = np.count_nonzero(mask) + np.count_nonzero(expected)
         assert 2 * np.count_nonzero((mask == expected) & (mask > 0)) >= 0.999 * either, scan
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """What the script defines, without a graph to run."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
+    return runpy.run_path(str(Path(standalone.__file__).parent / "predict.py"))
+
+
+NUMBERS = np.random.default_rng(0)
+ODD = {
+    "plain": NUMBERS.integers(0, 256, (3, 40, 50), np.uint8),
+    "deep": NUMBERS.integers(300, 9000, (1, 40, 50), np.uint16),
+    "real": NUMBERS.normal(0, 5, (1, 40, 50)).astype(np.float32),
+    "empty space": np.pad(NUMBERS.integers(1, 256, (3, 20, 30), np.uint8), ((0, 0), (20, 0), (20, 0))),
+    "sparse": np.pad(NUMBERS.integers(99, 200, (1, 3, 3), np.uint8), ((0, 0), (37, 0), (47, 0))),
+    "two values": np.pad(np.full((1, 9, 9), 77, np.uint8), ((0, 0), (9, 9), (9, 9))),
+    "constant": np.full((3, 20, 20), 60, np.uint8),
+    "flat": np.full((1, 20, 20), 6000, np.uint16),
+}
+
+
+@pytest.mark.parametrize("how", get_args(Normalisation))
+@pytest.mark.parametrize("scan", ODD)
+def test_the_script_normalises_as_the_program_does(script, how, scan):
+    for channels in (1, 3):
+        expected = normalise(match_channels(to_unit(ODD[scan]), channels), how)
+        found = script["prepare"](ODD[scan], channels, how)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_script_refuses_a_normalisation_that_it_does_not_know(script, tmp_path):
+    (tmp_path / "export.json").write_text(json.dumps({"channels": 1, "normalisation": "log"}), "utf-8")
+    with pytest.raises(SystemExit, match="'log'; this script knows unit, zscore, percentile, zscore_nonzero"):
+        script["Network"](tmp_path)
 
 
 def test_the_script_refuses_what_it_cannot_do(tmp_path):

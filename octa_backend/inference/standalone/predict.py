@@ -26,7 +26,9 @@ HERE = Path(__file__).resolve().parent
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF")
 SMALLEST_SIDE = 16  # pixels
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
+NORMALISATIONS = ("unit", "zscore", "percentile", "zscore_nonzero")
 PERCENTILES = (1.0, 99.0)
+NONZERO_PERCENTILES = (0.5, 99.5)
 PHOTOMETRIC_INTERPRETATION = 262  # TIFF tag; 0 says that 0 is white
 TILE, STEP, OVERLAP, SIGMA, SMALLEST_WEIGHT = 1024, 32, 0.25, 0.125, 1e-4
 
@@ -40,6 +42,11 @@ class Network:
         facts = json.loads((folder / "export.json").read_text("utf-8"))
         self.channels: int = facts["channels"]
         self.normalisation: str = facts["normalisation"]
+        if self.normalisation not in NORMALISATIONS:
+            raise SystemExit(
+                f"{folder / 'export.json'} has the normalisation {self.normalisation!r}; this script knows "
+                f"{', '.join(NORMALISATIONS)}"
+            )
         self._multiple: int = facts["multiple"]
         self._smallest: int = facts["smallest_side"]
         self._session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
@@ -134,13 +141,41 @@ def prepare(image_CHW: Array, channels: int, normalisation: str) -> Array:
     if normalisation == "percentile":
         black, white = np.percentile(unit, PERCENTILES)
         if white <= black:
-            return np.zeros_like(unit)
-        stretched = np.clip((unit - np.float32(black)) / (np.float32(white) - np.float32(black)), 0, 1)
-        return np.asarray(stretched, np.float32)
+            black, white = unit.min(), unit.max()
+        return stretched(unit, float(black), float(white))
     if normalisation == "zscore":
-        mean, deviation = unit.mean(dtype=np.float64), unit.std(dtype=np.float64) or 1.0
-        return ((unit - np.float32(mean)) / np.float32(deviation)).astype(np.float32)
+        return standardised(unit, unit)
+    if normalisation == "zscore_nonzero":
+        return np.stack([without_empty_space(channel_HW) for channel_HW in unit])
     return unit
+
+
+def stretched(values: Array, black: float, white: float) -> Array:
+    """From black..white to 0..1; what lies outside is cut off, and values without contrast become 0."""
+    if (black, white) == (0.0, 1.0):
+        return values
+    low, high = np.float32(black), np.float32(white)
+    if high <= low:
+        return np.zeros_like(values)
+    return np.clip((values - low) / (high - low), np.float32(0), np.float32(1))
+
+
+def standardised(values: Array, like: Array) -> Array:
+    """Less the mean of other values, over their deviation."""
+    mean, deviation = like.mean(dtype=np.float64), like.std(dtype=np.float64) or 1.0
+    return ((values - np.float32(mean)) / np.float32(deviation)).astype(np.float32)
+
+
+def without_empty_space(channel_HW: Array) -> Array:
+    """One channel, cut off and standardised by what lies above its least value."""
+    inside = channel_HW[channel_HW > channel_HW.min()]
+    if not inside.size:
+        return np.zeros_like(channel_HW)
+    black, white = np.percentile(inside, NONZERO_PERCENTILES)
+    if white <= black:
+        black, white = channel_HW.min(), inside.max()
+    levels = float(black), float(white)
+    return standardised(stretched(channel_HW, *levels), stretched(inside, *levels))
 
 
 def probabilities(logits_KHW: Array) -> Array:
