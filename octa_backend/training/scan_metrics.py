@@ -65,7 +65,8 @@ RELATIVE = "relative_volume_error"
 """A share that may be above 1, and of which less is better; all others lie in 0..1, and more is better."""
 
 PX, UM, MM, ML = "px", "µm", "mm", "ml"
-CUBIC_MM_PER_ML = 1000.0
+UNITS_PER_CM = {UM: 1e4, MM: 10.0}
+"""A cube of 1 cm holds 1 ml. Of pixels it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,14 @@ class Scale:
         """The metrics that have a meaning for scans of so many axes, measured in this unit."""
         if len(self.spacing) == 2:
             return tuple(name for name in METRICS if name not in (*VOLUMES, RELATIVE))
-        return tuple(name for name in METRICS if self.unit == MM or name not in VOLUMES)
+        return tuple(name for name in METRICS if self.voxel_ml is not None or name not in VOLUMES)
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """Volume of a voxel; None where its size is not known, and for pictures."""
+        if len(self.spacing) != 3 or self.unit not in UNITS_PER_CM:
+            return None
+        return math.prod(self.spacing) / UNITS_PER_CM[self.unit] ** 3
 
     def unit_of(self, metric: str) -> str:
         """The unit of a metric; empty for shares."""
@@ -206,7 +214,7 @@ class VolumeErrors:
 def volume_errors(counts: Counts, scale: Scale) -> VolumeErrors:
     """By how much the volume that was found differs from the mask's, see `ClassMetrics`."""
     voxels = counts.found - counts.true
-    error = voxels * math.prod(scale.spacing) / CUBIC_MM_PER_ML if scale.unit == MM else None
+    error = None if scale.voxel_ml is None else voxels * scale.voxel_ml
     return VolumeErrors(
         error,
         absolute_volume_error=abs(error) if error is not None else None,

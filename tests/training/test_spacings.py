@@ -67,6 +67,15 @@ def test_volume_errors_need_a_spacing_and_three_axes():
     assert "volume_error" not in Scale((1.0,) * 3, 1.0, "px").metrics
 
 
+def test_volume_errors_are_in_ml_whatever_unit_the_spacing_is_told_in():
+    predicted, target, probability = boxes()
+    scale = Scale.of(3, (10_000.0, 10_000.0, 5_000.0), None)
+    found = measure_scan(predicted, target, probability, scale).classes[0]
+    assert (found.volume_error, found.absolute_volume_error) == pytest.approx((-0.5, 0.5))
+    assert {"volume_error", "absolute_volume_error"} < set(scale.metrics)
+    assert "volume_error" not in Scale.of(2, (10_000.0,), None).metrics
+
+
 def test_a_region_that_neither_mask_holds_is_not_scored():
     nothing = np.zeros((4, 4, 4), np.int64)
     probability = np.stack([nothing == index for index in range(3)]).astype(np.float32)
