@@ -13,7 +13,7 @@ import octa_backend.inference.standalone
 from octa_backend.errors import ExportFailed
 from octa_backend.inference.export_record import ExportFormat
 from octa_backend.inference.model_card import CARD_FORMAT, ModelCard
-from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE, member_folders, read_card
+from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE, member_folders, read_card, spatial_dims
 from octa_backend.service.card_text import card_text
 from octa_backend.service.exporter import Exporter
 
@@ -46,6 +46,10 @@ The mask has the scan's size and holds 0 and 255, or class numbers with more tha
 from which probability a pixel is foreground."""
 
 NO_SCRIPT = "There is no ONNX graph of this model, so there is no script here that runs it alone."
+
+OF_VOLUMES = """This is a model of volumes: there is no script here that runs it alone. Import it as below; then
+`octa predict MODEL CASE.nii.gz --out masks`, or `POST /predict` of the server, resamples and crops a case, normalises it
+and puts it together from parts, all of which a program that runs the graph itself has to do (`card.json` says how)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def write_package(exporter: Exporter, model: Path, card: Mapping[str, Any], targ
         if inside:
             texts[f"{inside}{CARD_FILE}"] = _json({"format": CARD_FORMAT, **read_card(folder)})
     files = {f"{inside}{WEIGHTS_FILE}": folder / WEIGHTS_FILE for inside, folder in folders.items()}
-    if "onnx" not in graphs.missing:
+    if _how(card, graphs) is HOW:
         scripts = Path(octa_backend.inference.standalone.__file__).parent
         files |= {name: scripts / name for name in (SCRIPT_FILE, "requirements.txt")}
     with zipfile.ZipFile(target, "w") as archive:  # weights do not shrink: stored, not compressed
@@ -118,10 +122,17 @@ def _readme(name: str, card: Mapping[str, Any], graphs: Graphs) -> str:
     ]
     return README.format(
         title=" ".join((card.get("name") or name).split()),
-        how=NO_SCRIPT if "onnx" in graphs.missing else HOW,
+        how=_how(card, graphs),
         archive=f"{name}.zip",
         graphs="\n".join(told),
     )
+
+
+def _how(card: Mapping[str, Any], graphs: Graphs) -> str:
+    """How the model is run without the program that made it."""
+    if spatial_dims(card) == 3:
+        return OF_VOLUMES
+    return NO_SCRIPT if "onnx" in graphs.missing else HOW
 
 
 def _json(card: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from octa_backend.errors import ExportFailed, IncompatibleCheckpoint
 from octa_backend.inference import standalone
 from octa_backend.inference.channels import match_channels
 from octa_backend.inference.model_card import ModelCard
+from octa_backend.inference.model_folder import read_card
 from octa_backend.inference.pictures import mask_picture
 from octa_backend.inference.predictor import open_predictor
 from octa_backend.service import model_import
@@ -32,6 +33,7 @@ from tests.data.zips import encoded, grey
 from tests.exports import FakeExporter
 from tests.shelf import OnnxHere, an_upload, weights
 from tests.tiny import one_thread, tiny_networks
+from tests.volume_models import publish_volumes
 
 ALONE = """
 import runpy, sys
@@ -98,6 +100,17 @@ def test_a_format_that_cannot_be_made_is_left_out_and_named(imported, tmp_path):
     readme = (tmp_path / "out" / "README.md").read_text("utf-8")
     assert "- no `onnx`: its graph depends on the scan's size" in readme
     assert "There is no ONNX graph" in readme
+
+
+def test_a_model_of_volumes_comes_without_the_script_for_pictures(tmp_path):
+    model = publish_volumes(tmp_path / "volumes")
+    names = unpacked(FakeExporter(), model, read_card(model), tmp_path / "out")
+    assert {"weights.safetensors", "onnx/model.onnx", "openvino/model.xml"} < names
+    assert not {"predict.py", "requirements.txt"} & names
+    readme = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "predict.py" not in readme
+    assert "octa predict MODEL CASE.nii.gz" in readme
+    assert "- `onnx/`: checked" in readme
 
 
 def test_a_model_whose_weights_are_gone_is_not_handed_out(imported, tmp_path):
