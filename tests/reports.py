@@ -7,7 +7,7 @@ from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, ScanMetrics
 
 
-def metrics(value: float, **others) -> ClassMetrics:
+def metrics(value: float | None, **others) -> ClassMetrics:
     """All metrics equal, but for those given."""
     return ClassMetrics(**{**dict.fromkeys(METRICS, value), **others})
 

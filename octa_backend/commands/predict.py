@@ -42,6 +42,7 @@ from octa_backend.service.segmenting import Segmented, read_known_mask, segment
 from octa_backend.service.volume_prediction import refuse_volumes
 from octa_backend.settings import Settings
 from octa_backend.storage.outputs import output_folder, spare_neighbours
+from octa_backend.training.html_parts import shown
 
 MEASUREMENTS_FILE, EVALUATION_FILE, ERRORS_FILE = "measurements.csv", "evaluation.csv", "errors.csv"
 
@@ -198,7 +199,8 @@ class _Run:
         if mask and target is not None:
             agreement = evaluated_answer.evaluated(self.models, found.mask, target)
             self.evaluations.add(scan.name, evaluated_answer.told(self.models, mask.name, agreement))
-            self.console.print(f"  Dice {agreement.mean.dice:.4f} with {mask.name}", markup=False)
+            dice = agreement.mean.dice if agreement.mean is not None else None
+            self.console.print(f"  Dice {shown('dice', dice)} with {mask.name}", markup=False)
             drawn["difference"] = evaluated_answer.drawn(self.models, unit_CHW, found.mask, target)
         return drawn
 

@@ -35,6 +35,7 @@ from octa_backend.service.volume_segmenting import (
 from octa_backend.settings import Settings
 from octa_backend.storage.files import write_aside
 from octa_backend.storage.outputs import output_folder, spare_neighbours
+from octa_backend.training.html_parts import shown
 
 VOLUMES_FILE, EVALUATION_FILE = "volumes.csv", "evaluation.csv"
 
@@ -141,7 +142,7 @@ def _predict(
     line = f"{name}: {segmented.found.seconds:.2f} s, " + ", ".join(_told(row) for row in found)
     if evaluation is not None and known is not None:
         tables.evaluations += [{"case": name, "mask": known.name, **row} for row in evaluation["classes"]]
-        line += f"; Dice {evaluation['mean']['dice']:.4f} with {known.name}"
+        line += f"; Dice {shown('dice', evaluation['mean']['dice'])} with {known.name}"
     return [line, *(f"  {warning['message']}" for warning in segmented.warnings)]
 
 

@@ -81,13 +81,13 @@ class CleaningOut(Answer):
 
 
 class AgreementOut(Answer):
-    """How far two masks agree, each number in 0..1."""
+    """How far two masks agree, each number in 0..1; null where no pixel counts."""
 
-    dice: float
-    iou: float
-    precision: float
-    recall: float
-    cldice: float
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    cldice: float | None
     """Of the centre lines."""
 
 

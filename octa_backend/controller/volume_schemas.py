@@ -37,12 +37,12 @@ class PlaneOverlayOut(Answer):
 
 
 class OverlapOut(Answer):
-    """How far two masks agree, each number in 0..1."""
+    """How far two masks agree, each number in 0..1; null where no voxel counts."""
 
-    dice: float
-    iou: float
-    precision: float
-    recall: float
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
 
 
 class VolumeClassAgreementOut(BaseModel):

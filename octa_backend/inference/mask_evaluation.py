@@ -36,11 +36,12 @@ class MaskEvaluation:
 
     Attributes:
         mean: over the foreground classes that one of the masks holds. Where neither holds any, the two agree: 1.0.
+            None where no pixel counts.
         classes: of class 1, 2, …; None for a class that neither holds.
         counted_fraction: share of the pixels that counted.
     """
 
-    mean: Agreement
+    mean: Agreement | None
     classes: tuple[Agreement | None, ...]
     counted_fraction: float
 
@@ -99,7 +100,7 @@ def evaluate_mask(predicted: NDArray[np.integer], target: NDArray[np.integer], c
     counted_predicted = np.where(counted, predicted, 0)
     scores = tuple(_agreement(counted_predicted == index, target == index) for index in range(1, classes))
     present = [score for score in scores if score is not None]
-    return MaskEvaluation(_mean(present), scores, float(counted.mean()))
+    return MaskEvaluation(_mean(present) if counted.any() else None, scores, float(counted.mean()))
 
 
 def _agreement(predicted: NDArray[np.bool_], target: NDArray[np.bool_]) -> Agreement | None:

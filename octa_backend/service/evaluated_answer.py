@@ -48,7 +48,7 @@ def told(models: Together, name: str, found: MaskEvaluation) -> dict[str, Any]:
         classes.append({"class": number, "name": names.get(number, f"class {number}"), **scores})
     return {
         "mask": name,
-        "mean": asdict(found.mean),
+        "mean": asdict(found.mean) if found.mean is not None else dict.fromkeys(METRICS),
         "classes": classes,
         "ignored_fraction": 1 - found.counted_fraction,
     }

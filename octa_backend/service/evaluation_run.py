@@ -153,7 +153,7 @@ class EvaluationRun:
     ) -> None:
         """Keep pictures of the worst scans so far, so that not all predictions must stay in memory."""
         dice = result.metrics.overall.dice
-        if len(kept) == WORST and dice >= kept[-1][0]:
+        if dice is None or (len(kept) == WORST and dice >= kept[-1][0]):
             return
         store = self.data.store
         target = self._target(index).clip(min=0)

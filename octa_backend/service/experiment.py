@@ -185,15 +185,21 @@ def keep_augmentation_sheet(run: Experiment, folder: Path) -> None:
 
 
 def summarise(tested: Sequence[ScanResult]) -> dict[str, Any] | None:
-    """Mean and spread of the test scores over scans; None where none was scored."""
-    if not tested:
+    """Mean and spread of the test scores over scans in which a pixel counts; None where none was scored."""
+    scored = [scan.metrics.overall for scan in tested if scan.metrics.overall.dice is not None]
+    if not scored:
         return None
-    summary: dict[str, Any] = {"scans": len(tested)}
+    summary: dict[str, Any] = {"scans": len(scored)}
     for metric in ("dice", "iou", "precision", "recall"):
-        values = [getattr(scan.metrics.overall, metric) for scan in tested]
+        values = [getattr(metrics, metric) for metrics in scored]
         summary[metric] = fmean(values)
         summary[f"{metric}_std"] = pstdev(values)
     return summary
+
+
+def dice_per_scan(tested: Sequence[ScanResult]) -> dict[str, float]:
+    """The Dice of each test scan in which a pixel counts."""
+    return {scan.name: dice for scan in tested if (dice := scan.metrics.overall.dice) is not None}
 
 
 def scan_statistics(store: DatasetStore, indices: Sequence[int], normalisation: Normalisation) -> dict[str, Any]:
@@ -244,7 +250,7 @@ def make_card(
         "best": {"epoch": outcome.best.epoch, "val_dice": outcome.best.val_dice} if outcome.best else None,
         "validation": validation_of(history, outcome.best.epoch) if outcome.best else None,
         "test": summarise(tested),
-        "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
+        "test_dice_per_scan": dice_per_scan(tested),
         "curves": curves_of(history),
         "findings": [told(finding) for finding in findings],
         "versions": versions(),

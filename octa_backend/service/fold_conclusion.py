@@ -18,7 +18,7 @@ from octa_backend.service import model_service
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import load_model
 from octa_backend.service.evaluation_run import Evaluation, EvaluationOptions, design_evaluation
-from octa_backend.service.experiment import Source, scan_statistics, summarise
+from octa_backend.service.experiment import Source, dice_per_scan, scan_statistics, summarise
 from octa_backend.service.job_report import in_short
 from octa_backend.service.report_service import read_report, write_report
 from octa_backend.training.cross_validation import CrossValidation, FoldResult
@@ -64,8 +64,8 @@ class Member:
     def result(self) -> FoldResult:
         """Its line in the summary."""
         scans = read_scans(self.report)
-        dice = fmean(scan.metrics.overall.dice for scan in scans)
-        return FoldResult(self.fold, self.model.name, self.report["training"]["best_epoch"], len(scans), dice)
+        dices = dice_per_scan(scans).values() or [0.0]
+        return FoldResult(self.fold, self.model.name, self.report["training"]["best_epoch"], len(scans), fmean(dices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Conclusion:
             tested = list(test.report.scans) if test else []
         card |= {
             "test": summarise(tested),
-            "test_dice_per_scan": {scan.name: scan.metrics.overall.dice for scan in tested},
+            "test_dice_per_scan": dice_per_scan(tested),
         }
         model_service.write_model(self.models / self.name, None, card)
         return card

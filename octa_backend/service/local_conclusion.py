@@ -77,7 +77,12 @@ def score_test(dataset: LocalDataset, should_stop: Callable[[], bool]) -> Tested
             found = conclude(dataset, unless(should_stop))
         except Interrupted:
             return None
-        return Tested(found.model.name, found.card["test"])
+        return _tested(found.model.name, found.card["test"])
     model, scored = dataset.training().score(should_stop)
-    summary = summarise(scored.test) if scored else None
-    return Tested(model, summary) if summary else None
+    return _tested(model, summarise(scored.test)) if scored else None
+
+
+def _tested(model: str, summary: dict[str, Any] | None) -> Tested:
+    if summary is None:
+        raise OctaError("no pixel of the test split counts: ignore_index leaves out all of it")
+    return Tested(model, summary)

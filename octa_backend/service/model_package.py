@@ -48,8 +48,8 @@ from which probability a pixel is foreground."""
 NO_SCRIPT = "There is no ONNX graph of this model, so there is no script here that runs it alone."
 
 OF_VOLUMES = """This is a model of volumes: there is no script here that runs it alone. Import it as below; then
-`octa predict MODEL CASE.nii.gz --out masks`, or `POST /predict` of the server, resamples and crops a case, normalises it
-and puts it together from parts, all of which a program that runs the graph itself has to do (`card.json` says how)."""
+`octa predict MODEL CASE.nii.gz --out masks`, or `POST /predict` of the server, resamples and crops a case, normalises
+it and puts the answer together from parts. A program that runs the graph itself has to do that, as `card.json` says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from octa_backend.inference.mask_evaluation import classes_of_mask
 from octa_backend.service.predict_service import ImageFile
 from octa_backend.service.volume_segmenting import SegmentedVolume, millilitres
 from octa_backend.training.ignored import IGNORED, dataset_class, network_classes
-from octa_backend.training.metrics import mean_of_classes, score_classes
+from octa_backend.training.metrics import ScanScore, counts_at_all, mean_of_classes, score_classes
+
+METRICS = tuple(field.name for field in fields(ScanScore))
 
 
 def compared(models: Together, segmented: SegmentedVolume, known: ImageFile, max_voxels: int) -> dict[str, Any]:
@@ -50,8 +52,10 @@ def compared(models: Together, segmented: SegmentedVolume, known: ImageFile, max
             {
                 "class": number,
                 "name": names.get(number, f"class {number}"),
-                **(asdict(score) if score is not None else dict.fromkeys(("dice", "iou", "precision", "recall"))),
+                **(asdict(score) if score is not None else dict.fromkeys(METRICS)),
                 "volume_error_ml": None if segmented.voxel_ml is None else millilitres(more, segmented.voxel_ml),
             }
         )
-    return {"mask": known.name, "mean": asdict(mean_of_classes(scores)), "classes": classes}
+    counts = counts_at_all(torch.from_numpy(target))
+    mean = asdict(mean_of_classes(scores)) if counts else dict.fromkeys(METRICS)
+    return {"mask": known.name, "mean": mean, "classes": classes}

@@ -12,7 +12,7 @@ from octa_backend.training.evaluation_report import EvaluationReport, as_json
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """One fold: its model, the best epoch, how many scans it validated, and their mean Dice."""
+    """One fold: its model, the best epoch, how many scans it validated, and their mean Dice (0: no pixel counts)."""
 
     fold: int
     model: str

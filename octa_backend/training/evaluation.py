@@ -17,7 +17,7 @@ from octa_backend.inference.tiling import predict_logits, tile_of
 from octa_backend.models.regions import class_logits
 from octa_backend.training.batches import TrainingData
 from octa_backend.training.losses import Loss, compute_loss
-from octa_backend.training.metrics import ClassScores, ScanScore, mean_of_classes, score_classes
+from octa_backend.training.metrics import ClassScores, ScanScore, counts_at_all, mean_of_classes, score_classes
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast, memory_format
 
@@ -26,11 +26,14 @@ ShouldStop = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One scan's result: its name, its loss, its overlap with the grader's mask, and that of each class."""
+    """One scan's result: its name, its loss, its overlap with the grader's mask, and that of each class.
+
+    The overlap is None where no pixel counts.
+    """
 
     name: str
     loss: float
-    score: ScanScore
+    score: ScanScore | None
     classes: ClassScores = ()
 
 
@@ -69,7 +72,7 @@ def evaluate(
             Evaluated(
                 name=data.store.manifest.scans[index].name,
                 loss=float(compute_loss(loss, logits, mask, gap_B).total),
-                score=mean_of_classes(classes),
+                score=mean_of_classes(classes) if counts_at_all(mask[0]) else None,
                 classes=classes,
             )
         )

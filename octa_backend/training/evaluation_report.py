@@ -229,8 +229,9 @@ def finite(value: float | None) -> float | None:
 
 
 def worst_first(scans: Iterable[ScanResult]) -> list[ScanResult]:
-    """By Dice, the lowest first; equal ones as they came."""
-    return sorted(scans, key=lambda scan: scan.metrics.overall.dice)
+    """By Dice, the lowest first; equal ones as they came, and none without a pixel that counts."""
+    known = [(dice, scan) for scan in scans if (dice := scan.metrics.overall.dice) is not None]
+    return [scan for _, scan in sorted(known, key=lambda one: one[0])]
 
 
 def summarise(found: Sequence[ClassMetrics]) -> Summary:

@@ -28,6 +28,8 @@ class ScanScore:
 PERFECT = ScanScore(dice=1.0, iou=1.0, precision=1.0, recall=1.0)
 """What two empty masks score: they agree."""
 
+NOTHING = ScanScore(dice=0.0, iou=0.0, precision=0.0, recall=0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -91,6 +93,11 @@ def score_classes(predicted: Tensor, target: Tensor, classes: int) -> ClassScore
         counts = Counts(hit, found_size, true_size, target.numel())
         scores.append(overlap(counts) if found_size + true_size > 0 else None)
     return tuple(scores)
+
+
+def counts_at_all(target: Tensor) -> bool:
+    """Whether any pixel of a mask counts. Where none does a scan scores nothing, and is left out of means."""
+    return bool((target != IGNORED).any())
 
 
 def mean_of_classes(scores: ClassScores) -> ScanScore:

@@ -21,7 +21,7 @@ from octa_backend.training.checkpoint import Best, Checkpoints
 from octa_backend.training.determinism import generator_states, restore_generators
 from octa_backend.training.evaluation import Evaluated, ShouldStop
 from octa_backend.training.events import EpochFinished, Event
-from octa_backend.training.metrics import ScanScore, mean_per_class, mean_score
+from octa_backend.training.metrics import NOTHING, ScanScore, mean_per_class, mean_score
 from octa_backend.training.norm_statistics import BATCHES, YOUNG_STEPS
 from octa_backend.training.optim import WeightAverage, restore_optimizer
 from octa_backend.training.plan import Plan
@@ -46,10 +46,12 @@ class Validation:
 
     @classmethod
     def of(cls, scans: Sequence[Evaluated], plan: Plan) -> Validation:
-        """Mean over the scans."""
+        """Mean over the scans in which a pixel counts; where none does in any, nothing was learnt: 0."""
+        counted = [(scan.loss, scan.score) for scan in scans if scan.score is not None]
+        losses, scores = zip(*counted, strict=True) if counted else ([0.0], [NOTHING])
         classes = [scan.classes for scan in scans]
         per_class = mean_per_class(classes, plan.config.ignore_index) if plan.classes > 2 else None
-        return cls(fmean(scan.loss for scan in scans), mean_score([scan.score for scan in scans]), per_class)
+        return cls(fmean(losses), mean_score(scores), per_class)
 
     @classmethod
     def told_in(cls, report: EpochFinished) -> Validation:

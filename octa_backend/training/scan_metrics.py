@@ -27,30 +27,30 @@ from octa_backend.training.surface_metrics import (
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """What one class of one scan scores. None where a metric is not defined.
+    """What one class of one scan scores. None where a metric is not defined, as all are where no pixel counts.
 
     Attributes:
-        dice, iou, precision, recall: in 0..1, always defined, see `metrics.overlap`.
+        dice, iou, precision, recall: in 0..1, see `metrics.overlap`.
         specificity: in 0..1; None where the mask fills the scan.
         auc: area under the ROC curve, in 0..1; None where the mask is empty or fills the scan.
         hd95, assd: distances between the surfaces, in the scale's unit; None where a mask is empty.
         surface_dice: in 0..1, at the scale's tolerance.
-        cldice: in 0..1, always defined, see `skeleton.cldice`.
+        cldice: in 0..1, see `skeleton.cldice`.
         volume_error: how much more was found than the mask holds, ml; None but for volumes of known spacing.
         absolute_volume_error: its size, whichever way it goes, ml; likewise.
         relative_volume_error: size of the error over the mask's volume; None for pictures, and for an empty mask.
     """
 
-    dice: float
-    iou: float
-    precision: float
-    recall: float
+    dice: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
     specificity: float | None
     auc: float | None
     hd95: float | None
     assd: float | None
-    surface_dice: float
-    cldice: float
+    surface_dice: float | None
+    cldice: float | None
     volume_error: float | None = None
     absolute_volume_error: float | None = None
     relative_volume_error: float | None = None
@@ -128,7 +128,7 @@ class ScanMetrics:
 
     Attributes:
         overall: mean over the foreground classes that mask or prediction holds. Where neither holds any, the two
-            agree: what two empty masks score.
+            agree: what two empty masks score. Where no pixel counts, nothing is defined.
         classes: of class 1, 2, …; None for a class that neither holds, where there are several.
         regions: of unions of classes, by their names; None for a region that neither holds.
     """
@@ -174,10 +174,17 @@ def measure_scan(
 
     classes = [measured([index]) for index in range(1, probability.shape[0])]
     present = [found for found in classes if found is not None]
-    nothing = np.zeros(target.shape, dtype=bool)
-    overall = mean_metrics(present) if present else measure_class(nothing, nothing, probability[0], scale, counted)
+    overall = mean_metrics(present) if present else _of_nothing(probability[0], scale, counted)
     unions = {name: measured(members) for name, members in (regions or {}).items()}
     return ScanMetrics(overall, (overall,) if len(classes) == 1 else tuple(classes), unions)
+
+
+def _of_nothing(probability: NDArray[np.float32], scale: Scale, counted: NDArray[np.bool_]) -> ClassMetrics:
+    """What two empty masks score; undefined where no pixel counts."""
+    if not counted.any():
+        return mean_metrics([])
+    nothing = np.zeros(counted.shape, dtype=bool)
+    return measure_class(nothing, nothing, probability, scale, counted)
 
 
 def measure_class(
@@ -228,4 +235,4 @@ def mean_metrics(several: Sequence[ClassMetrics]) -> ClassMetrics:
     for name in METRICS:
         defined = [value for found in several if (value := getattr(found, name)) is not None]
         means[name] = fmean(defined) if defined else None
-    return ClassMetrics(**means)  # type: ignore[arg-type]
+    return ClassMetrics(**means)

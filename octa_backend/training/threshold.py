@@ -40,6 +40,11 @@ class ProbabilityHistogram:
         foreground = np.bincount(bins[target.reshape(-1)], minlength=STEPS)
         return cls(foreground, np.bincount(bins, minlength=STEPS) - foreground)
 
+    @property
+    def total(self) -> int:
+        """How many pixels were counted."""
+        return int(self.foreground.sum() + self.background.sum())
+
     def dice(self) -> NDArray[np.float64]:
         """Dice at each of `THRESHOLDS`, as `metrics.overlap` has it: 1.0 where both masks are empty."""
         hit = _from_each_on(self.foreground)
@@ -68,14 +73,17 @@ class TunedThreshold:
 
 
 def tune_threshold(histograms: Sequence[ProbabilityHistogram]) -> TunedThreshold:
-    """Choose the threshold of the highest mean Dice.
+    """Choose the threshold of the highest mean Dice over the scans in which a pixel counts, or the usual one where
+    none does in any.
 
     Raises:
         ValueError: there are no scans.
     """
     if not histograms:
         raise ValueError("a threshold needs at least one scan to be tuned on")
-    return _best_of(np.mean([histogram.dice() for histogram in histograms], axis=0), len(histograms))
+    curves = [histogram.dice() for histogram in histograms if histogram.total]
+    mean = np.mean(curves, axis=0) if curves else np.zeros(len(THRESHOLDS))
+    return _best_of(mean, len(curves) or len(histograms))
 
 
 def pool(several: Sequence[tuple[Sequence[float], int]]) -> TunedThreshold:

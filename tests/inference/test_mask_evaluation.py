@@ -44,6 +44,14 @@ def test_a_class_that_neither_mask_holds_counts_for_nothing_and_two_empty_masks_
     assert asdict(evaluate_mask(np.zeros((2, 2), int), np.zeros((2, 2), int), 2).mean) == dict.fromkeys(NAMES, 1.0)
 
 
+def test_where_no_pixel_counts_there_is_nothing_to_agree_on():
+    blank = evaluate_mask(np.ones((2, 2), int), np.full((2, 2), IGNORED), 3)
+    assert (blank.mean, blank.classes, blank.counted_fraction) == (None, (None, None), 0)
+    one = np.full((2, 2), IGNORED)
+    one[0, 0] = 0
+    assert evaluate_mask(np.zeros((2, 2), int), one, 3).mean.dice == 1
+
+
 def test_masks_of_other_shapes_are_a_bug():
     with pytest.raises(ValueError, match="the prediction is"):
         evaluate_mask(np.zeros((2, 2), int), np.zeros((1, 2), int), 2)

@@ -13,6 +13,7 @@ from octa_backend.service import experiment
 from octa_backend.service.experiment import (
     Source,
     design,
+    dice_per_scan,
     keep_augmentation_sheet,
     make_card,
     scan_statistics,
@@ -40,7 +41,7 @@ def store(tmp_path):
     return DatasetStore(tmp_path / "out")
 
 
-def scored(name: str, value: float) -> ScanResult:
+def scored(name: str, value: float | None) -> ScanResult:
     """A scan whose scores are all `value`."""
     return scan(name, metrics(value))
 
@@ -140,6 +141,13 @@ def test_test_scores_are_summed_up_by_mean_and_spread():
         assert math.isclose(found[metric], 0.7)
         assert math.isclose(found[f"{metric}_std"], 0.1)
     assert summarise([]) is None
+
+
+def test_test_scans_without_a_pixel_that_counts_are_left_out():
+    blank = scored("blank", None)
+    assert summarise([scored("a", 0.6), blank]) == summarise([scored("a", 0.6)])
+    assert dice_per_scan([scored("a", 0.6), blank]) == {"a": 0.6}
+    assert summarise([blank]) is None
 
 
 def test_a_card_says_what_is_to_be_known_of_a_model(store):

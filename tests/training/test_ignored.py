@@ -9,9 +9,12 @@ from octa_backend.errors import InvalidConfig
 from octa_backend.training import loss_plan
 from octa_backend.training.augmentation_sheet import augmentation_sheet
 from octa_backend.training.batches import training_batches
+from octa_backend.training.evaluation import Evaluated, evaluate
 from octa_backend.training.ignored import IGNORED, dataset_classes, leave_out, network_classes, without_ignored
-from octa_backend.training.metrics import score_classes
+from octa_backend.training.losses import make_loss
+from octa_backend.training.metrics import ScanScore, score_classes
 from octa_backend.training.network import build_network
+from octa_backend.training.run import Validation
 from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
 from tests.training.runs import epochs, numbers, train
 
@@ -123,6 +126,28 @@ def test_ignored_pixels_do_not_count_in_metrics():
     target = torch.tensor([[1, 0, IGNORED, IGNORED]])
     (score,) = score_classes(torch.tensor([[1, 0, 1, 0]]), target, 2)
     assert (score.dice, score.precision) == (1.0, 1.0)
+
+
+def evaluated(loss, dice):
+    return Evaluated("s", loss, None if dice is None else ScanScore(dice, dice, dice, dice))
+
+
+def test_scans_without_a_pixel_that_counts_are_left_out_of_a_validation(tmp_path):
+    pairs = synthetic_pairs(3)
+    pairs[2][1][:] = 2  # validates, and nothing in it counts
+    data = training_data(write_store(tmp_path, pairs, (0, 1, 2)), val=2)
+    plan = a_plan(data, ignore_index=2)
+    network = build_network(plan).eval()
+    seen, blank = evaluate(network, data, plan, make_loss(plan.config), data.val, lambda: False)
+    assert (blank.score, blank.classes) == (None, (None,))
+    assert Validation.of([seen, blank], plan) == Validation.of([seen], plan)
+    assert seen.score.dice < 1
+
+
+def test_a_validation_in_which_nothing_counts_is_no_success(data):
+    plan = a_plan(data, ignore_index=2)
+    assert Validation.of([evaluated(0.1, None)], plan).score == ScanScore(0, 0, 0, 0)
+    assert Validation.of([evaluated(0.1, None), evaluated(0.5, 0.25)], plan).loss == 0.5
 
 
 def test_ignoring_a_class_changes_the_losses_and_equal_seeds_give_equal_ones(tmp_path, data):

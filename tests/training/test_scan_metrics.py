@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 
+from octa_backend.training.evaluation_html import to_html
+from octa_backend.training.evaluation_report import read_scans
+from octa_backend.training.ignored import IGNORED
 from octa_backend.training.metrics import mean_of_classes, score_classes
 from octa_backend.training.scan_metrics import METRICS, ClassMetrics, Scale, mean_metrics, measure_scan
 from tests.drawn import drawn
+from tests.reports import metrics, report, scan
 
 PIXELS = Scale.of(2, (), None)
 
@@ -123,3 +130,29 @@ def test_lengths_follow_the_scale():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match=r"the prediction is \(1, 2\) .* but the mask is \(2, 2\)"):
         measure([[1, 0]], [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 5, 5)])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_nothing_is_defined_of_a_scan_without_a_pixel_that_counts(shape, classes):
+    scale = Scale((1.0,) * len(shape), 1.0, "px")
+    target, nothing = np.full(shape, IGNORED), np.zeros(shape, np.uint8)
+    found = measure_scan(nothing, target, sure(nothing, classes), scale, {"all": tuple(range(1, classes))})
+    assert asdict(found.overall) == dict.fromkeys(METRICS)
+    assert found.classes == ((found.overall,) if classes == 2 else (None, None))
+    assert found.regions == {"all": None}
+    target.flat[0] = 0
+    assert measure_scan(nothing, target, sure(nothing, classes), scale).overall.dice == 1
+
+
+def test_a_report_leaves_out_scans_without_a_pixel_that_counts():
+    blank = scan("blank", metrics(None))
+    made = report(scan("good", metrics(0.75)), blank, scan("bad", metrics(0.25)))
+    dice = made.summary["dice"]
+    assert (dice.mean, dice.scans, dice.undefined) == (0.5, 2, 1)
+    assert made.worst == ("bad", "good")
+    assert read_scans(json.loads(made.to_json()))[1] == blank
+    assert "blank" in to_html(made, [])
+    alone = report(blank)
+    assert (set(alone.summary.values()), alone.worst) == ({None}, ())
+    assert "blank" in to_html(alone, [])

@@ -35,6 +35,13 @@ def test_the_best_threshold_nearest_to_one_half_is_chosen():
     assert (tuned.dice, tuned.usual_dice, tuned.scans) == (pytest.approx(0.8), pytest.approx(0.5), 1)
 
 
+def test_scans_without_a_pixel_that_counts_choose_no_threshold():
+    assert tune_threshold([SCAN, histogram([], [])]) == tune_threshold([SCAN])
+    blank = tune_threshold([histogram([], [])])
+    assert (blank.threshold, blank.dice, blank.scans) == (0.5, 0, 1)
+    assert pool([(blank.curve, blank.scans)]).threshold == 0.5
+
+
 def test_one_half_stays_where_nothing_is_better():
     tuned = tune_threshold([histogram([0.1, 0.9], [0, 1])])
     assert (tuned.threshold, tuned.dice) == (0.5, 1.0)

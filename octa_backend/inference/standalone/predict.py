@@ -157,13 +157,13 @@ def stretched(values: Array, black: float, white: float) -> Array:
     low, high = np.float32(black), np.float32(white)
     if high <= low:
         return np.zeros_like(values)
-    return np.clip((values - low) / (high - low), np.float32(0), np.float32(1))
+    return np.asarray(np.clip((values - low) / (high - low), np.float32(0), np.float32(1)))
 
 
 def standardised(values: Array, like: Array) -> Array:
     """Less the mean of other values, over their deviation."""
     mean, deviation = like.mean(dtype=np.float64), like.std(dtype=np.float64) or 1.0
-    return ((values - np.float32(mean)) / np.float32(deviation)).astype(np.float32)
+    return np.asarray((values - np.float32(mean)) / np.float32(deviation), np.float32)
 
 
 def without_empty_space(channel_HW: Array) -> Array:
