@@ -77,7 +77,8 @@ class FoldOut(Answer):
     fold: int = Field(examples=[1])
     state: str = Field(examples=["running"])
     epoch: int
-    epochs: int
+    epochs: int | None
+    """Null until the fold's plan has chosen it, where it was left open."""
     percent: float
     best: BestOut | None
     model_id: str | None

@@ -51,6 +51,35 @@ def test_progress_shows_every_fold_and_the_percent_of_all(api, parent):
     assert api.get(f"/train/jobs/{parent}").json()["children"] == found["children"]
 
 
+@pytest.mark.parametrize("given", [{"folds": 3}, {}], ids=["cross-validation", "single training"])
+def test_a_job_whose_epochs_are_left_open_is_shown_before_it_has_a_plan(api, file_id, given):
+    job_id = api.start(file_id, **given)
+    for state in ("queued", "cancelled"):
+        found = progress(api, job_id)
+        assert found.status_code == 200, found.text
+        assert (found.json()["state"], found.json()["epochs"], found.json()["percent"]) == (state, None, 0.0)
+        assert {(child["state"], child["epochs"]) for child in found.json()["children"]} <= {(state, None)}
+        shown = api.get(f"/train/jobs/{job_id}").json()
+        assert shown["children"] == found.json()["children"]
+        assert len(shown["children"]) == given.get("folds", 0)
+        assert job_id in [one["job_id"] for one in api.get("/train/jobs").json()["items"]]
+        assert api.post(f"/train/jobs/{job_id}/cancel").status_code == (202 if state == "queued" else 409)
+    assert '"state":"cancelled"' in api.get(f"/train/jobs/{job_id}/events").text
+
+
+def test_folds_show_their_epochs_one_by_one_as_their_plans_choose_them(api, file_id):
+    parent = api.start(file_id, folds=2)
+    first = progress(api, parent).json()["children"][0]["job_id"]
+    with api.parts.database.writing() as session:
+        job = session.get_one(Job, first)
+        options = {"precision": "fp32", "epochs": 40, "model": "unet", "batch_size": 2}
+        job.plan = {"device": "cpu", "config": options}
+    api.tick()
+    found = progress(api, parent).json()
+    assert [child["epochs"] for child in found["children"]] == [40, None]
+    assert found["epochs"] == 80
+
+
 def test_the_etag_changes_when_a_fold_does(api, parent):
     before = progress(api, parent)
     etag = before.headers["etag"]
