@@ -42,7 +42,8 @@ Before = Annotated[
     Query(description="Only those made before this time; UTC where it has no zone."),
 ]
 OfPlane = Literal["axial", "coronal", "sagittal", "axial_projection", "coronal_projection", "sagittal_projection"]
-Picture = Literal["mask", "overlay", "probability", "scan", "measurement"] | OfPlane
+OfScan = Literal["mask", "overlay", "probability", "confidence", "scan", "measurement", "difference"]
+Picture = OfScan | OfPlane
 Volume = Literal["mask", "probability", "confidence"]
 UNCHANGING = {"Cache-Control": "private, max-age=86400"}
 
@@ -88,8 +89,9 @@ def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures =
     responses={200: {"content": {"image/png": {}}}, **problems(errors.PredictionNotFound)},
 )
 def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts) -> Response:
-    """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview, or what was measured.
+    """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview.
 
+    Where it was asked for, confidence in the class chosen, what was measured, or the difference to the mask that came.
     Of a volume, in one of three planes, the slice through the middle of what was found, or the brightest across it.
     """
     row = prediction_history.get(db, prediction_id)

@@ -65,7 +65,7 @@ class KeptPredictionOut(PredictionOut):
     sha256: str
     created_at: datetime
     pictures: dict[str, str] = Field(examples=[{"mask": "/predictions/81b2fb36743ca0c1/mask.png"}])
-    """Name → address: mask, overlay, probability, scan, and measurement where it was asked for."""
+    """Name → address: mask, overlay, probability, scan; where asked for, confidence, measurement, difference."""
 
 
 class KeptPlaneOverlayOut(PlaneOverlayOut):

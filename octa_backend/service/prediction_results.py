@@ -27,12 +27,20 @@ from octa_backend.storage.files import Files
 from octa_backend.storage.prediction_tables import KeptPrediction, PredictionJob
 from octa_backend.storage.tables import JobState
 
-PICTURES = {"masks": "mask.png", "overlays": "overlay.png", "measured": "measurement.png"}
-"""Folder of the zip -> picture of a prediction; the last one where it was asked for."""
+PICTURES = {
+    "masks": "mask.png",
+    "overlays": "overlay.png",
+    "probabilities": "probability.png",
+    "confidence": "confidence.png",
+    "measured": "measurement.png",
+}
+"""Folder of the zip -> picture of a prediction; the last three where they were asked for."""
 
 CONTENTS_OF_PICTURES = """\
 masks/            0 and 255, or class indices with more than two classes; at the scans' own sizes
 overlays/         the scans with each foreground class tinted
+probabilities/    of foreground, 0 to 65535 (where they were asked for)
+confidence/       probability of the class chosen, 0 to 255 (where it was asked for)
 measured/         what was measured, drawn (where it was asked for)
 scans.csv         a row for each scan: size, share of foreground, confidence, and the values of all measurements
 measurements.csv  a row for each scan and measurement, with its unit, or the reason why there is none
@@ -93,8 +101,9 @@ def _written(results: ResultsZip) -> Generator[None, None, None]:
 
 def _add_scans(results: ResultsZip) -> Iterator[None]:
     names = picture_names(row.file for row in results.predictions())
+    wanted = _wanted(results.job)
     for row in results.predictions():
-        for folder, picture in PICTURES.items():
+        for folder, picture in wanted.items():
             if results.add_packed(f"{folder}/{names[row.file]}.png", results.files.prediction(row.id) / picture):
                 yield
     with results.database.reading() as session:
@@ -106,6 +115,12 @@ def _add_scans(results: ResultsZip) -> Iterator[None]:
     if first and first[0].measurements:
         every = (measurement_rows(row.file, row.measurements) for row in results.predictions())
         yield from results.add_table("measurements.csv", chain([COLUMNS], chain.from_iterable(every)))
+
+
+def _wanted(job: PredictionJob) -> dict[str, str]:
+    """Of `PICTURES` those that the zip has. Probability is kept for the history where nobody asked for it, too."""
+    asked = job.options.get("with_probability", False)
+    return {folder: picture for folder, picture in PICTURES.items() if asked or folder != "probabilities"}
 
 
 def _facts(row: KeptPrediction) -> Row:

@@ -141,8 +141,22 @@ def test_options_of_the_request_travel_with_the_job(predicting):
     work(predicting)
     assert sorted(results(predicting, url)) == ["README.txt", "masks/a.png", "overlays/a.png", "scans.csv"]
     assert "measured/a.png" in results(predicting, drawn)
+    assert not {"confidence/a.png", "probabilities/a.png"} & set(results(predicting, drawn))
     options = predicting.get(drawn).json()["options"]
     assert (options["tta"], options["with_picture"], options["language"]) == (True, True, "en")
+
+
+def test_the_results_have_the_maps_that_were_asked_for(predicting):
+    url = start(predicting, {"a.png": SCANS["left/1.png"]}, confidence_map="true", probability="true")
+    work(predicting)
+    found = results(predicting, url)
+    sure = np.asarray(Image.open(io.BytesIO(found["confidence/a.png"])))
+    probability = np.asarray(Image.open(io.BytesIO(found["probabilities/a.png"])))
+    assert (sure.dtype, probability.dtype, sure.shape) == (np.uint8, np.uint16, probability.shape)
+    likelier = np.maximum(probability, 65535 - probability) / 65535
+    assert np.abs(sure / 255 - likelier).max() < 1 / 255
+    for folder in ("confidence/", "probabilities/"):
+        assert folder in found["README.txt"].decode()
 
 
 def test_more_scans_than_are_answered_at_once_become_a_job(predicting):

@@ -72,6 +72,23 @@ def test_the_probability_and_the_scan_are_kept_as_pictures(predicting):
     np.testing.assert_array_equal((found["mask"] > 0)[decided], (found["probability"] >= 128)[decided])
 
 
+def test_every_picture_that_a_kept_prediction_names_is_served(predicting):
+    files = {"file": ("s.png", encoded(grey(1))), "mask": ("m.png", encoded((grey(2) > 127).astype(np.uint8) * 255))}
+    asked = {"probability": "true", "confidence_map": "true", "measure_picture": "true", "pixel_size_um": "12"}
+    answer = predicting.post("/predict", files=files, data=asked).json()
+    urls = predicting.get(answer["prediction_url"]).json()["pictures"]
+    drawn = {name.removesuffix("_png") for name, value in answer.items() if name.endswith("_png") and value}
+    assert drawn >= {"confidence", "difference"}
+    assert set(urls) == {*drawn, "scan"}
+    for name, url in urls.items():
+        picture = predicting.get(url)
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png"), picture.text
+        if name in drawn:
+            assert picture.content == base64.b64decode(answer[f"{name}_png"])
+    unasked = predict(predicting, encoded(grey(1))).json()["prediction_url"]
+    assert {predicting.get(f"{unasked}/{name}.png").status_code for name in ("confidence", "difference")} == {404}
+
+
 def test_a_large_scan_is_thinned_out_for_its_preview(predicting):
     url = predict(predicting, encoded(grey(1, height=20, width=1100)), measure="false").json()["prediction_url"]
     preview = Image.open(io.BytesIO(predicting.get(f"{url}/scan.png").content))
