@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from octa_backend.diagnosis.findings import Finding, Remedy
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
+from octa_backend.diagnosis.run_checks_balance import stuck_component
 from octa_backend.diagnosis.run_checks_data import EXPLAINS
 from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, smaller_network, sound_network
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
@@ -54,14 +55,20 @@ which make another dataset. `train_longer` gives a handful of scans the steps th
 
 
 def remedy_for(code: str, view: RunView) -> Remedy | None:
-    """What would help against a cause; None where only a person can help, or nothing is needed.
+    """What would help against a cause; None where only a person can help, nothing is needed, or the run has it already.
 
     Args:
         code: of the finding.
         view: the run; its config decides the values.
     """
     make = _MAKERS.get(code)
-    return make(view) if make is not None else None
+    made = make(view) if make is not None else None
+    return None if made is not None and _changes_nothing(made, view) else made
+
+
+def _changes_nothing(remedy: Remedy, view: RunView) -> bool:
+    """Whether the run has all values that the remedy sets; one of the dataset sets none."""
+    return bool(remedy.changes) and all(view.option(name) == value for name, value in remedy.changes.items())
 
 
 def is_automatic(finding: Finding) -> bool:
@@ -168,16 +175,14 @@ def _unweigh_foreground(view: RunView) -> Remedy:
 
 
 def _balance_components(view: RunView) -> Remedy:
-    """Give the component that stays high the larger weight."""
+    """Give the component that stays high the larger weight; where it has that, both the same."""
     if view.option("loss") not in ("dice_bce", "dice_ce"):
         sigmoids = view.facts.classes == 2 or view.option("target") == "regions"
         return Remedy("another_loss", {"loss": "dice_bce" if sigmoids else "dice_ce"}, from_checkpoint=False)
-    now = view.epochs[-1].loss_components
-    entropy = now.get("bce", now.get("ce", 0.0))
-    heavy = {"dice_weight": 0.7, "bce_weight": 0.3}
-    already = float(view.option("dice_weight", 0.5)) > float(view.option("bce_weight", 0.5))
-    even = {"dice_weight": 0.5, "bce_weight": 0.5}
-    changes = heavy if now["dice"] > entropy and not already else even
+    names = ("dice_weight", "bce_weight")
+    stuck, other = names if stuck_component(view) == "dice" else reversed(names)
+    already = float(view.option(stuck, 0.5)) > float(view.option(other, 0.5))
+    changes = dict.fromkeys(names, 0.5) if already else {stuck: 0.7, other: 0.3}
     return Remedy("loss", changes, from_checkpoint=True)
 
 

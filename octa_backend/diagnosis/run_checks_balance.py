@@ -128,21 +128,33 @@ def loss_weights_wrong(view: RunView) -> Suspicion | None:
     now = _components(view)
     if len(now) != 2 or view.shape in (Shape.IMPROVING, Shape.UNCLEAR):
         return None
-    shares = _shares(view)
     opposed = ramp(view.recent(lambda signals: signals.component_cosine) or 0.0, *OPPOSED)
-    unheard = max((ramp(shares.get(name, 1.0), *DOES_NOT_COUNT) * _is_high(name, now) for name in now), default=0.0)
+    unheard = max(_unheard(view, now).values(), default=0.0)
     apart = _one_settled(now)
     apart *= 0.4 if memorises(view) else 0.62
     confidence = max(0.85 * opposed, 0.85 * unheard, apart) * ramp(view.skill, 0.75, 0.55)
-    weakest = min(shares, key=lambda name: shares[name]) if unheard else _higher(now)
+    stuck = stuck_component(view)
     evidence = {
-        "component": weakest,
-        "value": round(now[weakest], 3),
-        "share_percent": _percent(shares.get(weakest)),
+        "component": stuck,
+        "value": round(now[stuck], 3),
+        "share_percent": _percent(_shares(view).get(stuck)),
         "components": {name: round(value, 4) for name, value in now.items()},
         "cosine": view.recent(lambda signals: signals.component_cosine),
     }
     return Suspicion("loss_weights_wrong", confidence, evidence)
+
+
+def stuck_component(view: RunView) -> str:
+    """The component that stays high: the one that hardly counts, where one does; else the higher one."""
+    now = _components(view)
+    unheard = _unheard(view, now)
+    return _higher(unheard if any(unheard.values()) else now)
+
+
+def _unheard(view: RunView, now: Mapping[str, float]) -> Mapping[str, float]:
+    """How sure it is of each component that it stays high because it hardly counts."""
+    shares = _shares(view)
+    return {name: ramp(shares.get(name, 1.0), *DOES_NOT_COUNT) * _is_high(name, now) for name in now}
 
 
 def _components(view: RunView) -> Mapping[str, float]:

@@ -57,7 +57,16 @@ def _proposed(session: Session, job_id: str, code: str) -> tuple[Job, Remedy]:
     proposed = {one.remedy.code: one.remedy for one in examined.diagnosis.findings if one.remedy is not None}
     if code not in proposed:
         raise RemedyNotApplicable(_unknown(job_id, code, sorted(proposed)))
+    _refuse_unchanged(examined.job, proposed[code])
     return examined.job, proposed[code]
+
+
+def _refuse_unchanged(job: Job, remedy: Remedy) -> None:
+    """A child with the configuration of its parent would do what that did. (A repair looks at its dataset itself.)"""
+    values = remedy.changes
+    if values and all(name in job.config and job.planned(name) == value for name, value in values.items()):
+        told = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise RemedyNotApplicable(f"{remedy.code} changes nothing: job {job.id} has {told} already")
 
 
 def remedied(session: Session, job: Job) -> Sequence[Remedied]:

@@ -107,6 +107,19 @@ def test_a_remedy_that_is_not_proposed_is_refused_with_those_that_are(api, too_l
     assert "proposes no remedy" in healthy.json()["detail"]
 
 
+def test_a_remedy_that_changes_nothing_is_refused(api, too_low):
+    """The job has been resumed with what the doctor proposed for the run before."""
+    proposed = api.get(f"/train/jobs/{too_low}/diagnosis").json()["verdict"]["remedy"]
+    with api.parts.database.writing() as session:
+        job = session.get_one(Job, too_low)
+        job.model_id, job.config = "m1", {**job.config, **proposed["changes"]}
+    before = api.traces()
+    answer = api.post(f"/train/jobs/{too_low}/remedies/{proposed['code']}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:octa:remedy-not-applicable")
+    assert f"raise_lr changes nothing: job {too_low} has lr=" in answer.json()["detail"]
+    assert api.traces() == before
+
+
 def test_a_remedy_of_the_dataset_starts_a_child_on_the_repaired_one(api):
     faulty = api.upload(SMOOTHED).json()["file_id"]
     job_id = a_diagnosed_job(api, faulty, histories.masks_unpredictable(np.random.default_rng(0)), force=True)

@@ -7,8 +7,9 @@ import pytest
 
 from octa_backend.diagnosis.config_remedies import AUTOMATIC_CONFIDENCE, is_automatic, remedy_for
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
+from octa_backend.diagnosis.run_checks_balance import loss_weights_wrong
 from octa_backend.diagnosis.run_view import RunView
-from tests.diagnosis.histories import first_epochs, run, with_start
+from tests.diagnosis.histories import altered, first_epochs, run, with_start
 
 
 def a_run(epochs=10, given=None, **options):
@@ -84,6 +85,30 @@ def test_weight_goes_to_the_component_that_stays_high():
     assert changes("loss_weights_wrong", a_run()) == {"dice_weight": 0.7, "bce_weight": 0.3}
     assert changes("loss_weights_wrong", a_run(dice_weight=0.9)) == {"dice_weight": 0.5, "bce_weight": 0.5}
     assert changes("loss_weights_wrong", a_run(loss="cldice")) == {"loss": "dice_bce"}
+
+
+def test_the_cross_entropy_that_stays_high_gets_the_weight_as_dice_does():
+    high = {"loss_components": {"bce": 0.72, "dice": 0.55}}
+    assert changes("loss_weights_wrong", altered(a_run(), lambda _: high)) == {"bce_weight": 0.7, "dice_weight": 0.3}
+    weighed = altered(a_run(bce_weight=0.9), lambda _: high)
+    assert changes("loss_weights_wrong", weighed) == {"bce_weight": 0.5, "dice_weight": 0.5}
+    of_classes = altered(a_run(loss="dice_ce"), lambda _: {"loss_components": {"ce": 1.1, "dice": 0.55}})
+    assert changes("loss_weights_wrong", of_classes) == {"bce_weight": 0.7, "dice_weight": 0.3}
+
+
+def test_the_weight_goes_to_the_component_that_the_finding_names():
+    """One that hardly counts is what stays high, also where the other one is higher."""
+    gradients = {"component_gradients": {"bce": 0.001, "dice": 1.0}}
+    made = a_run(given=lambda *_: gradients, epochs=20, first=0.6, limit=0.59, dice=(0.1, 0.2), scheduler="constant")
+    view = RunView(altered(made, lambda _: {"loss_components": {"bce": 0.6, "dice": 0.62}}))
+    assert loss_weights_wrong(view).evidence["component"] == "bce"
+    assert remedy_for("loss_weights_wrong", view).changes == {"bce_weight": 0.7, "dice_weight": 0.3}
+
+
+def test_what_the_run_has_already_is_not_proposed():
+    assert changes("gradients_exploding", a_run()) == {"gradient_clipping": 1.0}
+    assert remedy_for("gradients_exploding", RunView(a_run(gradient_clipping=1.0))) is None
+    assert remedy_for("lr_decayed_early", RunView(a_run(scheduler="cosine"))) is None
 
 
 def test_non_finite_numbers_in_half_precision_ask_for_full_precision():
