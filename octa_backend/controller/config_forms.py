@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,17 @@ from octa_backend.service import train_service
 from octa_backend.service.start_service import StartOptions
 from octa_backend.training.config import TrainConfig
 
-NULLABLE = frozenset(
-    name
+_KINDS: Mapping[str, frozenset[str]] = {
+    name: frozenset(kind.get("type", "") for kind in field.get("anyOf", (field,)))
     for name, field in TrainConfig.model_json_schema()["properties"].items()
-    if {"type": "null"} in field.get("anyOf", ())
-)
+}
+"""Of each field of a configuration the types that JSON has for its values."""
+
+NULLABLE = frozenset(name for name, kinds in _KINDS.items() if "null" in kinds)
 """Fields in which an empty text means null."""
+
+LISTS = frozenset(name for name, kinds in _KINDS.items() if "array" in kinds)
+"""Fields that may come several times, as clients send arrays, or once with commas."""
 
 LEFT_OPEN = frozenset({"config", *TrainConfig.model_fields, *StartOptions.model_fields}) - NULLABLE
 """Fields that a page's form sends empty where nobody filled them in; they have their default then."""
@@ -64,6 +69,14 @@ def _request(config: dict[str, Any], options: dict[str, Any]) -> StartRequest:
     return StartRequest(train_service.read_config(config), wanted)
 
 
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Fields as a dict; those of `LISTS` that came several times with commas between them."""
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        found[name] = f"{found[name]},{text}" if name in LISTS and name in found else text
+    return found
+
+
 def _value(text: str) -> Any:
     """A form knows text only."""
     return None if text.strip() in ("", "null") else text.strip()
@@ -90,7 +103,7 @@ async def start_from_body(request: Request) -> StartRequest:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         files = get_context(request).files
-        async with received_form(request, files, MAX_BODY_BYTES) as form:
+        async with received_form(request, files, MAX_BODY_BYTES, LISTS) as form:
             form.refuse_files_but(what="the address says which dataset it is; send the configuration alone")
             return start_from_fields(form.fields)
     body = await small_body(request)
@@ -98,7 +111,7 @@ async def start_from_body(request: Request) -> StartRequest:
         return StartRequest(TrainConfig(), StartOptions())
     if kind == "application/x-www-form-urlencoded":
         async with request.form() as fields:
-            return start_from_fields({name: str(value) for name, value in fields.items()})
+            return start_from_fields(_joined((name, str(value)) for name, value in fields.multi_items()))
     if kind in ("application/json", ""):
         content = _json_object(body)
         options = {name: content.pop(name) for name in StartOptions.model_fields if name in content}

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller import job_events
-from octa_backend.controller.config_forms import StartRequest, start_from_body, start_from_fields
+from octa_backend.controller.config_forms import LISTS, StartRequest, start_from_body, start_from_fields
 from octa_backend.controller.context import Parts, Reader, Reading, Writing
 from octa_backend.controller.dataset_controller import (
     UPLOAD_ERRORS,
@@ -85,7 +85,7 @@ async def start_with_file(request: Request, parts: Parts, response: Response) ->
 
     Errors in the data stop it, unless `repair=auto` mends them or `force=true` says to train all the same.
     """
-    async with received_form(request, parts.files, upload_limit(request)) as form:
+    async with received_form(request, parts.files, upload_limit(request), LISTS) as form:
         wanted = start_from_fields(form.fields)
         started = await run_in_threadpool(_start_with_upload, parts, form, wanted)
     return _answer(parts, started, response)

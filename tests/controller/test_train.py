@@ -64,6 +64,25 @@ def test_a_configuration_may_come_as_a_form_or_as_json(api, file_id, given):
     assert (config["epochs"], config["augmentation"]) == (7, "none")
 
 
+@pytest.mark.parametrize("kind", ["multipart", "multipart with the zip", "urlencoded"])
+def test_a_list_may_come_as_repeated_parts_of_a_form(api, file_id, kind):
+    """Clients that are made from the schema send an array so, as its default encoding says."""
+    lists = {"class_weights": ["1", "5"], "target_shape": ["32", "32", "16"]}
+    url = "/train/start-with-file" if "zip" in kind else f"/train/start-with-file/{file_id}"
+    parts = [(name, (None, one)) for name, values in lists.items() for one in values]
+    if "zip" in kind:
+        parts.append(("file", ("scans.zip", zip_bytes(dataset()), "application/zip")))
+    answer = api.post(url, data=lists) if kind == "urlencoded" else api.post(url, files=parts)
+    assert answer.status_code == 202, answer.text
+    config = api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]
+    assert (config["class_weights"], config["target_shape"]) == ([1.0, 5.0], [32, 32, 16])
+
+
+def test_what_is_no_list_comes_once(api, file_id):
+    answer = api.post(f"/train/start-with-file/{file_id}", files=[("epochs", (None, "1")), ("epochs", (None, "2"))])
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the form's field 'epochs' came twice")
+
+
 def test_without_a_configuration_the_defaults_are_taken(api, file_id):
     answer = api.post(f"/train/start-with-file/{file_id}")
     job = api.get(f"/train/jobs/{answer.json()['job_id']}").json()
