@@ -10,7 +10,7 @@ from measuring import Numbers, Record
 from planted_training import CASES, Case
 from pydantic import TypeAdapter
 
-from octa_backend.diagnosis.doctor import Diagnosis, State, examine_run
+from octa_backend.diagnosis.doctor import Diagnosis, RunState, examine_run
 from octa_backend.diagnosis.findings import Remedy, Severity
 from octa_backend.diagnosis.run_history import RunHistory
 
@@ -80,7 +80,7 @@ def _looks(history: RunHistory) -> Iterable[tuple[int, RunHistory]]:
 
 
 def is_fault(found: Diagnosis) -> bool:
-    return found.state in (State.FAULT, State.STUCK_UNEXPLAINED)
+    return found.state in (RunState.FAULT, RunState.STUCK_UNEXPLAINED)
 
 
 @dataclass(frozen=True, slots=True)

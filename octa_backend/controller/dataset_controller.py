@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from octa_backend import errors
 from octa_backend.controller.context import Parts, Reader, Reading, get_context
-from octa_backend.controller.dataset_schemas import DatasetOut, DiagnosisOut, RepairStep, RepairWish
+from octa_backend.controller.dataset_schemas import DatasetDiagnosisOut, DatasetOut, RepairStep, RepairWish
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
@@ -88,7 +88,7 @@ def show(file_id: str, db: Reading, language: Reader) -> DatasetOut:
     summary="What the checks say about a dataset",
     responses=problems(errors.DatasetNotFound, errors.ModelNotFound, errors.JobNotFound, errors.ModelDoesNotFit),
 )
-def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewModel = None) -> DiagnosisOut:
+def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewModel = None) -> DatasetDiagnosisOut:
     """Findings with their evidence; with `model_id` also a review of the labels, which takes a prediction per scan."""
     with parts.database.reading() as session:
         dataset = dataset_service.get(session, file_id)
@@ -96,7 +96,7 @@ def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewMode
     labels = None
     if model is not None:
         labels = diagnosis_service.review_labels(parts.files, dataset, parts.predictions.predictor(model.id))
-    return DiagnosisOut.of(dataset, labels, language)
+    return DatasetDiagnosisOut.of(dataset, labels, language)
 
 
 @router.get(

@@ -40,7 +40,7 @@ class RepairOut(Answer):
     steps: list[RepairStep]
 
 
-class DiagnosisOut(Answer):
+class DatasetDiagnosisOut(Answer):
     """What the checks say about a dataset; `verdict` is `clean`, `warnings` or `errors`."""
 
     file_id: str
@@ -50,7 +50,7 @@ class DiagnosisOut(Answer):
     """Where a model was named: how much each mask contradicts it, the most suspicious scan first."""
 
     @classmethod
-    def of(cls, dataset: Dataset, labels: LabelDiagnosis | None, language: Language) -> DiagnosisOut:
+    def of(cls, dataset: Dataset, labels: LabelDiagnosis | None, language: Language) -> DatasetDiagnosisOut:
         """From a row, and a review of its labels."""
         findings = ordered([*dataset_service.findings_of(dataset), *(labels.findings if labels else ())])
         reviews = None

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from octa_backend.controller.schemas import Answer, FindingOut
-from octa_backend.diagnosis.doctor import State
+from octa_backend.diagnosis.doctor import RunState
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
@@ -36,11 +36,11 @@ class StartOut(Answer):
     )
 
 
-class DiagnosisOut(Answer):
+class JobDiagnosisOut(Answer):
     """What the training doctor says of a job."""
 
     job_id: str
-    state: State
+    state: RunState
     epochs: int = Field(description="how many epochs it looked at", examples=[8])
     verdict: FindingOut = Field(description="one finding, always; an info where nothing is wrong")
     others: list[FindingOut] = Field(description="further findings, surest first")
@@ -52,7 +52,7 @@ class DiagnosisOut(Answer):
     resembles: dict[str, Any] | None = Field(description="the nearest row of the diagnosis matrix: supporting evidence")
 
     @classmethod
-    def of(cls, examined: Examined, language: Language) -> DiagnosisOut:
+    def of(cls, examined: Examined, language: Language) -> JobDiagnosisOut:
         """In the reader's language."""
         found, start = examined.diagnosis, examined.job.start_checks
 

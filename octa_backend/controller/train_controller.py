@@ -24,7 +24,7 @@ from octa_backend.controller.dataset_controller import (
     multipart,
     upload_limit,
 )
-from octa_backend.controller.diagnosis_schemas import DiagnosisOut
+from octa_backend.controller.diagnosis_schemas import JobDiagnosisOut
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.job_schemas import JobDetail, JobOut, ProgressOut, ResumeChanges, StartedJob, progress_url
 from octa_backend.controller.json_bodies import JsonRoute
@@ -185,9 +185,9 @@ def delete(job_id: str, parts: Parts) -> None:
     summary="What the training doctor says of a job",
     responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
 )
-def diagnosis(job_id: str, db: Reading, language: Reader) -> DiagnosisOut:
+def diagnosis(job_id: str, db: Reading, language: Reader) -> JobDiagnosisOut:
     """Why the loss is stuck, or that it is not: the verdict, what else is suspected, and what was ruled out."""
-    return DiagnosisOut.of(run_doctor.examine_job(db, job_id), language)
+    return JobDiagnosisOut.of(run_doctor.examine_job(db, job_id), language)
 
 
 @router.get(

@@ -80,7 +80,7 @@ CHECKS: tuple[Check, ...] = (
 nothing wrong, so it stands behind the settings that could have been wrong."""
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     """How the run is."""
 
     TOO_EARLY = "too_early"
@@ -106,7 +106,7 @@ class Diagnosis:
         outlook: where the loss leads if it goes on like this.
     """
 
-    state: State
+    state: RunState
     verdict: Finding
     others: tuple[Finding, ...] = ()
     ruled_out: tuple[str, ...] = ()
@@ -137,7 +137,7 @@ def examine_run(history: RunHistory) -> Diagnosis:
     told = [one for one in suspicions if one.confidence >= REPORTED]
     causes = [one for one in told if _CHECK[one.code].is_cause]
     cause = first_cause(causes)
-    state = State.FAULT if cause is not None else _state(view)
+    state = RunState.FAULT if cause is not None else _state(view)
     verdict = _finding(cause, view) if cause is not None else _without_fault(state, view)
     others = sorted((one for one in told if one is not cause), key=lambda one: -one.confidence)
     findings = (_finding(one, view) for one in others)
@@ -199,30 +199,30 @@ def _explained(symptom: Finding, verdict: Finding) -> Finding:
     return replace(symptom, severity=Severity.INFO, evidence=evidence, remedy=None)
 
 
-def _state(view: RunView) -> State:
+def _state(view: RunView) -> RunState:
     """Of a run without a fault."""
     if len(view.epochs) < WINDOW[0]:
-        return State.TOO_EARLY
+        return RunState.TOO_EARLY
     if view.shape is Shape.IMPROVING or view.is_warming_up:
-        return State.STILL_LEARNING
+        return RunState.STILL_LEARNING
     if fit.converged(view) >= REPORTED:
-        return State.CONVERGED
-    return State.STUCK_UNEXPLAINED if len(view.epochs) >= CALLED_STUCK else State.TOO_EARLY
+        return RunState.CONVERGED
+    return RunState.STUCK_UNEXPLAINED if len(view.epochs) >= CALLED_STUCK else RunState.TOO_EARLY
 
 
-def _without_fault(state: State, view: RunView) -> Finding:
+def _without_fault(state: RunState, view: RunView) -> Finding:
     evidence: dict[str, Any] = {
         "epochs": len(view.every),
         "awaited": (WINDOW[0] if len(view.epochs) < WINDOW[0] else CALLED_STUCK) * view.at_once,
         "best_dice": round(float(view.dice.max(initial=0.0)), 4),
         "shape": view.shape.value if view.epochs else Shape.UNCLEAR.value,
     }
-    if state is State.CONVERGED:
+    if state is RunState.CONVERGED:
         evidence["confidence"] = round(fit.converged(view), 2)
-    elif state is State.STILL_LEARNING:
+    elif state is RunState.STILL_LEARNING:
         ahead = _outlook(view)
         evidence["gain_percent"] = None if ahead is None else round(100 * ahead.gain / max(view.loss_now, 1e-9), 1)
-    severity = Severity.WARNING if state is State.STUCK_UNEXPLAINED else Severity.INFO
+    severity = Severity.WARNING if state is RunState.STUCK_UNEXPLAINED else Severity.INFO
     epoch = view.epochs[-1].epoch if view.epochs else None
     return Finding(state.value, severity, evidence, epoch=epoch, remedy=remedy_for(state.value, view))
 

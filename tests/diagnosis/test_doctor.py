@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from octa_backend.diagnosis.doctor import CHECKS, State, examine_run, first_cause, plateau_report
+from octa_backend.diagnosis.doctor import CHECKS, RunState, examine_run, first_cause, plateau_report
 from octa_backend.diagnosis.findings import Severity
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.run_history import RunHistory
@@ -57,20 +57,20 @@ def test_recorded_healthy_run_raises_no_alarm():
     history = blind(altered(made, lambda _: dict(zip(("train_loss", "val_dice"), next(own), strict=True))))
     for count in range(1, 7):
         assert alarms(examine_run(first_epochs(history, count))) == []
-    assert examine_run(history).state is State.STILL_LEARNING
+    assert examine_run(history).state is RunState.STILL_LEARNING
 
 
 def test_plateau_after_a_good_run_is_converged_not_stuck():
     made = run(np.random.default_rng(3), epochs=60, noise=0.005, pace=0.06, dice=(0.2, 0.9), scheduler="constant")
     found = examine_run(made)
-    assert found.state is State.CONVERGED
+    assert found.state is RunState.CONVERGED
     assert (found.verdict.severity, found.verdict.evidence["confidence"] >= 0.5) == (Severity.INFO, True)
 
 
 def test_stuck_run_that_no_cause_explains_is_said_to_be_unexplained():
     made = run(np.random.default_rng(3), epochs=30, first=0.6, limit=0.55, noise=0.005, dice=(0.2, 0.42), loss="iou")
     found = examine_run(blind(made))
-    assert (found.state, found.verdict.severity) == (State.STUCK_UNEXPLAINED, Severity.WARNING)
+    assert (found.state, found.verdict.severity) == (RunState.STUCK_UNEXPLAINED, Severity.WARNING)
     assert found.not_judged != ()
 
 
@@ -87,13 +87,13 @@ def test_flat_beginning_is_not_called_stuck_before_ten_epochs():
         )
     )
     states = [examine_run(first_epochs(made, count)).state for count in (9, 10)]
-    assert states == [State.TOO_EARLY, State.STUCK_UNEXPLAINED]
+    assert states == [RunState.TOO_EARLY, RunState.STUCK_UNEXPLAINED]
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_too_few_epochs_are_no_verdict_and_say_what_is_awaited(count):
     found = examine_run(first_epochs(healthy(3), count))
-    assert found.state is State.TOO_EARLY
+    assert found.state is RunState.TOO_EARLY
     assert (found.verdict.evidence["epochs"], found.verdict.evidence["awaited"]) == (count, 5)
 
 
@@ -129,7 +129,7 @@ def test_slow_data_loading_is_told_but_is_no_verdict():
     waits = lambda *_: {"data_seconds": 7.0, "step_seconds": 10.0}  # noqa: E731
     found = examine_run(run(np.random.default_rng(0), epochs=20, given=waits))
     assert [other.code for other in found.others] == ["data_loading_slow"]
-    assert found.state is not State.FAULT
+    assert found.state is not RunState.FAULT
 
 
 def test_every_check_is_told_ruled_out_doubtful_or_not_judged():
@@ -163,7 +163,7 @@ def first_loss_of(initial, expected, **options):
 @pytest.mark.parametrize(("initial", "codes"), [(1.2, []), (0.3, []), (2.0, ["initial_loss_off"]), (None, [])])
 def test_first_loss_far_above_theory_is_told_before_the_first_epoch_but_is_no_cause(initial, codes):
     told, found = first_loss_of(initial, 0.69)
-    assert (told, found.state) == (codes, State.TOO_EARLY)
+    assert (told, found.state) == (codes, RunState.TOO_EARLY)
 
 
 @pytest.mark.parametrize("options", [{"loss": "focal"}, {"pretrained": "m1"}])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from octa_backend.diagnosis.curves import Shape
-from octa_backend.diagnosis.doctor import State, examine_run, plateau_report
+from octa_backend.diagnosis.doctor import RunState, examine_run, plateau_report
 from octa_backend.diagnosis.run_view import RunView, merged
 from tests.diagnosis.histories import altered, facts, first_epochs, run
 
@@ -70,14 +70,14 @@ def test_swinging_losses_of_tiny_epochs_are_no_rate_too_high():
 
 
 def test_swinging_losses_are_no_rate_too_high_while_the_validation_keeps_what_it_had():
-    assert examine_run(swinging(43, lost=0)).state is not State.FAULT
+    assert examine_run(swinging(43, lost=0)).state is not RunState.FAULT
 
 
 def test_tiny_epochs_are_too_few_for_a_verdict_until_their_steps_are_enough():
     found = examine_run(first_epochs(a_run(steps_per_epoch=3), 16))
-    assert found.state is State.TOO_EARLY
+    assert found.state is RunState.TOO_EARLY
     assert (found.verdict.evidence["epochs"], found.verdict.evidence["awaited"]) == (16, 20)
-    assert examine_run(first_epochs(a_run(steps_per_epoch=3), 20)).state is not State.TOO_EARLY
+    assert examine_run(first_epochs(a_run(steps_per_epoch=3), 20)).state is not RunState.TOO_EARLY
 
 
 def test_outlook_of_tiny_epochs_is_told_in_epochs():
