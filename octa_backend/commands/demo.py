@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import socket
 import subprocess
@@ -11,19 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from octa_backend.commands import http_client
-from octa_backend.data.normalise import to_unit
+from octa_backend.commands.demo_unseen import Unseen, UnseenVolume, held_out
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import make_scan, write_zip
 from octa_backend.errors import OctaError, ServerUnreachable
@@ -33,15 +28,6 @@ from octa_backend.storage.outputs import output_folder
 
 SCANS, SIZE, SEED = 32, 128, 7
 START_SECONDS, POLL_SECONDS = 60.0, 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """A scan that took no part in the training, and the mask that a perfect answer would have."""
-
-    name: str
-    image: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
 
 
 def demo(console: Console, data: Path | None, out: Path, epochs: int, model: str) -> None:
@@ -74,17 +60,12 @@ def _fresh_scan() -> Unseen:
     return Unseen("unseen synthetic scan", scan.image, scan.mask)
 
 
-def _held_out(data_dir: Path, progress: dict[str, Any]) -> Unseen:
+def _held_out(data_dir: Path, progress: dict[str, Any]) -> Unseen | UnseenVolume:
     """The first scan of the test split, or of the validation split where there is no test split."""
     files = Files(data_dir)
     card = json.loads((files.model(progress["model_id"]) / "card.json").read_text("utf-8"))
-    store = DatasetStore(files.dataset(progress["file_id"]))
     split = "test" if card["splits"]["test"] else "val"
-    name = card["splits"][split][0]
-    index = [scan.name for scan in store.manifest.scans].index(name)
-    image = np.rint(to_unit(store.image(index)) * 255).astype(np.uint8)
-    shown = image[0] if image.shape[0] == 1 else np.moveaxis(image, 0, -1)
-    return Unseen(f"scan {name} of the {split} split", shown, store.mask(index) > 0)
+    return held_out(DatasetStore(files.dataset(progress["file_id"])), card["splits"][split][0], split)
 
 
 @contextmanager
@@ -172,18 +153,12 @@ def _watch(console: Console, client: httpx.Client, job_id: str) -> dict[str, Any
     return progress
 
 
-def _predict(console: Console, client: httpx.Client, unseen: Unseen, progress: dict[str, Any], out: Path) -> None:
-    scan = io.BytesIO()
-    Image.fromarray(unseen.image).save(scan, "png")
+def _predict(
+    console: Console, client: httpx.Client, unseen: Unseen | UnseenVolume, progress: dict[str, Any], out: Path
+) -> None:
     form = {"model_id": progress["model_id"]}
-    answer = _checked(client.post("/predict", files={"file": ("scan.png", scan.getvalue())}, data=form))
-    paths = {"scan": out / "scan.png", "mask": out / "mask.png", "overlay": out / "overlay.png"}
-    paths["scan"].write_bytes(scan.getvalue())
-    for name in ("mask", "overlay"):
-        paths[name].write_bytes(base64.b64decode(answer[f"{name}_png"]))
-    with Image.open(paths["mask"]) as picture:
-        found = np.asarray(picture) > 0
-    dice = 2 * (found & unseen.mask).sum() / max(1, found.sum() + unseen.mask.sum())
+    answer = _checked(client.post("/predict", files=unseen.files(), data=form, timeout=None))
+    paths, dice = unseen.written(answer, out), unseen.dice(answer)
     best, test = progress["best"], progress["test"]
     console.print(f"best epoch {best['epoch']}: validation Dice {best['val_dice']:.4f}", highlight=False)
     if test:
