@@ -113,3 +113,30 @@ def test_links_between_documents_lead_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text("utf-8")):
             assert (path.parent / link).exists(), f"{path.name} → {link}"
+
+
+def test_both_readmes_say_the_same():
+    english, chinese = read("README.md"), read("README.zh-CN.md")
+    for what in (
+        r"^## ",
+        r"\]\((?!README)[^)]+\)",
+        r"\b(?:octa|make) [a-z]+\b",
+        r"^curl",
+        r"--[a-z][a-z-]+",
+        r"Accept[^\"`]+",
+    ):
+        found = [sorted(re.findall(what, text, re.MULTILINE)) for text in (english, chinese)]
+        assert (set(found[0]), what) == (set(found[1]), what)
+        if what.startswith("^"):
+            assert (len(found[0]), what) == (len(found[1]), what)
+
+
+@pytest.mark.parametrize("name", ["api", "training", "diagnosis", "operations", "architecture"])
+def test_every_row_of_a_table_has_as_many_cells_as_its_heading(name):
+    wrong, cells = [], 0
+    for line in read(f"docs/{name}.md").splitlines():
+        found = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        if found and cells and found != cells:
+            wrong.append(line)
+        cells = (cells or found) if found else 0
+    assert wrong == []
