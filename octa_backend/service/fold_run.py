@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from octa_backend.data.store import DatasetStore
+from octa_backend.errors import ModelNotFound
 from octa_backend.service import attempt_service, fold_service, model_service
 from octa_backend.service.experiment import Source
 from octa_backend.service.fold_conclusion import Conclusion, Member
@@ -20,7 +21,11 @@ _log = logging.getLogger(__name__)
 
 
 def conclude(order: WorkerOrder, files: Files, database: Database, should_stop: ShouldStop) -> None:
-    """Make the ensemble and the report, and close the attempt."""
+    """Make the ensemble and the report, and close the attempt.
+
+    Raises:
+        ModelNotFound: a fold's model was deleted.
+    """
     conclusion = _prepare(order, files, database)
     try:
         card = conclusion.make(unless(should_stop))
@@ -43,19 +48,29 @@ def _prepare(order: WorkerOrder, files: Files, database: Database) -> Conclusion
         job = session.get_one(Job, order.job_id)
         dataset = session.get_one(Dataset, job.file_id)
         folds = fold_service.folds_of(session, job.id)
-    members = []
-    for fold in folds:
-        report = read_report(files.job(fold.id))
-        assert fold.fold is not None
-        assert fold.model_id is not None
-        assert report is not None, "a fold that has succeeded has a report"
-        members.append(Member(fold.fold, files.model(fold.model_id), report))
     return Conclusion(
         store=DatasetStore(files.dataset(dataset.id)),
         source=Source(dataset.id, dataset.name, dataset.sha256),
-        members=members,
+        members=[_member(fold, files) for fold in folds],
         models=files.models,
         prefix=f"{job.id}-ensemble-",
         reports=files.job(job.id),
         device=order.device,
     )
+
+
+def _member(fold: Job, files: Files) -> Member:
+    """What a fold that has succeeded brings into the ensemble.
+
+    Raises:
+        ModelNotFound: its model was deleted.
+    """
+    assert fold.fold is not None
+    if fold.model_id is None:
+        raise ModelNotFound(
+            f"the model of fold {fold.fold} was deleted before the ensemble was made; resume job {fold.parent_job_id}, "
+            "and the fold publishes it again"
+        )
+    report = read_report(files.job(fold.id))
+    assert report is not None, "a fold that has succeeded has a report"
+    return Member(fold.fold, files.model(fold.model_id), report)

@@ -155,6 +155,8 @@ def ready_to_conclude() -> ColumnElement[bool]:
 def resume_folds(session: Session, parent: Job, config: TrainConfig) -> None:
     """Queue the folds that have something left to do, in order, under a configuration.
 
+    A fold whose model was deleted publishes it again, from its checkpoint.
+
     Raises:
         IllegalJobState: there is nothing left to do.
     """
@@ -169,7 +171,8 @@ def resume_folds(session: Session, parent: Job, config: TrainConfig) -> None:
         )
     requeue(parent, config)
     for fold in folds:
-        if fold.state != JobState.SUCCEEDED or (changed and (epochs is None or fold.epoch < epochs)):
+        is_whole = fold.state == JobState.SUCCEEDED and fold.model_id is not None
+        if not is_whole or (changed and (epochs is None or fold.epoch < epochs)):
             requeue(fold, config)
             fold.queued_at = _place(parent, fold.fold or 0)
 

@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from octa_backend.errors import InvalidRequest, JobNotFound, ModelInUse, ModelNotFound, NoModelYet
 from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE
+from octa_backend.service.fold_service import UNFINISHED, folds_of
 from octa_backend.storage.files import GONE_FILE, folder_written_aside, sync_folder_files
-from octa_backend.storage.tables import Job, JobState, Model
+from octa_backend.storage.tables import Job, Model
 
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
 
@@ -145,16 +146,25 @@ def forget(session: Session, model_id: str) -> None:
 
     Raises:
         ModelNotFound: no model has this id.
-        ModelInUse: an ensemble needs it, or a job that waits or runs begins with its weights.
+        ModelInUse: an ensemble needs it, or a job that waits or runs: as what it begins with, or as one of its folds.
     """
     model = get(session, model_id)
-    for other in session.scalars(select(Model).where(Model.id != model_id)):
-        if any(member["model_id"] == model_id for member in other.card.get("members") or ()):
-            raise ModelInUse(f"model {model_id} is a member of ensemble {other.id}; delete that one first")
-    at_work = select(Job).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
-    for job in session.scalars(at_work):
-        if job.config.get("pretrained") == model_id:
-            raise ModelInUse(f"job {job.id} is {job.state} and begins with the weights of {model_id}; cancel it first")
+    _require_unneeded(session, model_id)
     session.execute(update(Job).where(Job.model_id == model_id).values(model_id=None, version=Job.version + 1))
     session.delete(model)
     session.flush()
+
+
+def _require_unneeded(session: Session, model_id: str) -> None:
+    for other in session.scalars(select(Model).where(Model.id != model_id)):
+        if any(member["model_id"] == model_id for member in other.card.get("members") or ()):
+            raise ModelInUse(f"model {model_id} is a member of ensemble {other.id}; delete that one first")
+    at_work = select(Job).where(Job.state.in_(UNFINISHED))
+    for job in session.scalars(at_work):
+        if job.config.get("pretrained") == model_id:
+            raise ModelInUse(f"job {job.id} is {job.state} and begins with the weights of {model_id}; cancel it first")
+        if any(fold.model_id == model_id for fold in folds_of(session, job.id)):
+            raise ModelInUse(
+                f"cross-validation {job.id} is {job.state} and needs {model_id}, the model of one of its folds, "
+                "for its ensemble; cancel it first"
+            )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from octa_backend.data.store import DatasetStore
-from octa_backend.errors import IncompatibleCheckpoint, ModelInUse
+from octa_backend.errors import IncompatibleCheckpoint, ModelInUse, ModelNotFound
 from octa_backend.inference.model_card import ModelCard
 from octa_backend.inference.model_folder import read_card
 from octa_backend.service import attempt_service, evaluation_run, experiment, fold_service, model_service, train_service
@@ -23,7 +23,7 @@ from octa_backend.service.training_run import run_training
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
 from octa_backend.storage.files import Files, remove
-from octa_backend.storage.tables import Job, JobState
+from octa_backend.storage.tables import Job, JobState, Model
 from octa_backend.training import precision
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.threshold import pool
@@ -207,6 +207,45 @@ def test_without_a_test_split_there_is_the_summary_alone(settings, database, fil
     report = read_report(files.job(parent))
     assert report["test"] is None
     assert len(report["out_of_fold"]["scans"]) == SCANS
+
+
+def test_a_fold_whose_model_is_gone_publishes_it_again_from_its_checkpoint(settings, database, files, monkeypatch):
+    monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
+    with tiny_networks(), one_thread():
+        with database.writing() as session:
+            dataset = a_dataset(session, scans=SCANS)
+            write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
+            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
+            parent = train_service.start(session, dataset.id, config).id
+        gone = run_next(settings, files, database).model_id
+        run_next(settings, files, database)
+        weights = (files.model(gone) / "weights.safetensors").read_bytes()
+        forget_as_earlier_versions_did(database, files, gone)
+        with pytest.raises(ModelNotFound, match=f"the model of fold 1 was deleted .*; resume job {parent}, "):
+            run_next(settings, files, database)
+        fail_and_resume(database, parent)
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluation_run, "measure_scan", None)  # its report is there
+            assert run_next(settings, files, database).model_id == gone
+        assert run_next(settings, files, database).id == parent
+    job, folds = rows(database, parent)
+    assert (job.state, folds[0].model_id, folds[0].epoch) == (JobState.SUCCEEDED, gone, 1)
+    assert (files.model(gone) / "weights.safetensors").read_bytes() == weights
+    assert read_card(files.model(job.model_id))["members"][0]["model_id"] == gone
+
+
+def forget_as_earlier_versions_did(database, files, model_id):
+    with database.writing() as session:
+        session.get_one(Job, session.get_one(Model, model_id).job_id).model_id = None
+        session.delete(session.get_one(Model, model_id))
+    remove(files.model(model_id))
+
+
+def fail_and_resume(database, parent):
+    with database.writing() as session:
+        [attempt] = attempt_service.open_attempts(session)
+        attempt_service.end(session, attempt.id, "its model is gone").move_to(JobState.FAILED)
+        train_service.resume(session, parent, {})
 
 
 def test_a_conclusion_that_is_asked_to_stop_is_cancelled(settings, database, files, monkeypatch):

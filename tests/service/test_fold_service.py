@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from octa_backend.errors import IllegalJobState, JobNotFound
-from octa_backend.service import attempt_service, fold_service, train_service
+from octa_backend.errors import IllegalJobState, JobNotFound, ModelInUse
+from octa_backend.service import attempt_service, fold_service, model_service, train_service
 from octa_backend.storage.tables import Job, JobState
 from octa_backend.training.config import TrainConfig
 from tests.fakes import FakeLauncher, HandSupervisor, a_dataset, a_job, add_epochs
@@ -227,6 +227,7 @@ def test_a_failed_cross_validation_is_resumed_with_the_folds_that_are_not_done(d
     supervisor.tick()
     first, second, third = folds(database, parent)
     end(database, first.id, epochs=4)
+    publish(database, first.id)
     supervisor.tick()
     end(database, second.id, JobState.FAILED, error="no memory")
     supervisor.tick()
@@ -244,12 +245,48 @@ def test_a_failed_cross_validation_is_resumed_with_the_folds_that_are_not_done(d
 
 def test_a_cross_validation_whose_conclusion_failed_is_only_concluded_again(database, supervisor, launcher, parent):
     all_folds_succeed(database, supervisor, launcher, parent)
+    for fold in folds(database, parent):
+        publish(database, fold.id)
     supervisor.tick()
     end(database, parent, JobState.FAILED, error="the disk is full")
     act(database, "resume", parent, {})
     assert states(database, parent) == ["succeeded"] * 3
     supervisor.tick()
     assert (job(database, parent).state, launcher.jobs[-1]) == ("running", parent)
+
+
+def publish(database, job_id) -> str:
+    with database.writing() as session:
+        row = session.get_one(Job, job_id)
+        row.model_id = model_service.register(session, f"{job_id}-e4", row, {}).id
+        return row.model_id
+
+
+def test_a_folds_model_stays_until_its_cross_validation_is_over(database, supervisor, launcher, parent):
+    supervisor.tick()
+    first, second, _ = folds(database, parent)
+    end(database, first.id, epochs=4)
+    model_id = publish(database, first.id)
+    words = f"cross-validation {parent} is running and needs {model_id}, .*; cancel it first"
+    with pytest.raises(ModelInUse, match=words), database.writing() as session:
+        model_service.forget(session, model_id)
+    supervisor.tick()
+    end(database, second.id, JobState.FAILED, error="no memory")
+    supervisor.tick()
+    with database.writing() as session:
+        model_service.forget(session, model_id)
+    act(database, "resume", parent, {})
+    assert states(database, parent) == ["queued"] * 3
+
+
+def test_a_model_of_another_job_may_go_while_a_cross_validation_runs(database, supervisor, parent):
+    supervisor.tick()
+    with database.writing() as session:
+        other = a_job(session, parent_job_id=parent).id  # begun by a remedy of it
+    model_id = publish(database, other)
+    with database.writing() as session:
+        model_service.forget(session, model_id)
+    assert job(database, other).model_id is None
 
 
 def test_a_finished_cross_validation_is_resumed_with_more_epochs_only(database, supervisor, launcher, parent):
