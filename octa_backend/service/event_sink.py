@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import delete, insert
 from sqlalchemy.orm import Session
@@ -125,9 +128,31 @@ class EventSink:
         return session.get(EpochReport, (self._order.job_id, report.epoch)) is None
 
     def _add(self, session: Session, report: EpochFinished) -> None:
-        session.add(EpochReport(job_id=self._order.job_id, **asdict(report)))
+        session.add(EpochReport(job_id=self._order.job_id, **_storable(report)))
         job = session.get_one(Job, self._order.job_id)
         job.epoch = report.epoch
         if job.best_val_dice is None or report.val_dice > job.best_val_dice:
             job.best_epoch, job.best_val_dice = report.epoch, report.val_dice
         job.touch()
+
+
+def _storable(report: EpochFinished) -> dict[str, Any]:
+    """An epoch's columns. SQLite takes NaN for no number, and the JSON of other databases has neither NaN nor infinity.
+
+    The loss and the gradients of a step are always finite; a validation's loss is not, nor what weights that broke in
+    the epoch's last step give.
+    """
+    columns = asdict(report)
+    if math.isnan(report.val_loss):
+        columns["val_loss"] = math.inf
+    if not _is_finite(report.signals):
+        columns["signals"] = None
+    return columns
+
+
+def _is_finite(numbers: object) -> bool:
+    try:
+        json.dumps(numbers, allow_nan=False)
+    except ValueError:
+        return False
+    return True

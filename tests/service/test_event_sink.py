@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,21 @@ def test_an_epoch_told_twice_is_written_once(database, order, sink):
     sink(an_epoch(1, val_dice=0.6))
     assert len(rows(database, EpochReport)) == 1
     assert job_of(database, order).version == version
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_is_kept_as_infinite(database, sink, broken):
+    sink(replace(an_epoch(1), val_loss=broken))
+    sink(an_epoch(2))
+    assert [row.val_loss for row in rows(database, EpochReport)] == [math.inf, 0.41]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_signals_that_are_not_finite_are_left_out(database, sink, broken):
+    sink(replace(an_epoch(1), signals={"weight_norms": {"encoder_conv1": broken}, "overflows": 0}))
+    sink(replace(an_epoch(2), signals={"weight_norms": {"encoder_conv1": 1.5}, "noise_scale": None}))
+    kept = {"weight_norms": {"encoder_conv1": 1.5}, "noise_scale": None}
+    assert [row.signals for row in rows(database, EpochReport)] == [None, kept]
 
 
 def test_the_job_knows_its_last_and_its_best_epoch(database, order, sink):

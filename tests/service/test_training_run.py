@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 
 import pytest
+import torch
 from sqlalchemy import select
 
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
@@ -13,6 +15,7 @@ from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
 from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState
+from octa_backend.training import evaluation
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.events import GRADIENT_GROUPS
@@ -108,6 +111,17 @@ def test_without_a_test_split_the_validation_scans_are_reported_and_it_says_so(t
     assert report["notes"] == ["no_test_split", "epoch_chosen_on_these_scans"]
     assert job.test is None
     assert report["summary"]["dice"]["mean"] == pytest.approx(job.best_val_dice)
+
+
+def test_a_validation_whose_loss_is_not_a_number_ends_no_job(trained, database, files, monkeypatch):
+    plain, nan = evaluation.compute_loss, torch.tensor(math.nan)
+    monkeypatch.setattr(evaluation, "compute_loss", lambda *given: plain(*given)._replace(total=nan))
+    job = trained(epochs=4)
+    assert (job.state, job.error, job.epoch) == (JobState.SUCCEEDED, None, 4)
+    with database.reading() as session:
+        assert {row.val_loss for row in session.scalars(select(EpochReport))} == {math.inf}
+        assert job.id in run_doctor.examine_job(session, job.id).letter("en")
+    assert "nan" not in (files.job(job.id) / REPORT_HTML).read_text("utf-8")
 
 
 def test_the_doctor_sees_every_epoch_and_judges_the_job_by_its_rows(trained, database):
