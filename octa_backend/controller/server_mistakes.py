@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from octa_backend.controller.problems import mistake
@@ -18,7 +19,10 @@ class ServerMistakes:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve; an error after the answer has begun goes on, so that the connection is closed."""
+        """Serve; an error after the answer has begun goes on, so that the connection is closed.
+
+        A client that breaks off its upload is nobody's mistake, and there is none to answer.
+        """
         begun = False
 
         async def watched(message: Message) -> None:
@@ -28,6 +32,8 @@ class ServerMistakes:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            _log.info("a client went away before its request had come to its end: %s", scope["path"])
         except Exception as error:
             if begun or scope["type"] != "http":
                 raise

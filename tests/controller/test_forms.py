@@ -216,10 +216,11 @@ def request_scope(api, path, headers):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_client_that_goes_away_leaves_nothing(small):
+def test_a_client_that_goes_away_leaves_nothing_but_a_line_in_the_log(small, caplog):
+    caplog.set_level("INFO", "octa_backend")
     scope = request_scope(small, "/datasets", {"content-type": HEADERS["Content-Type"]})
     half = len(ONE_ZIP) // 2
-    small.call(
+    sent = small.call(
         scope,
         [
             {"type": "http.request", "body": ONE_ZIP[:100], "more_body": True},
@@ -227,6 +228,10 @@ def test_a_client_that_goes_away_leaves_nothing(small):
             {"type": "http.disconnect"},
         ],
     )
+    assert sent == []
+    [record] = [record for record in caplog.records if record.name.startswith("octa_backend")]
+    assert (record.levelname, record.exc_info) == ("INFO", None)
+    assert record.getMessage() == "a client went away before its request had come to its end: /datasets"
 
 
 @pytest.mark.usefixtures("unchanged")
