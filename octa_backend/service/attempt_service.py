@@ -63,14 +63,15 @@ def open_attempts(session: Session) -> Sequence[Attempt]:
 
 def record_process(session: Session, attempt_id: str, mark: ProcessMark) -> None:
     """Note which process works on the attempt."""
-    session.execute(update(Attempt).where(Attempt.id == attempt_id).values(pid=mark.pid, process_started=mark.started))
+    found = {"pid": mark.pid, "process_started": mark.started, "process_boot": mark.boot}
+    session.execute(update(Attempt).where(Attempt.id == attempt_id).values(found))
 
 
 def mark_of(attempt: Attempt) -> ProcessMark | None:
     """The attempt's process, or None before it was recorded."""
     if attempt.pid is None or attempt.process_started is None:
         return None
-    return ProcessMark(attempt.pid, attempt.process_started)
+    return ProcessMark(attempt.pid, attempt.process_started, attempt.process_boot)
 
 
 def beat(session: Session, attempt_id: str) -> bool:

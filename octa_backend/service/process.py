@@ -15,7 +15,10 @@ from typing import Any
 import psutil
 
 CLOCK_TOLERANCE_SECONDS = 2.0
-"""A process's start time shifts a little when the system's clock is set."""
+"""A start time that counts from 1970 shifts when the system's clock is set."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Linux's name of the time since it was started."""
 
 KILL_WAIT_SECONDS = 10.0
 
@@ -43,15 +46,23 @@ CUBLAS_SETTINGS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 @dataclass(frozen=True, slots=True)
 class ProcessMark:
-    """Which process is meant: ids are used again after a while, so its start time (seconds since 1970) counts too."""
+    """Which process is meant: ids are used again after a while, so its start counts too.
+
+    Attributes:
+        pid: its id.
+        started: when it was started, in seconds; since the boot where one is named, else since 1970.
+        boot: Linux's name of that boot. None on other systems, and of a mark that an earlier version wrote.
+    """
 
     pid: int
     started: float
+    boot: str | None = None
 
     @classmethod
     def of(cls, pid: int) -> ProcessMark:
         """The mark of a process that runs now."""
-        return cls(pid, psutil.Process(pid).create_time())
+        boot = _this_boot()
+        return cls(pid, psutil.Process(pid).create_time() if boot is None else _seconds_after_boot(pid), boot)
 
     @classmethod
     def of_self(cls) -> ProcessMark:
@@ -61,10 +72,14 @@ class ProcessMark:
     def _find(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started) < CLOCK_TOLERANCE_SECONDS
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
+            return process if self._means(process) and process.status() != psutil.STATUS_ZOMBIE else None
+        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
             return None
+
+    def _means(self, process: psutil.Process) -> bool:
+        if self.boot is None:
+            return abs(process.create_time() - self.started) < CLOCK_TOLERANCE_SECONDS
+        return self.boot == _this_boot() and self.started == _seconds_after_boot(self.pid)
 
     def is_alive(self) -> bool:
         """Whether it runs; a zombie does not."""
@@ -80,6 +95,24 @@ class ProcessMark:
             process.wait(KILL_WAIT_SECONDS)
         except psutil.NoSuchProcess:
             return
+
+
+def _this_boot() -> str | None:
+    """Which boot this is; None where the system does not tell."""
+    try:
+        return BOOT_ID.read_text("ascii").strip() if sys.platform == "linux" else None
+    except OSError:
+        return None
+
+
+def _seconds_after_boot(pid: int) -> float:
+    """When a process was started, by Linux's own count, which stays the same when the clock is set.
+
+    Source:
+        proc_pid_stat(5): `starttime` is the 22nd field; the second, in brackets, may hold anything.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -164,7 +164,10 @@ class Job(Base):
 
 
 class Attempt(Base):
-    """One process working on a job. Over when `ended_at` is set; a process whose attempt is over must stop."""
+    """One process working on a job. Over when `ended_at` is set; a process whose attempt is over must stop.
+
+    `pid`, `process_started` and `process_boot` are those of `service.process.ProcessMark`.
+    """
 
     __tablename__ = "attempts"
 
@@ -173,6 +176,7 @@ class Attempt(Base):
     number: Mapped[int]
     pid: Mapped[int | None]
     process_started: Mapped[float | None]
+    process_boot: Mapped[str | None]
     started_at: Mapped[datetime] = mapped_column(default=now)
     heartbeat_at: Mapped[datetime] = mapped_column(default=now)
     ended_at: Mapped[datetime | None]

@@ -149,12 +149,13 @@ def test_an_attempt_whose_job_was_deleted_is_not_current(database, attempt):
         assert not attempt_service.is_current(session, attempt.id)
 
 
-def test_the_process_of_an_attempt_is_recorded(database, attempt):
+@pytest.mark.parametrize("mark", [ProcessMark(4711, 12.5), ProcessMark(4711, 12.5, "this boot")])
+def test_the_process_of_an_attempt_is_recorded(database, attempt, mark):
     assert attempt_service.mark_of(attempt) is None
     with database.writing() as session:
-        attempt_service.record_process(session, attempt.id, ProcessMark(4711, 12.5))
+        attempt_service.record_process(session, attempt.id, mark)
     with database.reading() as session:
-        assert attempt_service.mark_of(session.get_one(Attempt, attempt.id)) == ProcessMark(4711, 12.5)
+        assert attempt_service.mark_of(session.get_one(Attempt, attempt.id)) == mark
 
 
 def test_a_job_whose_worker_dies_is_queued_until_too_many_have_died(database):

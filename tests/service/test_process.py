@@ -4,9 +4,12 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 
+import psutil
 import pytest
 
+from octa_backend.service import process as process_module
 from octa_backend.service.process import MALLOC_SETTINGS, MALLOPT_SETTINGS, ProcessMark, detached, worker_environment
 
 
@@ -41,10 +44,37 @@ def test_a_process_that_ended_but_was_not_collected_is_not_alive(child):
 
 def test_another_process_under_the_same_id_is_not_meant_and_not_killed(child):
     mark = ProcessMark.of(child.pid)
-    other = ProcessMark(mark.pid, mark.started - 60)
-    assert not other.is_alive()
-    other.kill()
+    created = psutil.Process(child.pid).create_time()
+    for other in (replace(mark, started=mark.started - 60), ProcessMark(mark.pid, created - 60)):
+        assert not other.is_alive()
+        other.kill()
     assert mark.is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="boots are Linux's")
+def test_a_process_under_the_same_id_of_an_earlier_boot_is_not_meant(child):
+    assert not replace(ProcessMark.of(child.pid), boot="the one before").is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere start times move with the clock")
+@pytest.mark.parametrize("seconds", [-3600, 3, 3600])
+def test_a_clock_that_is_set_makes_no_process_another_one(child, monkeypatch, seconds):
+    mark, told = ProcessMark.of(child.pid), psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: told(process) + seconds)
+    assert mark.is_alive()
+    assert ProcessMark.of(child.pid) == mark
+
+
+@pytest.mark.parametrize("boots", [True, False])
+def test_a_mark_that_an_earlier_version_or_another_system_wrote_is_understood(child, monkeypatch, tmp_path, boots):
+    if not boots:
+        monkeypatch.setattr(process_module, "BOOT_ID", tmp_path / "none")
+        assert ProcessMark.of(child.pid).boot is None
+        assert ProcessMark.of(child.pid).is_alive()
+    earlier = ProcessMark(child.pid, psutil.Process(child.pid).create_time())
+    assert earlier.is_alive()
+    earlier.kill()
+    assert not earlier.is_alive()
 
 
 def test_an_id_that_no_process_has_is_not_alive():

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import psutil
 import pytest
 
 from octa_backend.errors import DataFolderInUse
@@ -38,9 +39,19 @@ def test_a_folder_that_a_living_server_holds_is_refused_and_its_mark_stays(files
         pass
 
 
+def test_a_server_of_an_earlier_version_holds_its_folder(files):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        mark = {"pid": other.pid, "started": psutil.Process(other.pid).create_time()}
+        (files.root / "server.json").write_text(json.dumps(mark))
+        with pytest.raises(DataFolderInUse, match="already serves"), only_server(files):
+            pass
+        other.communicate(b"\n")
+
+
 def test_a_mark_of_a_process_whose_id_is_in_use_again_does_not_count(files):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        mark = ProcessMark(other.pid, ProcessMark.of(other.pid).started - 3600)
+        mark = ProcessMark.of(other.pid)
+        mark = replace(mark, started=mark.started - 3600)
         (files.root / "server.json").write_text(json.dumps(asdict(mark)))
         with only_server(files):
             pass

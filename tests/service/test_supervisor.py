@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import psutil
@@ -309,7 +310,7 @@ def test_a_worker_of_an_earlier_server_whose_process_id_is_in_use_again_counts_a
     with database.writing() as session:
         attempt = attempt_service.claim_next(session, 1)
         me = ProcessMark.of_self()
-        attempt_service.record_process(session, attempt.id, ProcessMark(me.pid, me.started - 100))
+        attempt_service.record_process(session, attempt.id, replace(me, started=me.started - 100))
     with database.reading() as session:
         mark = attempt_service.mark_of(train_service.attempts(session, job_id)[0])
     assert not LocalLauncher(files).is_alive(mark)
