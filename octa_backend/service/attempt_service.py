@@ -61,6 +61,12 @@ def open_attempts(session: Session) -> Sequence[Attempt]:
     return session.scalars(select(Attempt).where(Attempt.ended_at.is_(None)).order_by(Attempt.started_at)).all()
 
 
+def asked_to_stop(session: Session) -> Sequence[str]:
+    """The ids of attempts that are not over, at jobs that were asked to stop."""
+    query = select(Attempt.id).join(Job, Job.id == Attempt.job_id)
+    return session.scalars(query.where(Attempt.ended_at.is_(None), Job.cancel_requested)).all()
+
+
 def record_process(session: Session, attempt_id: str, mark: ProcessMark) -> None:
     """Note which process works on the attempt."""
     found = {"pid": mark.pid, "process_started": mark.started, "process_boot": mark.boot}
@@ -107,7 +113,7 @@ def crashed(session: Session, attempt_id: str, ending: str, max_attempts: int, l
     """Close an attempt whose process died: the job waits again, or fails when too many have died over it.
 
     A cross-validation goes on running, and its next attempt concludes it. A job that was asked to stop waits again too
-    where it has a checkpoint: its next attempt publishes the best one.
+    where it has a checkpoint: its next attempt publishes the best one. Where too many have died it is cancelled.
     """
     job = end(session, attempt_id, ending)
     if job is None or job.state != JobState.RUNNING:
@@ -118,7 +124,7 @@ def crashed(session: Session, attempt_id: str, ending: str, max_attempts: int, l
         job.move_to(JobState.CANCELLED)
     elif job.crashes >= max_attempts:
         job.error = f"{ending}. {job.crashes} worker processes died over this job, so it is not tried again."
-        job.move_to(JobState.FAILED)
+        job.move_to(JobState.CANCELLED if job.cancel_requested else JobState.FAILED)
     elif is_parent(job):
         job.touch()
     else:

@@ -23,7 +23,11 @@ from octa_backend.storage.tables import Attempt
 
 TICK_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""A worker that is silent for so long is taken for dead: it hangs, or was never started."""
+"""A worker that is silent for so long is taken for dead: its process stands still, or was never started."""
+
+CANCEL_PATIENCE_SECONDS = 300.0
+"""A worker that goes on for so long after its job was asked to stop hangs, although its heart beats. It looks between
+batches and between scans, and publishes; where one of these takes longer, another attempt publishes in its place."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +48,7 @@ class Supervisor(RoundThread):
         self._files = files
         self._database = database
         self._launcher = launcher
-        self._silence = Silence(clock)
+        self._silence, self._cancels = Silence(clock), Silence(clock)
         self._started: set[ProcessMark] = set()
 
     def _round(self) -> float:
@@ -58,9 +62,11 @@ class Supervisor(RoundThread):
         """One round: close the attempts that died, bring cross-validations up to date, start what waits."""
         with self._database.reading() as session:
             attempts = attempt_service.open_attempts(session)
-        silent = self._silence.look(attempts)
+            asked = attempt_service.asked_to_stop(session)
+        silent = self._silence.look({attempt.id: attempt.heartbeat_at for attempt in attempts})
+        waited = self._cancels.look(dict.fromkeys(asked, True))
         for attempt in attempts:
-            ending = self._why_dead(attempt, silent[attempt.id])
+            ending = self._why_dead(attempt, silent[attempt.id], waited.get(attempt.id, 0.0))
             if ending is not None:
                 self._close(attempt, ending)
         self._settle()
@@ -69,17 +75,20 @@ class Supervisor(RoundThread):
         # Asking collects the ones that ended by themselves; they would else stay as zombies.
         self._started = {mark for mark in self._started if self._launcher.is_alive(mark)}
 
-    def _why_dead(self, attempt: Attempt, silent_seconds: float) -> str | None:
+    def _why_dead(self, attempt: Attempt, silent_seconds: float, cancel_seconds: float) -> str | None:
         """Why an attempt is over, in words, or None while it lives."""
         mark = attempt_service.mark_of(attempt)
-        silent = silent_seconds > max(PATIENCE_SECONDS, 10 * self._settings.heartbeat_seconds)
+        patience = max(PATIENCE_SECONDS, 10 * self._settings.heartbeat_seconds)
         if mark is None:
-            return "the worker process never started" if silent else None
+            return "the worker process never started" if silent_seconds > patience else None
         if not self._launcher.is_alive(mark):
             return explain_exit(self._launcher.exit_code(mark))
-        if silent:
+        if silent_seconds > patience:
             self._launcher.stop(mark)
-            return f"the worker process gave no sign of life for {PATIENCE_SECONDS:.0f} s and was stopped"
+            return f"the worker process gave no sign of life for {patience:.0f} s and was stopped"
+        if cancel_seconds > CANCEL_PATIENCE_SECONDS:
+            self._launcher.stop(mark)
+            return f"the worker process did not end within {CANCEL_PATIENCE_SECONDS:.0f} s of a cancel and was stopped"
         return None
 
     def _close(self, attempt: Attempt, ending: str) -> None:

@@ -181,6 +181,16 @@ def test_a_job_whose_worker_dies_after_a_cancel_request_is_tried_again_only_to_p
         assert (job.state, job.cancel_requested) == (state, True)
 
 
+def test_a_job_that_was_asked_to_stop_is_cancelled_once_too_many_workers_have_died_over_it(database, attempt):
+    with database.writing() as session:
+        job = train_service.request_cancel(session, attempt.job_id)
+        job.epoch, job.crashes = 1, MAX_ATTEMPTS - 1
+    with database.writing() as session:
+        job = attempt_service.crashed(session, attempt.id, "it hung", MAX_ATTEMPTS, [])
+        assert job.state == JobState.CANCELLED
+        assert job.error.startswith("it hung. 3 worker processes died over this job")
+
+
 # --- all of it at once: a state machine ------------------------------------------------------------------------------
 
 
@@ -252,7 +262,7 @@ class JobLife(RuleBasedStateMachine):
         if job in self.cancel_asked and self.finished_epochs[job] == 0:
             self.settle(job, JobState.CANCELLED)
         elif self.crashes[job] >= MAX_ATTEMPTS:
-            self.settle(job, JobState.FAILED)
+            self.settle(job, JobState.CANCELLED if job in self.cancel_asked else JobState.FAILED)
             assert "3 worker processes died" in found.error
         else:
             self.settle(job, JobState.QUEUED)

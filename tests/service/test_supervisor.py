@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 
 import psutil
 import pytest
@@ -12,7 +13,7 @@ from octa_backend.errors import DeviceUnavailable
 from octa_backend.service import attempt_service, train_service
 from octa_backend.service.launcher import LocalLauncher
 from octa_backend.service.process import ProcessMark
-from octa_backend.service.supervisor import PATIENCE_SECONDS, Supervisor, explain_exit
+from octa_backend.service.supervisor import CANCEL_PATIENCE_SECONDS, PATIENCE_SECONDS, Supervisor, explain_exit
 from octa_backend.storage.tables import Attempt, Job, JobState, now
 from tests.fakes import FakeLauncher, HandSupervisor, a_job, wait_for
 
@@ -41,9 +42,9 @@ def supervisor(settings, files, database, launcher, clock):
     return HandSupervisor(settings, files, database, launcher, clock)
 
 
-def queue(database, count=1):
+def queue(database, jobs=1):
     with database.writing() as session:
-        return [a_job(session).id for _ in range(count)]
+        return [a_job(session).id for _ in range(jobs)]
 
 
 def job_of(database, job_id):
@@ -56,10 +57,11 @@ def attempts_of(database, job_id):
         return train_service.attempts(session, job_id)
 
 
-def silence(supervisor, clock, seconds=PATIENCE_SECONDS + 1):
+def silence(supervisor, clock, seconds=PATIENCE_SECONDS + 1, meanwhile=lambda: None):
     """Let time pass in which no attempt is heard of."""
     end = clock.seconds + seconds
     while clock.seconds < end:
+        meanwhile()
         supervisor.tick()
         clock.seconds = min(end, clock.seconds + 10)
 
@@ -77,11 +79,11 @@ def succeed(database, job_id):
 
 def test_jobs_start_in_order_one_at_a_time(database, launcher, supervisor):
     ids = queue(database, 3)
-    for count in (1, 2, 3):
+    for number in (1, 2, 3):
         supervisor.tick()
         supervisor.tick()
-        assert launcher.jobs == ids[:count]
-        succeed(database, ids[count - 1])
+        assert launcher.jobs == ids[:number]
+        succeed(database, ids[number - 1])
 
 
 def test_as_many_jobs_run_as_the_device_has_places(settings, files, database, launcher):
@@ -142,10 +144,10 @@ def test_a_silent_worker_is_stopped_and_its_job_started_again(database, launcher
 def test_a_worker_that_is_quiet_for_less_than_the_patience_is_left_alone(database, launcher, supervisor, clock):
     queue(database)
     supervisor.tick()
-    for count in range(3):
+    for seconds in range(3):
         silence(supervisor, clock, PATIENCE_SECONDS - 5)
         supervisor.tick()
-        beat(database, now() + timedelta(seconds=count))
+        beat(database, now() + timedelta(seconds=seconds))
     assert (launcher.stopped, len(launcher.orders)) == ([], 1)
 
 
@@ -161,6 +163,61 @@ def test_ten_heartbeats_may_be_missed_where_they_are_rare(settings, files, datab
     silence(supervisor, clock, 10)
     supervisor.tick()
     assert len(launcher.stopped) == 1
+    [job_id] = launcher.marks
+    assert attempts_of(database, job_id)[0].ending == (
+        "the worker process gave no sign of life for 300 s and was stopped"
+    )
+
+
+def beating(database):
+    """Workers whose hearts beat, whatever else they do."""
+    times = count()
+    return lambda: beat(database, now() + timedelta(seconds=next(times)))
+
+
+def cancel(database, job_id, epochs=0):
+    with database.writing() as session:
+        train_service.request_cancel(session, job_id).epoch = epochs
+
+
+def test_a_worker_that_beats_but_does_not_end_when_asked_is_stopped_and_its_job_cancelled(
+    database, launcher, supervisor, clock
+):
+    [job_id] = queue(database)
+    supervisor.tick()
+    silence(supervisor, clock, 2 * CANCEL_PATIENCE_SECONDS, beating(database))
+    cancel(database, job_id)
+    silence(supervisor, clock, CANCEL_PATIENCE_SECONDS, beating(database))
+    assert (launcher.stopped, job_of(database, job_id).state) == ([], "running")
+    silence(supervisor, clock, 20, beating(database))
+    assert (launcher.stopped, job_of(database, job_id).state) == ([launcher.marks[job_id]], "cancelled")
+    assert attempts_of(database, job_id)[0].ending == (
+        "the worker process did not end within 300 s of a cancel and was stopped"
+    )
+    with database.writing() as session:
+        assert train_service.remove(session, job_id) == [job_id]
+
+
+def test_a_job_with_an_epoch_is_tried_again_to_publish_it_and_cancelled_where_that_hangs_too(
+    database, launcher, supervisor, clock
+):
+    job_id, other = queue(database, 2)
+    supervisor.tick()
+    cancel(database, job_id, epochs=1)
+    silence(supervisor, clock, CANCEL_PATIENCE_SECONDS + 20, beating(database))
+    assert (launcher.jobs, job_of(database, job_id).state) == ([job_id, job_id], "running")
+    silence(supervisor, clock, 2 * CANCEL_PATIENCE_SECONDS + 40, beating(database))
+    assert (launcher.jobs, job_of(database, job_id).state) == ([job_id] * 3 + [other], "cancelled")
+
+
+def test_time_in_which_the_machine_slept_does_not_count_for_a_cancel(database, launcher, supervisor, clock):
+    [job_id] = queue(database)
+    supervisor.tick()
+    cancel(database, job_id)
+    supervisor.tick()
+    clock.seconds += 2 * CANCEL_PATIENCE_SECONDS
+    silence(supervisor, clock, CANCEL_PATIENCE_SECONDS - 20, beating(database))
+    assert launcher.stopped == []
 
 
 def test_a_clock_that_is_set_forward_makes_no_worker_silent(database, launcher, supervisor):
