@@ -25,6 +25,9 @@ from octa_backend.storage.prediction_tables import PredictionFailure, Prediction
 from octa_backend.storage.tables import JobState, Model
 
 PAUSE_SECONDS = 2.0  # after the database did not answer
+MOST_ENDS = 2
+"""A scan over which so many servers have ended is not begun again: it is most likely what ends them."""
+
 OPEN_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 _log = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ class PredictionRunner(RoundThread):
     """Works on prediction jobs one after the other, the oldest first, until it is closed.
 
     How far a job is stands in its row, written in one transaction with each scan's outcome. So the next server goes on
-    with the scan at which this one was killed, and no scan is reported twice.
+    with the scan at which this one was killed, and no scan is reported twice. That a scan is begun is written down
+    before: one that takes all memory, and the server with it, does not do so for ever.
     """
 
     def __init__(self, settings: Settings, files: Files, database: Database, predictions: PredictService) -> None:
@@ -43,6 +47,16 @@ class PredictionRunner(RoundThread):
         self._files = files
         self._database = database
         self._predictions = predictions
+        self._begun: tuple[str, int] | None = None
+
+    def close(self) -> None:
+        """End after the present scan. Who cannot wait for that and kills the server does so on purpose: not counted."""
+        self._closing.set()
+        try:
+            self._forgive()
+        except SQLAlchemyError:
+            _log.exception("the scan that is being predicted counts as one that ended the server, if it is killed now")
+        super().close()
 
     def _round(self) -> float | None:
         try:
@@ -93,9 +107,34 @@ class PredictionRunner(RoundThread):
                     break
                 start = time.monotonic()
                 self._predictions.queue.give_way()
-                found = self._outcome(job, self._models_of(job), scans, position)
+                found = self._begin(job.id, position) or self._outcome(job, self._models_of(job), scans, position)
                 going_on = self._record(job.id, position, name, found, time.monotonic() - start)
         self._conclude(job.id)
+
+    def _begin(self, job_id: str, position: int) -> str | None:
+        """Write down that this server begins with a scan, once; or say why not, where others have ended over it."""
+        if self._begun == (job_id, position):
+            return None
+        with self._database.writing() as session:
+            job = session.get_one(PredictionJob, job_id)
+            if job.begun >= MOST_ENDS:
+                return (
+                    f"the server ended {job.begun} times while it computed this scan, most likely because the machine "
+                    "ran out of memory; it is not tried again"
+                )
+            job.begun += 1
+        self._begun = job_id, position
+        return None
+
+    def _forgive(self) -> None:
+        """Take back that this server has begun with a scan, where that is not over yet."""
+        begun = self._begun
+        if begun is None:
+            return
+        with self._database.writing() as session:
+            job = session.get(PredictionJob, begun[0])
+            if job is not None and job.processed == begun[1] and job.begun > 0:
+                job.begun -= 1
 
     def _models_of(self, job: PredictionJob) -> list[str]:
         """The job's models, asked for anew before each scan: somebody may delete one meanwhile."""
@@ -136,7 +175,7 @@ class PredictionRunner(RoundThread):
                     failure = PredictionFailure(prediction_job_id=job_id, position=position, file=name, reason=found)
                     session.add(failure)
                     job.failed += 1
-                job.processed = position + 1
+                job.processed, job.begun = position + 1, 0
                 job.busy_seconds += seconds
                 return not job.cancel_requested
         except BaseException:

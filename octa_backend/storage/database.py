@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from octa_backend.errors import DatabaseUnusable
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration; a test compares it with the folder."""
 
 WRITE = "octa_write"

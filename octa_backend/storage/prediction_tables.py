@@ -16,8 +16,8 @@ class PredictionJob(Base):
     """A request to predict many scans, and its life; its states and their moves are those of a training.
 
     `options` has the fields of `service.predict_service.PredictOptions`. Scans are worked on in the order of their
-    names; `processed` of them are over, and `failed` of these could not be predicted. `spatial_dims` is 2, and 3 of
-    volumes, of which each case counts as one scan.
+    names; `processed` of them are over, and `failed` of these could not be predicted. `begun` servers have begun with
+    the next one. `spatial_dims` is 2, and 3 of volumes, of which each case counts as one scan.
     """
 
     __tablename__ = "prediction_jobs"
@@ -33,6 +33,7 @@ class PredictionJob(Base):
     ignored: Mapped[int] = mapped_column(default=0)
     processed: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
+    begun: Mapped[int] = mapped_column(default=0, server_default="0")
     busy_seconds: Mapped[float] = mapped_column(default=0.0)
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)

@@ -4,17 +4,19 @@ import csv
 import io
 import threading
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy.exc import OperationalError
 
 from octa_backend.errors import StorageFull
 from octa_backend.service import prediction_history, prediction_job_service, prediction_results
 from octa_backend.service.prediction_runner import PredictionRunner
 from octa_backend.storage.files import Files
 from tests.data.zips import encoded, grey, raw_zip
-from tests.fakes import wait_for, zip_bytes
+from tests.fakes import HandRunner, wait_for, zip_bytes
 from tests.predicting import end_prediction_jobs, predict, predicting_api, publish
 
 SCANS = {
@@ -405,6 +407,73 @@ def test_the_next_server_goes_on_where_one_was_killed_and_reports_each_scan_once
         assert (job["state"], job["done"], job["failed"]) == ("succeeded", 5, 0)
         assert [row["scan"] for row in table(results(api, url)["scans.csv"])] == names
         assert len(api.traces()["predictions"]) == 5
+
+
+def next_server(api):
+    """The runner of a server that was started after the one of `api` was killed."""
+    parts = api.parts
+    return HandRunner(parts.settings, parts.files, parts.database, parts.predictions)
+
+
+@pytest.fixture
+def deadly(predicting, monkeypatch):
+    """A job whose second scan ends every server, and the scans that were begun."""
+    begun, real = [], predicting.parts.predictions.predict
+
+    def predict_or_die(model_ids, scan, *given, **options):
+        begun.append(scan.name)
+        if scan.name == "b.png":
+            raise Killed
+        return real(model_ids, scan, *given, **options)
+
+    url = start(predicting, {f"{name}.png": encoded(grey(n)) for n, name in enumerate("abc")})
+    monkeypatch.setattr(predicting.parts.predictions, "predict", predict_or_die)
+    return url, begun
+
+
+def test_a_scan_over_which_two_servers_ended_fails_and_the_next_ones_are_predicted(predicting, deadly):
+    url, begun = deadly
+    for _ in range(2):
+        with pytest.raises(Killed):
+            next_server(predicting).work()
+    assert predicting.get(url).json()["done"] == 1
+    assert next_server(predicting).work()
+    assert begun == ["a.png", "b.png", "b.png", "c.png"]
+    job = predicting.get(url).json()
+    assert (job["state"], job["done"], job["failed"]) == ("succeeded", 2, 1)
+    [failure] = job["failed_files"]
+    assert (failure["file"], failure["reason"]) == (
+        "b.png",
+        "the server ended 2 times while it computed this scan, most likely because the machine ran out of memory; "
+        "it is not tried again",
+    )
+
+
+def test_a_server_that_is_stopped_on_purpose_and_then_killed_does_not_count(predicting, deadly):
+    _, begun = deadly
+    for _ in range(4):
+        server = next_server(predicting)
+        server.open()
+        with pytest.raises(Killed):
+            server.work()
+        server.close()
+    assert begun.count("b.png") == 4
+
+
+def test_a_database_that_does_not_answer_does_not_count_as_a_server_that_ended(predicting, monkeypatch):
+    url = start(predicting, {"a.png": encoded(grey(1))})
+    runner, refuse = next_server(predicting), partial(raising, OperationalError("INSERT", {}, Exception("locked")))
+    for _ in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr(prediction_history, "row_of", refuse)
+            with pytest.raises(OperationalError):
+                runner.work()
+    assert runner.work()
+    assert predicting.get(url).json()["state"] == "succeeded"
+
+
+def raising(error, *_):
+    raise error
 
 
 def test_a_server_works_on_jobs_by_itself_and_stops_between_two_scans(tmp_path, monkeypatch):
