@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import dist
 
+from octa_backend.data.mask_values import Colours
 from octa_backend.data.masks import MAX_CLASSES
 from octa_backend.data.statistics import MaskStatistics
+from octa_backend.diagnosis.mask_greys import greys_shown
 
 Colour = tuple[int, int, int]
 
@@ -48,21 +50,46 @@ EXPLAINED = 0.6
 _PLAIN_FOREGROUND = 255
 
 
-def colour_map(masks: Sequence[MaskStatistics]) -> dict[str, int]:
+def map_together(masks: Sequence[MaskStatistics]) -> dict[str, int]:
+    """Propose a class number for each main colour of a dataset's masks (see `colour_map`).
+
+    Masks that happen to have no colour, because the red lesion is missing beside the white vessels, show greys. Beside
+    several classes these are colours like others; beside a single one they are foreground as it is.
+
+    Args:
+        masks: all of them, coloured or not.
+    """
+    coloured = [mask.colours for mask in masks if mask.colours]
+    found = colour_map(coloured)
+    if len(found) <= 2:
+        return found
+    return colour_map([*coloured, *map(greys_shown, masks)])
+
+
+def changes_greys(mask: MaskStatistics, colours: Mapping[str, int]) -> bool:
+    """Whether a mask without colours shows colours of the map, and gets other values by it."""
+    greys = [grey for grey, _ in greys_shown(mask)]
+    nearest = [min(map(_parsed, colours), key=lambda colour: dist(colour, grey)) for grey in greys]
+    if not greys or any(dist(greys[end], nearest[end]) >= SAME_DISTANCE for end in (0, -1)):
+        return False
+    return any(colours[_named(colour)] != grey[0] for colour, grey in zip(nearest, greys, strict=True))
+
+
+def colour_map(masks: Iterable[Colours]) -> dict[str, int]:
     """Propose a class number for each main colour of the coloured masks of a dataset, taken together.
 
     Black is 0, or the commonest colour where there is no black; the others are 1, 2, … by their area. Where there is
     one other, it is 255.
 
     Args:
-        masks: the coloured masks.
+        masks: of each, its colours and their areas.
 
     Returns:
         "#rrggbb" -> value, by value; empty where no few colours make up the masks.
     """
     areas: Counter[Colour] = Counter()
-    for mask in masks:
-        areas.update(dict(mask.colours))
+    for colours in masks:
+        areas.update(dict(colours))
     main = _main_colours(areas)
     if len(main) < 2:
         return {}
@@ -121,3 +148,8 @@ def _between(colour: Colour, first: Colour, second: Colour, distance: float) -> 
 
 def _named(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def _parsed(colour: str) -> Colour:
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue

@@ -8,20 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-import numpy as np
-from numpy.typing import NDArray
-
 from octa_backend.data.masks import classes_of, listed, spoilers
 from octa_backend.data.statistics import ScanStatistics
-from octa_backend.diagnosis.colours import colour_map
+from octa_backend.diagnosis.colours import map_together
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity, finding_about_files
+from octa_backend.diagnosis.mask_greys import is_smoothed, pooled_histogram
 
 Scans = Sequence[ScanStatistics]
-
-ENDS_OF_SMOOTHED, BRIGHT_OF_SMOOTHED = 0.7, 0.01
-"""Masks that were smoothed or saved as lossy JPEG have so many of their pixels within 16 grey levels of 0 and 255, and
-so many above 191. Thin vessels after a Gaussian of 1 pixel have 0.77, after JPEG 0.98; images that stand in for masks
-have 0.04 to 0.63."""
 
 CLEAR_AUC = 0.1
 """Intensity tells foreground from background if its AUC differs from 0.5 by this much; the vessels of fundus
@@ -78,23 +71,6 @@ def can_binarize(scans: Scans) -> bool:
     )
 
 
-def pooled_histogram(scans: Scans) -> NDArray[np.int64]:
-    """Pixels per value over the masks of many values, (256,)."""
-    pooled = np.zeros(256, np.int64)
-    for scan in scans:
-        if scan.of_mask.histogram is not None:
-            pooled += scan.of_mask.histogram
-    return pooled
-
-
-def is_smoothed(histogram: NDArray[np.int64]) -> bool:
-    """Whether values gather at 0 and 255: two values once, before smoothing or lossy compression."""
-    total = int(histogram.sum())
-    ends = int(histogram[:16].sum() + histogram[240:].sum())
-    dark, bright = int(histogram[:16].sum()), int(histogram[192:].sum())
-    return dark > 0 and bright >= BRIGHT_OF_SMOOTHED * total and ends >= ENDS_OF_SMOOTHED * total
-
-
 def _masks_not_binary(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
     offenders = without_meaning(scans, mask_values)
     if not offenders:
@@ -118,7 +94,7 @@ def _masks_coloured(scans: Scans) -> list[Finding]:
     coloured = [scan for scan in scans if scan.of_mask.colours]
     if not coloured:
         return []
-    mapped = colour_map([scan.of_mask for scan in coloured])
+    mapped = map_together([scan.of_mask for scan in scans])
     return [
         finding_about_files(
             "masks_coloured",

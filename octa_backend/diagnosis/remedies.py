@@ -9,7 +9,7 @@ from octa_backend.data.examination import Examination
 from octa_backend.data.file_findings import MENDABLE
 from octa_backend.data.sizes import turn_between
 from octa_backend.data.statistics import ScanStatistics
-from octa_backend.diagnosis.colours import colour_map
+from octa_backend.diagnosis.colours import changes_greys, map_together
 from octa_backend.diagnosis.content import full_masks
 from octa_backend.diagnosis.encoding import all_inverted, can_binarize, inverted_among_others, without_meaning
 from octa_backend.diagnosis.exposure import blank
@@ -36,6 +36,9 @@ DATASET_REMEDIES = (
 OF_VOLUMES = ("resample_spacing",)
 """Those that change nothing in pictures."""
 
+OF_VALUES = ("binarize_masks", "invert_masks")
+"""Those that judge masks by their values."""
+
 CONFIG_REMEDIES = ("pos_weight", "model", "loss", "ignore_index")
 """Remedies that change a `TrainConfig`."""
 
@@ -61,7 +64,8 @@ def is_safe(finding: Finding) -> bool:
 def plan_repair(examination: Examination, codes: Collection[str]) -> tuple[Step, ...]:
     """Decide what remedies change, in the order of `DATASET_REMEDIES`.
 
-    What one remedy leaves out the following ones neither change nor compare with.
+    What one remedy leaves out the following ones neither change nor compare with. Masks that get class numbers have
+    other values then than those that were measured: what they still need is planned when they are examined again.
 
     Args:
         examination: the dataset as it was found.
@@ -77,15 +81,22 @@ def plan_repair(examination: Examination, codes: Collection[str]) -> tuple[Step,
         return plan_volume_repair(examination, [code for code in DATASET_REMEDIES if code in codes])
     steps: list[Step] = []
     scans: Sequence[ScanStatistics] = examination.statistics
+    mapped: set[str] = set()
     for code in DATASET_REMEDIES:
         if code not in codes or code in OF_VOLUMES:
             continue
-        planned = _drop_unusable(examination) if code == "drop_unusable" else _PLANS[code](scans, examination)
+        judged = _without(scans, mapped) if code in OF_VALUES else scans
+        planned = _drop_unusable(examination) if code == "drop_unusable" else _PLANS[code](judged, examination)
         steps += planned
         if code in ("drop_unusable", "drop_duplicates"):
-            dropped = {step.scan for step in planned}
-            scans = [scan for scan in scans if scan.name not in dropped]
+            scans = _without(scans, {step.scan for step in planned})
+        elif code == "map_colours":
+            mapped = {step.scan for step in planned}
     return tuple(steps)
+
+
+def _without(scans: Sequence[ScanStatistics], names: Collection[str]) -> Sequence[ScanStatistics]:
+    return [scan for scan in scans if scan.name not in names]
 
 
 def config_changes(findings: Iterable[Finding]) -> dict[str, Any]:
@@ -135,9 +146,12 @@ def _drop_duplicates(scans: Sequence[ScanStatistics], _: Examination) -> list[St
 
 
 def _map_colours(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
-    coloured = [scan for scan in scans if scan.of_mask.colours]
-    colours = colour_map([scan.of_mask for scan in coloured])
-    return [Step("map_colours", scan.name, {"colours": colours}) for scan in coloured if colours]
+    """The coloured masks, and those without a colour that show greys of the same map."""
+    colours = map_together([scan.of_mask for scan in scans])
+    if not colours:
+        return []
+    concerned = [scan for scan in scans if scan.of_mask.colours or changes_greys(scan.of_mask, colours)]
+    return [Step("map_colours", scan.name, {"colours": colours}) for scan in concerned]
 
 
 def _binarize_masks(scans: Sequence[ScanStatistics], examination: Examination) -> list[Step]:

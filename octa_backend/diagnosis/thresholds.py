@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octa_backend.data.statistics import ScanStatistics
-from octa_backend.diagnosis.encoding import is_smoothed, pooled_histogram
+from octa_backend.diagnosis.mask_greys import is_smoothed, pooled_histogram
 
 MIDDLE = 127
 """Values above it were 255 before they were smoothed; the threshold wherever values gather at 0 and 255."""

@@ -36,7 +36,7 @@ def jpeg(rgb, quality=85):
 
 
 def mapped(*masks):
-    return colour_map([measured("x", rgb[..., 0], rgb).of_mask for rgb in masks])
+    return colour_map([measured("x", rgb[..., 0], rgb).of_mask.colours for rgb in masks])
 
 
 def test_black_is_0_and_the_only_other_colour_is_255():

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from octa_backend.diagnosis import encoding
-from octa_backend.diagnosis.encoding import examine_encoding, is_smoothed
+from octa_backend.diagnosis.encoding import examine_encoding
 from octa_backend.diagnosis.findings import MAX_SCANS, Remedy, Severity
+from octa_backend.diagnosis.mask_greys import is_smoothed
 from octa_backend.diagnosis.messages import describe
 from tests.diagnosis.scans import by_code, drawn, image_with, mask_values, mask_with, measured, sound
 

@@ -163,6 +163,55 @@ def test_all_coloured_masks_get_the_same_map():
     assert plan(scans, "map_colours") == {"s01": colours, "s03": colours}
 
 
+WHITE_AND_RED = {"#000000": 0, "#ffffff": 1, "#ff0000": 2}
+
+
+def white_with_red_corner(mask):
+    rgb = mask[..., None].repeat(3, axis=2)
+    rgb[:30, :30] = (255, 0, 0)
+    return rgb
+
+
+def test_masks_that_lack_the_coloured_class_are_mapped_with_the_others():
+    scans = with_mask(with_mask(sound(4), 1, white_with_red_corner), 3, white_with_red_corner)
+    assert plan(scans, "map_colours") == {f"s{n:02d}": {"colours": WHITE_AND_RED} for n in range(4)}
+    (found,) = [one for one in examine(scans, mask_values(scans)) if one.code == "masks_coloured"]
+    assert found.remedy == Remedy("map_colours", {"colours": WHITE_AND_RED})
+
+
+def test_masks_that_are_mapped_are_not_cut_or_inverted_in_the_same_round():
+    scans = with_mask(with_mask(sound(4), 1, white_with_red_corner), 2, jpeg)
+    scans = with_mask(scans, 3, lambda mask: 255 - mask)
+    steps = plan_repair(examination(scans), ["map_colours", "binarize_masks", "invert_masks"])
+    assert [(step.remedy, step.scan) for step in steps] == [("map_colours", f"s{n:02d}") for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.zeros_like,
+        lambda mask: mask // 255,
+        lambda mask: np.vstack([mask[:20], mask[20:] // 255]),
+        lambda mask: mask.astype(np.uint16) * 257,
+        lambda mask: drawn(5)[0],
+    ],
+    ids=["empty", "class number", "class number and void", "16 bit", "picture"],
+)
+def test_masks_that_show_no_greys_of_the_map_keep_their_values(change):
+    scans = with_mask(with_mask(sound(2), 1, white_with_red_corner), 0, change)
+    assert set(plan(scans, "map_colours")) == {"s01"}
+
+
+def test_white_is_a_class_of_its_own_beside_several_colours():
+    def red_and_green(mask):
+        rgb = red(mask)
+        rgb[:20, :20] = (0, 255, 0)
+        return rgb
+
+    colours = plan(with_mask(sound(4), 1, red_and_green), "map_colours")["s00"]["colours"]
+    assert colours == {"#000000": 0, "#ffffff": 1, "#ff0000": 2, "#00ff00": 3}
+
+
 def test_inverted_masks_are_those_that_the_finding_means():
     scans = with_mask(sound(5), 3, lambda mask: 255 - mask)
     assert plan(scans, "invert_masks") == {"s03": {}}
