@@ -126,8 +126,9 @@ def read_pair(
     Raises:
         UnreadableScan, ScanTooLarge: one of its files cannot be decoded.
     """
-    image = decode_image(opened(source, pair.image, limits.max_scan_pixels), pair.image, limits.max_scan_pixels)
-    mask = decode_mask(opened(source, pair.mask, limits.max_scan_pixels), pair.mask, limits.max_scan_pixels)
+    most = limits.max_scan_pixels
+    image = decode_image(opened(source, pair.image, most), pair.image, most)
+    mask = decode_mask(opened(source, pair.mask, most), pair.mask, most, by_colour=pair.mask_by_colour)
     return image.values, shown_classes(_stored_mask(mask, image.values.shape[1:]), mask_values)
 
 

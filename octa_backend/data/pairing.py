@@ -33,7 +33,8 @@ class Fault(NamedTuple):
 class Pair:
     """One scan: its name in the dataset, the paths of its two files, and its official split, if any.
 
-    Further images are the other modalities of a volume, in the order of their channels.
+    Further images are the other modalities of a volume, in the order of their channels. A palette mask is to be read by
+    colour where its indices are no classes; see `palette_order`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Pair:
     mask: str
     split: str | None
     further_images: tuple[str, ...] = ()
+    mask_by_colour: bool = False
 
     @property
     def images(self) -> tuple[str, ...]:

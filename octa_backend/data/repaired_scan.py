@@ -57,7 +57,7 @@ class ScanAtWork:
         """
         if step.remedy == "drop_alpha":
             return self._drop_alpha()
-        mask = self._corrected_mask or decode_mask(io.BytesIO(self._mask), self._pair.mask, self._max_pixels)
+        mask = self._corrected_mask or self._decoded_mask()
         try:
             corrected = self._correct(step, mask)
         except ValueError as error:
@@ -85,6 +85,10 @@ class ScanAtWork:
         pixels = rgb if values is None else _storable(values, self._pair.mask)
         assert pixels is not None
         return Encoded(_png(pixels), ".png")
+
+    def _decoded_mask(self) -> MaskPixels:
+        content, path = io.BytesIO(self._mask), self._pair.mask
+        return decode_mask(content, path, self._max_pixels, by_colour=self._pair.mask_by_colour)
 
     def _correct(self, step: Step, mask: MaskPixels) -> Corrected | None:
         match step.remedy:

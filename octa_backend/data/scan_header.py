@@ -13,6 +13,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from octa_backend.data.palettes import palette_of
 from octa_backend.errors import ScanTooLarge, UnreadableScan
 
 MIN_SIDE_PIXELS = 16
@@ -44,6 +45,7 @@ class Header:
         mode: Pillow's name of the pixel kind: "L", "RGB", "I;16", …
         format: "PNG", "JPEG", "TIFF", "BMP" or "GIF".
         frames: how many images the file holds, counted to `MAX_FRAMES_COUNTED`.
+        palette: red, green and blue of each entry; empty without a palette.
     """
 
     width: int
@@ -51,6 +53,7 @@ class Header:
     mode: str
     format: str
     frames: int
+    palette: bytes = b""
 
     @property
     def channels(self) -> int:
@@ -150,8 +153,9 @@ def header_of(image: Image.Image) -> Header:
         width, height = height, width
     # A camera's MPO is a JPEG with previews behind the picture.
     image_format = "JPEG" if image.format == "MPO" else str(image.format)
+    palette = palette_of(image)  # of the first frame
     frames = 1 if image_format == "JPEG" else _count_frames(image)
-    return Header(width, height, image.mode, image_format, frames)
+    return Header(width, height, image.mode, image_format, frames, palette)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from octa_backend.data.palettes import black_is_elsewhere, colours_of
 from octa_backend.data.scan_header import (
     ALPHA_MODES,
     GREY_MODES,
@@ -93,7 +94,8 @@ def read_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[An
     """Decode one mask to its stored values: palette masks by index, 1-bit masks as 0/1, equal channels as one.
 
     A palette of greys whose first entry is not black is a picture and not an index: it is read as the greys it shows,
-    because programs that write GIF number the greys in any order.
+    because programs that write GIF number the greys in any order. So is one in which black has another index than 0,
+    with colours: see `palettes.black_is_elsewhere`.
 
     Returns:
         (H, W), whole numbers.
@@ -110,11 +112,14 @@ def read_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> NDArray[An
     return mask.values
 
 
-def decode_mask(source: BinaryIO | Path, name: str, max_pixels: int) -> MaskPixels:
-    """As `read_mask`, but tells the colours of a coloured mask instead of raising."""
+def decode_mask(source: BinaryIO | Path, name: str, max_pixels: int, *, by_colour: bool = False) -> MaskPixels:
+    """As `read_mask`, but tells the colours of a coloured mask instead of raising.
+
+    With `by_colour`, a palette mask is what it shows, whatever its palette is like.
+    """
     with opened(source, name) as image:
         check_header(header_of(image), name, max_pixels)
-        return _mask_pixels(_upright(image), name)
+        return _mask_pixels(_upright(image), name, by_colour=by_colour)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -154,9 +159,9 @@ def _numbers(values_HW: NDArray[Any], name: str) -> NDArray[Any]:
     return values_HW.astype(np.float32)
 
 
-def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
+def _mask_pixels(image: Image.Image, name: str, *, by_colour: bool) -> MaskPixels:
     if image.mode == "P":
-        return MaskPixels(_palette_values(image))
+        return _palette_pixels(image, by_colour=by_colour)
     if image.mode in ("1", "L") or image.mode.startswith("I;16"):
         values_HW = np.asarray(image)
         return MaskPixels(values_HW.astype(np.uint16 if values_HW.dtype.itemsize > 1 else np.uint8, copy=False))
@@ -174,13 +179,26 @@ def _mask_pixels(image: Image.Image, name: str) -> MaskPixels:
     return _one_channel(np.asarray(_to_rgb(image)))
 
 
+def _palette_pixels(image: Image.Image, *, by_colour: bool) -> MaskPixels:
+    if by_colour or (not _shows_greys(image) and black_is_elsewhere(image)):
+        return _one_channel(np.take(colours_of(image), np.asarray(image), axis=0))
+    return MaskPixels(_palette_values(image))
+
+
 def _palette_values(image: Image.Image) -> NDArray[np.uint8]:
     indices_HW = np.asarray(image)
-    colours = np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-    is_grey = (colours == colours[:, :1]).all()
-    if not is_grey or not colours[0].any() or indices_HW.max() >= len(colours):
-        return indices_HW
-    return np.take(colours[:, 0], indices_HW)
+    return np.take(_entries(image)[:, 0], indices_HW) if _shows_greys(image) else indices_HW
+
+
+def _shows_greys(image: Image.Image) -> bool:
+    """Whether the palette has greys alone, and another one than black first."""
+    colours = _entries(image)
+    is_grey = bool((colours == colours[:, :1]).all())
+    return is_grey and bool(colours[0].any()) and int(np.asarray(image).max()) < len(colours)
+
+
+def _entries(image: Image.Image) -> NDArray[np.uint8]:
+    return np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
 
 
 def _one_channel(colours_HWC: NDArray[Any]) -> MaskPixels:

@@ -11,6 +11,7 @@ from octa_backend.data.examination import Source
 from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import MIB, IntakeLimits
 from octa_backend.data.pairing import Fault, Pair
+from octa_backend.data.palette_order import with_palettes_judged
 from octa_backend.data.scan_files import read_scan
 from octa_backend.data.scan_header import Header, fault_of, read_header
 from octa_backend.data.sizes import turn_between
@@ -27,7 +28,7 @@ class Survey:
     """The scans by name, the headers of their files, and what was noticed so far.
 
     Attributes:
-        pairs: as the files' names show them.
+        pairs: as the files' names show them, with what their masks' palettes mean.
         headers: path -> header, of the files whose header is one of a scan.
         faults: what does not fit, and what is good to know.
         labels: what the values of the masks are called, where the upload says so.
@@ -76,6 +77,7 @@ def survey(source: Source, limits: IntakeLimits) -> Survey:
             found.faults.append(outcome)
         else:
             found.headers[path] = outcome
+    found.pairs = with_palettes_judged(source, found.pairs, found.headers, limits.max_scan_pixels)
     if found.pairs and all(pair.split in ("val", "test") for pair in found.pairs):
         found.faults += [Fault("splits_without_train", pair.image, str(pair.split)) for pair in found.pairs]
     found.faults += _different_sizes(found)

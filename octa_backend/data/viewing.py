@@ -119,7 +119,8 @@ def _decode(
     except (UnreadableScan, ScanTooLarge) as error:
         faults.append(_unreadable(pair.image, error))
     try:
-        mask = decode_mask(opened(source, pair.mask, max_pixels), pair.mask, max_pixels)
+        mask_file = opened(source, pair.mask, max_pixels)
+        mask = decode_mask(mask_file, pair.mask, max_pixels, by_colour=pair.mask_by_colour)
     except (UnreadableScan, ScanTooLarge) as error:
         faults.append(_unreadable(pair.mask, error))
     return image, mask, tuple(faults)
