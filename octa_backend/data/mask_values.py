@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from octa_backend.data.greys import counts_of
 from octa_backend.data.masks import HIGHEST_CLASS_VALUE, MAX_CLASSES, MaskValues
 
 MAX_COLOURS = 64
 """So many of a coloured mask's colours are kept."""
+
+MOST_LEVELS = 8
+"""Masks of so few values may have grey levels for classes; more come from smoothing or JPEG."""
+
+_EDGE_WINDOW = 5
+"""Side in pixels: an edge of one or two pixels has what it lies between within it."""
 
 Areas = tuple[tuple[int, int], ...]
 """Value -> pixels, in rising order."""
@@ -61,6 +68,32 @@ def histogram_of(mask_HW: NDArray[Any]) -> NDArray[np.int64]:
     if mask_HW.dtype != np.uint8:
         mask_HW = np.clip(mask_HW, 0, np.iinfo(np.uint16).max) >> (8 if mask_HW.max() > 255 else 0)
     return counts_of(mask_HW.astype(np.uint8, copy=False))
+
+
+def standing_pixels(mask_HW: NDArray[Any], areas: Areas) -> Areas:
+    """Of each value between the lowest and the highest, how many pixels are no edge.
+
+    An edge lies between a lower and a higher value, or beside a lower one that is itself between others: the shades of
+    a smoothed vessel. Around a class there is mostly background.
+
+    Args:
+        mask_HW: whole numbers.
+        areas: its values, at most `MOST_LEVELS`, or nothing is counted.
+    """
+    values = [value for value, _ in areas]
+    if not 3 <= len(values) <= MOST_LEVELS:
+        return ()
+    ranks_HW = np.searchsorted(values, mask_HW).astype(np.uint8)
+    shades_HW = np.where(ranks_HW == 0, np.uint8(len(values)), ranks_HW)
+    lowest, highest = ImageFilter.MinFilter(_EDGE_WINDOW), ImageFilter.MaxFilter(_EDGE_WINDOW)
+    is_edge_HW = (_filtered(ranks_HW, lowest) < ranks_HW) & (_filtered(ranks_HW, highest) > ranks_HW)
+    is_edge_HW |= _filtered(shades_HW, lowest) < ranks_HW
+    standing = np.bincount(ranks_HW[~is_edge_HW], minlength=len(values)).tolist()
+    return tuple(zip(values[1:-1], standing[1:-1], strict=True))
+
+
+def _filtered(ranks_HW: NDArray[np.uint8], kind: ImageFilter.RankFilter) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(ranks_HW).filter(kind))
 
 
 def commonest_colours(packed: NDArray[np.uint32], areas: NDArray[np.int64]) -> Colours:

@@ -26,7 +26,7 @@ from octa_backend.data.greys import (
     thumbnails,
     variances,
 )
-from octa_backend.data.mask_values import commonest_colours, histogram_of, is_plain, values_and_counts
+from octa_backend.data.mask_values import commonest_colours, histogram_of, is_plain, standing_pixels, values_and_counts
 from octa_backend.data.masks import MaskValues, has_void
 from octa_backend.data.scans import ImagePixels, MaskPixels
 from octa_backend.data.statistics import ImageStatistics, MaskStatistics
@@ -194,6 +194,7 @@ def _of_masks(masks: Sequence[MaskPixels], grey_NHW: NDArray[np.uint8]) -> list[
             best_agreement=related[n][1].best,
             edge_agreement=related[n][1].agreement,
             thumbnail=coverage_NSS[n],
+            standing=() if is_plain(values[n]) else standing_pixels(mask_HW, areas[n]),
         )
         for n, mask_HW in enumerate(pixels)
     ]

@@ -109,6 +109,8 @@ class MaskStatistics:
         best_agreement: agreement after the shift (see `alignment`).
         edge_agreement: agreement as it is; of the order of 1 for a mask that has nothing to do with the image's edges.
         thumbnail: uint8 (16, 16), area means of the foreground, 255 where all of a cell is foreground.
+        standing: (value, pixels that are no edge) of a mask of few values that has a histogram; empty for others. See
+            `mask_values.standing_pixels`.
     """
 
     shape: tuple[int, int]
@@ -124,6 +126,7 @@ class MaskStatistics:
     best_agreement: float
     edge_agreement: float
     thumbnail: NDArray[np.uint8]
+    standing: tuple[tuple[int, int], ...] = ()
 
     @property
     def shift_gain(self) -> float:

@@ -44,7 +44,7 @@ CHECKS = (
         ("classes_not_understood",),
         Text("the names of the classes, if there are any, can be read", "类别名称（如有）可以读取"),
     ),
-    Check("encoding", ("masks_not_binary",), Text("masks are binary", "掩码是二值图像")),
+    Check("encoding", ("masks_not_binary", "masks_grey_levels"), Text("masks are binary", "掩码是二值图像")),
     Check("encoding", ("masks_coloured",), Text("masks have no colours", "掩码不含颜色")),
     Check("encoding", ("masks_inverted",), Text("foreground and background are not exchanged", "前景与背景没有颠倒")),
     Check("encoding", ("range_compressed",), Text("images use their range", "图像的取值范围得到充分利用")),

@@ -12,6 +12,7 @@ from octa_backend.data.masks import classes_of, listed, spoilers
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.diagnosis.colours import map_together
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity, finding_about_files
+from octa_backend.diagnosis.levels import level_map, levels_together, of_levels
 from octa_backend.diagnosis.mask_greys import is_smoothed, pooled_histogram
 
 Scans = Sequence[ScanStatistics]
@@ -39,6 +40,7 @@ of that, a few hot pixels take the contrast of all others."""
 def examine_encoding(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
     """All findings about encoding."""
     return [
+        *_masks_grey_levels(scans, mask_values),
         *_masks_not_binary(scans, mask_values),
         *_masks_coloured(scans),
         *_masks_inverted(scans, mask_values),
@@ -72,7 +74,9 @@ def can_binarize(scans: Scans) -> bool:
 
 
 def _masks_not_binary(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
-    offenders = without_meaning(scans, mask_values)
+    without = without_meaning(scans, mask_values)
+    levelled = of_levels(without)
+    offenders = [scan for scan in without if scan not in levelled]
     if not offenders:
         return []
     histogram = pooled_histogram(offenders)
@@ -82,10 +86,36 @@ def _masks_not_binary(scans: Scans, mask_values: Sequence[int]) -> list[Finding]
             "masks_not_binary",
             Severity.ERROR,
             {scan.name: listed(scan.of_mask.values) for scan in offenders},
-            Remedy("binarize_masks") if can_binarize(scans) else None,
+            Remedy("binarize_masks") if can_binarize(scans) and not levelled else None,
             unique_values=max(scan.of_mask.values.count for scan in offenders),
             expected=2,
             kind=kind,
+        )
+    ]
+
+
+def levels_as_classes(scans: Scans, mask_values: Sequence[int]) -> dict[str, int]:
+    """The map that gives grey levels which look like classes their numbers; empty where there are none, or colours."""
+    if any(scan.of_mask.colours for scan in scans) or not of_levels(without_meaning(scans, mask_values)):
+        return {}
+    return level_map([scan for scan in scans if scan.of_mask.counts])
+
+
+def _masks_grey_levels(scans: Scans, mask_values: Sequence[int]) -> list[Finding]:
+    levelled = of_levels(without_meaning(scans, mask_values))
+    if not levelled:
+        return []
+    mapped = levels_as_classes(scans, mask_values)
+    levels = levels_together([scan for scan in scans if scan.of_mask.counts] if mapped else levelled)
+    return [
+        finding_about_files(
+            "masks_grey_levels",
+            Severity.ERROR,
+            {scan.name: listed(scan.of_mask.values) for scan in levelled},
+            Remedy("map_colours", {"colours": mapped}) if mapped else None,
+            levels=levels,
+            level_count=len(levels),
+            table=", ".join(f"{level} → {number}" for number, level in enumerate(levels)),
         )
     ]
 

@@ -15,6 +15,12 @@ DATASET_MESSAGES: Mapping[str, Text] = {
         "{count} 个掩码包含 {unique_values} 个唯一值 (期望 {expected} 个)，例如 {example}；可能经过平滑、"
         "被存为 JPEG，或者并不是掩码：请将掩码保存为 PNG，0 表示背景，255（或不超过 32 的类别编号）表示目标",
     ),
+    "masks_grey_levels": Text(
+        "{count} masks have {level_count} grey levels that look like classes, for example {example}; class numbers go "
+        "up to 32: save them as {table}; or, where one thing alone is meant, cut them at a threshold (binarize_masks)",
+        "{count} 个掩码包含 {level_count} 个灰度级，看起来是类别，例如 {example}；类别编号最大为 32："
+        "请改存为 {table}；如果只有一种目标，请用阈值二值化（binarize_masks）",
+    ),
     "masks_coloured": Text(
         "{count} masks are coloured, with up to {colour_count} colours, for example {example}; a mask holds one number "
         "per pixel: 0 for background and 255 (or a class number) for what is to be found",

@@ -11,7 +11,13 @@ from octa_backend.data.sizes import turn_between
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.diagnosis.colours import changes_greys, map_together
 from octa_backend.diagnosis.content import full_masks
-from octa_backend.diagnosis.encoding import all_inverted, can_binarize, inverted_among_others, without_meaning
+from octa_backend.diagnosis.encoding import (
+    all_inverted,
+    can_binarize,
+    inverted_among_others,
+    levels_as_classes,
+    without_meaning,
+)
 from octa_backend.diagnosis.exposure import blank
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.diagnosis.leakage import copies, split_of
@@ -58,6 +64,8 @@ def is_safe(finding: Finding) -> bool:
         return False
     if finding.code == "masks_not_binary" and finding.evidence.get("kind") == "grey":
         return False  # pictures in place of masks can be cut at a threshold, but hardly to what was meant
+    if finding.code == "masks_grey_levels":
+        return False  # whether they are classes, only those who drew them know
     return severity is Severity.ERROR or remedy.code not in SAFE_FOR_ERRORS
 
 
@@ -145,9 +153,12 @@ def _drop_duplicates(scans: Sequence[ScanStatistics], _: Examination) -> list[St
 # --- what is changed ----------------------------------------------------------------------------------------------
 
 
-def _map_colours(scans: Sequence[ScanStatistics], _: Examination) -> list[Step]:
-    """The coloured masks, and those without a colour that show greys of the same map."""
+def _map_colours(scans: Sequence[ScanStatistics], examination: Examination) -> list[Step]:
+    """The coloured masks, and those without a colour that show greys of the same map; or masks of grey levels."""
     colours = map_together([scan.of_mask for scan in scans])
+    if not colours:
+        colours = levels_as_classes(scans, examination.mask_values)
+        scans = [scan for scan in scans if scan.of_mask.counts]
     if not colours:
         return []
     concerned = [scan for scan in scans if scan.of_mask.colours or changes_greys(scan.of_mask, colours)]

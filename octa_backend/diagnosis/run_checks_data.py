@@ -11,6 +11,7 @@ from octa_backend.diagnosis.run_view import MEMORISED, RunView, Suspicion, memor
 EXPLAINS: Mapping[str, str | None] = {
     "masks_inverted": "invert_masks",
     "masks_not_binary": "binarize_masks",
+    "masks_grey_levels": "map_colours",
     "masks_coloured": "map_colours",
     "mask_unrelated": None,
     "mask_misaligned": None,
