@@ -35,8 +35,9 @@ from octa_backend.data.layouts import find_layout
 from octa_backend.data.limits import IntakeLimits
 from octa_backend.data.masks import classes_of
 from octa_backend.data.measuring import measure_image, measure_mask
+from octa_backend.data.pairing import Pair
+from octa_backend.data.patients import patients_of
 from octa_backend.data.scans import MaskPixels, decode_image, decode_mask
-from octa_backend.data.splits import patient_of
 from octa_backend.data.statistics import ScanStatistics
 from octa_backend.data.survey import opened
 from octa_backend.data.synthetic import make_scan
@@ -90,7 +91,9 @@ def load(name: str, folder: Path) -> Dataset:
     path = folder / f"{name}.zip"
     if path.exists():
         with opened_archive(path, LIMITS) as archive:
-            scans = [read(archive, pair.name, pair.image, pair.mask) for pair in find_layout(archive.members).pairs]
+            pairs = find_layout(archive.members).pairs
+            patients = patients_of(pair.name for pair in pairs)
+            scans = [read(archive, pair, patients[pair.name]) for pair in pairs]
     else:
         scans = [drawn(number) for number in range(SYNTHETIC_SCANS)]
     dataset = Dataset(name, scans)
@@ -98,11 +101,11 @@ def load(name: str, folder: Path) -> Dataset:
     return dataset
 
 
-def read(archive: Archive, name: str, image: str, mask: str) -> Scan:
+def read(archive: Archive, pair: Pair, patient: str | None) -> Scan:
     pixels = LIMITS.max_scan_pixels
-    decoded = decode_image(opened(archive, image, pixels), image, pixels)
-    labels = decode_mask(opened(archive, mask, pixels), mask, pixels)
-    return Scan(name, decoded.values, labels, decoded.alpha, patient_of(name))
+    decoded = decode_image(opened(archive, pair.image, pixels), pair.image, pixels)
+    labels = decode_mask(opened(archive, pair.mask, pixels), pair.mask, pixels)
+    return Scan(pair.name, decoded.values, labels, decoded.alpha, patient)
 
 
 def drawn(number: int) -> Scan:

@@ -235,4 +235,4 @@ def _keep_best(prepared: Prepared, folder: Path, target: Path) -> float:
     network = planted_network(prepared, plan).eval()
     load_weights(network, target)
     scans = evaluate(network, prepared.sound, plan, make_loss(plan.config), prepared.sound.val, lambda: False)
-    return fmean(scan.score.dice for scan in scans or ())
+    return fmean(scan.score.dice for scan in scans or () if scan.score is not None)

@@ -77,14 +77,14 @@ class Data:
 def write_split_copy(zipped: Path, copy: Path, every: int) -> Path:
     """Copy a zip and keep the scans of every so-manyth patient for the test; the others are training scans."""
     from octa_backend.data.layouts import find_layout
-    from octa_backend.data.splits import patient_of
+    from octa_backend.data.patients import patients_of
 
     shutil.copyfile(zipped, copy)
     with zipfile.ZipFile(copy, "a") as archive:
         names = sorted(pair.name for pair in find_layout(archive.namelist()).pairs)
-        patients = list(dict.fromkeys(patient_of(name) or name for name in names))
-        held_out = set(patients[every - 1 :: every])
-        rows = (f"{name},{'test' if (patient_of(name) or name) in held_out else 'train'}\n" for name in names)
+        owners = {name: patient or name for name, patient in patients_of(names).items()}
+        held_out = set([*dict.fromkeys(owners.values())][every - 1 :: every])
+        rows = (f"{name},{'test' if owner in held_out else 'train'}\n" for name, owner in owners.items())
         archive.writestr(zipfile.ZipInfo("splits.csv"), "stem,split\n" + "".join(rows))
     return copy
 

@@ -212,11 +212,7 @@ def test_without_a_test_split_there_is_the_summary_alone(settings, database, fil
 def test_a_fold_whose_model_is_gone_publishes_it_again_from_its_checkpoint(settings, database, files, monkeypatch):
     monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
     with tiny_networks(), one_thread():
-        with database.writing() as session:
-            dataset = a_dataset(session, scans=SCANS)
-            write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
-            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
-            parent = train_service.start(session, dataset.id, config).id
+        parent = start_two_folds(database, files)
         gone = run_next(settings, files, database).model_id
         run_next(settings, files, database)
         weights = (files.model(gone) / "weights.safetensors").read_bytes()
@@ -232,6 +228,14 @@ def test_a_fold_whose_model_is_gone_publishes_it_again_from_its_checkpoint(setti
     assert (job.state, folds[0].model_id, folds[0].epoch) == (JobState.SUCCEEDED, gone, 1)
     assert (files.model(gone) / "weights.safetensors").read_bytes() == weights
     assert read_card(files.model(job.model_id))["members"][0]["model_id"] == gone
+
+
+def start_two_folds(database, files):
+    with database.writing() as session:
+        dataset = a_dataset(session, scans=SCANS)
+        write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
+        config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
+        return train_service.start(session, dataset.id, config).id
 
 
 def forget_as_earlier_versions_did(database, files, model_id):
@@ -251,11 +255,7 @@ def fail_and_resume(database, parent):
 def test_a_conclusion_that_is_asked_to_stop_is_cancelled(settings, database, files, monkeypatch):
     monkeypatch.setattr(experiment, "probe", lambda device: SLOW_CPU)
     with tiny_networks(), one_thread():
-        with database.writing() as session:
-            dataset = a_dataset(session, scans=SCANS)
-            write_store(files.dataset(dataset.id), synthetic_pairs(SCANS), splits=SPLITS)
-            config = TrainConfig(model="small_unet", epochs=1, folds=2, augmentation="none", start_checks=False)
-            parent = train_service.start(session, dataset.id, config).id
+        parent = start_two_folds(database, files)
         run_next(settings, files, database)
         run_next(settings, files, database)
         assert run_next(settings, files, database, lambda: True).id == parent
