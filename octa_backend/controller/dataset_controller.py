@@ -13,7 +13,7 @@ from octa_backend.controller.dataset_schemas import DatasetDiagnosisOut, Dataset
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import PageOut
+from octa_backend.controller.schemas import PageOut, files
 from octa_backend.service import dataset_service, diagnosis_service, model_service, repair_service
 from octa_backend.storage.tables import Dataset
 
@@ -103,7 +103,7 @@ def diagnosis(file_id: str, parts: Parts, language: Reader, model_id: ReviewMode
     "/{file_id}/preview.png",
     summary="Contact sheet: image, mask, overlay",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(errors.DatasetNotFound)},
+    responses={200: {"content": files("image/png")}, **problems(errors.DatasetNotFound)},
 )
 def preview(
     file_id: str, parts: Parts, rows: Annotated[int, Query(ge=1, le=100, description="Scans to show.")] = 12

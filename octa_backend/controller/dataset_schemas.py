@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,7 +44,7 @@ class DatasetDiagnosisOut(Answer):
     """What the checks say about a dataset; `verdict` is `clean`, `warnings` or `errors`."""
 
     file_id: str
-    verdict: str = Field(examples=["warnings"])
+    verdict: Literal["clean", "warnings", "errors"] = Field(examples=["warnings"])
     findings: list[FindingOut]
     label_review: list[LabelReviewOut] | None = None
     """Where a model was named: how much each mask contradicts it, the most suspicious scan first."""

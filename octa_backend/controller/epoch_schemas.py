@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -39,7 +39,7 @@ class EpochOut(Answer):
     seconds_per_batch: float | None
     peak_memory_mb: float
     gradient_norms: dict[str, float]
-    gradient_verdict: str
+    gradient_verdict: Literal["exploding", "vanishing", "mild_vanishing", "healthy"]
     plateau: dict[str, Any] | None
     per_class: list[ClassScoreOut] | None
 

@@ -24,7 +24,7 @@ class StartedJob(Answer):
 
     job_id: str = Field(examples=["9f86d081884c7d65"])
     file_id: str
-    state: str = Field(examples=["queued"])
+    state: JobState = Field(examples=["queued"])
     progress_url: str = Field(examples=["/train/progress/9f86d081884c7d65"])
     repairs: list[RepairOut] = Field(default=[])
     """What `repair=auto` changed in the data; `file_id` is then the repaired dataset."""
@@ -75,7 +75,7 @@ class FoldOut(Answer):
 
     job_id: str
     fold: int = Field(examples=[1])
-    state: str = Field(examples=["running"])
+    state: JobState = Field(examples=["running"])
     epoch: int
     epochs: int | None
     """Null until the fold's plan has chosen it, where it was left open."""
@@ -99,7 +99,7 @@ class JobFacts(Answer):
     parent_job_id: str | None
     fold: int | None = Field(examples=[None])
     """Which fold of its parent it is; null for a single training and for a cross-validation itself."""
-    state: str = Field(examples=["running"])
+    state: JobState = Field(examples=["running"])
     cancel_requested: bool
     attempt: int
     model: str | None = Field(examples=["unet_transformer"])
@@ -175,7 +175,7 @@ class RemediedOut(Answer):
     """What a remedy of a job made of it: another job, and the best validation Dice of both."""
 
     job_id: str
-    state: str
+    state: JobState
     changes: dict[str, ChangeOut]
     val_dice_before: float | None = Field(examples=[0.40])
     val_dice_after: float | None = Field(examples=[0.81])

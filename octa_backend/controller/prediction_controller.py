@@ -20,7 +20,7 @@ from octa_backend.controller.prediction_schemas import (
     kept_prediction,
 )
 from octa_backend.controller.problems import problems
-from octa_backend.controller.schemas import PageOut
+from octa_backend.controller.schemas import PageOut, files
 from octa_backend.service import prediction_history
 
 router = APIRouter(prefix="/predictions", tags=["prediction"])
@@ -86,7 +86,7 @@ def show(prediction_id: str, db: Reading, parts: Parts, pictures: WithPictures =
     "/{prediction_id}/{picture}.png",
     summary="A picture of a kept prediction",
     response_class=Response,
-    responses={200: {"content": {"image/png": {}}}, **problems(errors.PredictionNotFound)},
+    responses={200: {"content": files("image/png")}, **problems(errors.PredictionNotFound)},
 )
 def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts) -> Response:
     """Mask, overlay, probability of foreground (grey, 255 for 1), the scan as a preview.
@@ -103,7 +103,7 @@ def show_picture(prediction_id: str, picture: Picture, db: Reading, parts: Parts
     "/{prediction_id}/{volume}.nii.gz",
     summary="A volume of a kept prediction",
     response_class=Response,
-    responses={200: {"content": {"application/gzip": {}}}, **problems(errors.PredictionNotFound)},
+    responses={200: {"content": files("application/gzip")}, **problems(errors.PredictionNotFound)},
 )
 def show_volume(prediction_id: str, volume: Volume, db: Reading, parts: Parts) -> Response:
     """The mask, or what was asked for beside it: probability of each class, or confidence in the class chosen."""

@@ -120,7 +120,7 @@ class StartedPredictionJob(Answer):
     """A queued prediction job and where to poll it."""
 
     prediction_job_id: str = Field(examples=["9f86d081884c7d65"])
-    state: str = Field(examples=["queued"])
+    state: JobState = Field(examples=["queued"])
     total: int
     ignored: int
     progress_url: str = Field(examples=["/predictions/jobs/9f86d081884c7d65"])
@@ -147,7 +147,7 @@ class PredictionJobOut(Answer):
     spatial_dims: int
     """2, and 3 of volumes."""
     name: str = Field(examples=["scans.zip"])
-    state: str = Field(examples=["running"])
+    state: JobState = Field(examples=["running"])
     cancel_requested: bool
     total: int = Field(examples=[120])
     """Scans, or cases of volumes; `ignored` files beside them are no images, or there more than once."""

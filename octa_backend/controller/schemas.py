@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from octa_backend.diagnosis.findings import Severity
 from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.text import Language
 from octa_backend.service import finding_store
@@ -17,14 +18,21 @@ Item = TypeVar("Item", bound=BaseModel)
 class Answer(BaseModel):
     """Base of all answers."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(
+        from_attributes=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
+
+
+def files(*media_types: str) -> dict[str, Any]:
+    """The `content` of an answer that is a file of one of these types."""
+    return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
 
 
 class FindingOut(Answer):
     """One thing the checks noticed, in the reader's language."""
 
     code: str = Field(examples=["masks_not_binary"])
-    severity: str = Field(examples=["error"])
+    severity: Severity = Field(examples=["error"])
     epoch: int | None
     message: str
     evidence: dict[str, Any]

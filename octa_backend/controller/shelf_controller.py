@@ -70,7 +70,10 @@ def show_comparison(comparison_id: str, db: Reading) -> ComparisonOut:
     "/comparisons/{comparison_id}/table.csv",
     summary="Download the table of a comparison",
     response_class=Response,
-    responses={200: {"content": {"text/csv": {}}}, **problems(errors.ComparisonNotFound, errors.NoTableYet)},
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        **problems(errors.ComparisonNotFound, errors.NoTableYet),
+    },
 )
 def comparison_csv(comparison_id: str, db: Reading) -> Response:
     """A line for each model."""

@@ -90,7 +90,7 @@ class ComparisonOut(Answer):
     state: ComparisonState = Field(examples=["running"])
     model_ids: list[str]
     file_id: str
-    split: str
+    split: Literal["test", "val", "all"]
     done: int
     total: int | None
     """Scans times models; null until that is known."""

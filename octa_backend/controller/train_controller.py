@@ -263,6 +263,8 @@ def cancel(job_id: str, db: Writing) -> JobOut:
         errors.IllegalJobState,
         errors.InvalidConfig,
         errors.InvalidDataset,
+        errors.ArchiveTooLarge,
+        errors.UploadTooLarge,
         errors.StorageFull,
     ),
 )

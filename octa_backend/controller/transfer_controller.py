@@ -17,6 +17,7 @@ from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.model_controller import being_read
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
+from octa_backend.controller.schemas import files
 from octa_backend.service import model_import, model_service, model_shelf
 from octa_backend.service.import_wish import ImportWish, read_wish
 from octa_backend.service.model_package import write_package
@@ -75,7 +76,7 @@ class _PassingFile(FileResponse):
     dependencies=[Depends(being_read)],
     response_class=FileResponse,
     responses={
-        200: {"content": {"application/zip": {}}},
+        200: {"content": files("application/zip")},
         **problems(errors.ModelNotFound, errors.IncompatibleCheckpoint, errors.StorageFull),
     },
 )

@@ -54,10 +54,13 @@ def pick_device(wanted: str) -> torch.device:
     """
     if wanted == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    unknown = f"{wanted!r} is not a device that networks are computed on here; use auto, cpu, cuda or cuda:N"
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise DeviceUnavailable(f"{wanted!r} is not a device; use auto, cpu, cuda or cuda:N") from error
+        raise DeviceUnavailable(unknown) from error
+    if device.type not in ("cpu", "cuda") or str(device).startswith("cpu:"):
+        raise DeviceUnavailable(unknown)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DeviceUnavailable(f"{wanted!r} is not there; {_what_is_there()}")
     return device

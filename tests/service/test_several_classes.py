@@ -45,13 +45,14 @@ def png(pixels) -> bytes:
 
 
 def coloured_zip(*more: tuple[str, bytes]) -> bytes:
-    """Scans whose brightness tells a red, a blue and a green stripe from black background; red has the most pixels."""
+    """Scans whose brightness tells a red, a blue and a green bar from black background; red has the most pixels."""
     rng = np.random.default_rng(5)
     files = dict(more)
     for number in range(8):
         classes = np.zeros((SIDE, SIDE), np.uint8)
-        first = 2 + number % 3
-        classes[first : first + 8], classes[14:20], classes[24:28] = 1, 2, 3
+        for label, height, column in zip((1, 2, 3), (20, 14, 8), rng.permutation(3), strict=True):
+            top = rng.integers(SIDE - height + 1)  # elsewhere in each scan: copies would be dropped
+            classes[top : top + height, 11 * column : 11 * column + 10] = label
         noise = rng.integers(0, 8, (SIDE, SIDE))
         files[f"images/s{number}.png"] = png((classes * 60 + 20 + noise).astype(np.uint8))
         files[f"masks/s{number}.png"] = png(np.array([(0, 0, 0), RED, BLUE, GREEN], np.uint8)[classes])

@@ -23,7 +23,7 @@ def test_auto_is_cuda_where_there_is_one_else_the_cpu():
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "", "cuda:x", "cpu:cpu"])
+@pytest.mark.parametrize("wanted", ["gpu", "", "cuda:x", "cpu:cpu", "cpu:3", "mps", "xpu", "meta"])
 def test_what_is_no_device_is_refused_with_the_words_that_are(wanted):
     with pytest.raises(DeviceUnavailable, match="auto, cpu, cuda or cuda:N") as caught:
         pick_device(wanted)
