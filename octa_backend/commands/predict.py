@@ -90,18 +90,20 @@ def predict(
     refuse_volumes([ImageFile(path, path.name) for path in images], models[0])
     with ExitStack() as stack:
         scans = given_scans(images, settings, stack)
-        if masks and len(masks) != len(scans):
-            raise InvalidOptions(
-                f"{len(masks)} masks for {len(scans)} scans; give a --mask for each scan, in their order"
-            )
-        files = [scan.file for scan in scans if scan.file is not None]
-        spare_neighbours(_targets(out, scans, options, evaluated=bool(masks)), [*files, *masks])
+        _check(scans, masks, out, options)
         output_folder(out)
         measured = options.measuring is not None
         table = stack.enter_context(table_file(out / MEASUREMENTS_FILE, COLUMNS)) if measured else None
         run = _Run(console, together, options, settings.max_scan_pixels, out, table)
         run.predict_all(scans, masks)
     run.conclude(with_evaluations=bool(masks))
+
+
+def _check(scans: Sequence[GivenScan], masks: Sequence[Path], out: Path, options: PredictOptions) -> None:
+    if masks and len(masks) != len(scans):
+        raise InvalidOptions(f"{len(masks)} masks for {len(scans)} scans; give a --mask for each scan, in their order")
+    files = [scan.file for scan in scans if scan.file is not None]
+    spare_neighbours(_targets(out, scans, options, evaluated=bool(masks)), [*files, *masks])
 
 
 def _targets(out: Path, scans: Sequence[GivenScan], options: PredictOptions, *, evaluated: bool) -> Iterator[Path]:

@@ -37,7 +37,7 @@ def test_gpu_that_is_not_there_is_refused_with_the_number_there_are(monkeypatch)
 
 
 def test_a_torch_without_cuda_is_said_to_be_one_whatever_the_machine_has(monkeypatch):
-    """As the one that Windows gets from PyPI."""
+    """As the one that pip brings on Windows."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(DeviceUnavailable, match=r"'cuda' is not there; this torch was built without CUDA.*README"):
