@@ -225,7 +225,9 @@ def removed_after(folder: Path) -> Iterator[Path]:
 
 def _let_go(error: BaseException | None) -> None:
     """Drop what an error's tracebacks keep alive: files that the functions had open or mapped."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error may be named as its own cause
+        seen.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 

@@ -194,3 +194,12 @@ def test_a_full_disk_is_explained(files, number):
 def test_other_faults_of_the_system_are_not_called_a_full_disk(files):
     with pytest.raises(PermissionError), disk_full_explained(files):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_folder_is_removed_after_errors_that_name_each_other_as_causes(tmp_path):
+    folder, first, second = tmp_path / "aside", ValueError("one"), ValueError("two")
+    folder.mkdir()
+    with pytest.raises(ValueError, match="one"), removed_after(folder):
+        first.__cause__, second.__cause__ = second, first
+        raise first
+    assert not folder.exists()
