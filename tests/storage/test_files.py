@@ -199,7 +199,7 @@ def test_other_faults_of_the_system_are_not_called_a_full_disk(files):
 def test_a_folder_is_removed_after_errors_that_name_each_other_as_causes(tmp_path):
     folder, first, second = tmp_path / "aside", ValueError("one"), ValueError("two")
     folder.mkdir()
+    first.__cause__, second.__cause__ = second, first
     with pytest.raises(ValueError, match="one"), removed_after(folder):
-        first.__cause__, second.__cause__ = second, first
         raise first
     assert not folder.exists()
