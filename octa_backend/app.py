@@ -14,6 +14,7 @@ from octa_backend import errors
 from octa_backend.controller import (
     dataset_controller,
     model_controller,
+    outcome_controller,
     predict_controller,
     prediction_controller,
     prediction_job_controller,
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         dataset_controller,
         train_controller,
         run_controller,
+        outcome_controller,
         predict_controller,
         prediction_job_controller,
         prediction_controller,

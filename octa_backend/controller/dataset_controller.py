@@ -14,6 +14,7 @@ from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut, files
+from octa_backend.controller.sent_headers import LOCATION
 from octa_backend.service import dataset_service, diagnosis_service, model_service, repair_service
 from octa_backend.storage.tables import Dataset
 
@@ -59,7 +60,7 @@ def take_in(parts: Parts, form: Form) -> Dataset:
     status_code=201,
     response_model=DatasetOut,
     summary="Upload a zip of scans and masks",
-    responses=problems(*UPLOAD_ERRORS),
+    responses={201: {"headers": LOCATION}, **problems(*UPLOAD_ERRORS)},
     openapi_extra=multipart({"file": ZIP_FIELD}, ["file"]),
 )
 async def upload(request: Request, parts: Parts, language: Reader, response: Response) -> DatasetOut:
@@ -118,15 +119,18 @@ def preview(
     "/{file_id}/repair",
     status_code=201,
     summary="Make a repaired dataset",
-    responses=problems(
-        errors.DatasetNotFound,
-        errors.RemedyNotApplicable,
-        errors.InvalidDataset,
-        errors.UnreadableScan,
-        errors.ArchiveTooLarge,
-        errors.UploadTooLarge,
-        errors.StorageFull,
-    ),
+    responses={
+        201: {"headers": LOCATION},
+        **problems(
+            errors.DatasetNotFound,
+            errors.RemedyNotApplicable,
+            errors.InvalidDataset,
+            errors.UnreadableScan,
+            errors.ArchiveTooLarge,
+            errors.UploadTooLarge,
+            errors.StorageFull,
+        ),
+    },
 )
 def repair(file_id: str, wish: RepairWish, parts: Parts, language: Reader, response: Response) -> DatasetOut:
     """Apply remedies and check the outcome as if it had been uploaded; the old dataset stays."""

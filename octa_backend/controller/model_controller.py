@@ -13,6 +13,7 @@ from octa_backend.controller.context import Parts, Reading
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import files
+from octa_backend.controller.sent_headers import FILE_NAME
 from octa_backend.inference.export_record import ExportFormat
 from octa_backend.service import export_service, model_service
 from octa_backend.storage.files import discard, set_aside
@@ -38,7 +39,7 @@ def show(model_id: str, db: Reading) -> ModelOut:
     dependencies=[Depends(being_read)],
     response_class=FileResponse,
     responses={
-        200: {"content": files("application/zip")},
+        200: {"content": files("application/zip"), "headers": FILE_NAME},
         **problems(errors.ModelNotFound, errors.ExportFailed, errors.IncompatibleCheckpoint),
     },
 )

@@ -20,6 +20,7 @@ from octa_backend.controller.prediction_schemas import StartedPredictionJob
 from octa_backend.controller.preferences import in_place_of_json
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import files
+from octa_backend.controller.sent_headers import LOCATION
 from octa_backend.controller.volume_predictions import predict_one_case, require_acceptable, volume_response
 from octa_backend.controller.volume_schemas import VolumePredictionOut
 
@@ -32,7 +33,11 @@ router = APIRouter(tags=["prediction"])
     summary="Segment one or more scans",
     responses={
         200: {"content": files("image/png", "application/gzip", "application/octet-stream")},
-        202: {"model": StartedPredictionJob, "description": "The scans are predicted in the background."},
+        202: {
+            "model": StartedPredictionJob,
+            "description": "The scans are predicted in the background.",
+            "headers": LOCATION,
+        },
         **problems(
             errors.InvalidRequest,
             errors.UnreadableScan,

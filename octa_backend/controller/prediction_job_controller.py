@@ -13,6 +13,7 @@ from octa_backend.controller.dataset_controller import Cursor, Limit
 from octa_backend.controller.prediction_schemas import PredictionJobDetail, PredictionJobOut
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut, files
+from octa_backend.controller.sent_headers import FILE_NAME
 from octa_backend.service import prediction_history, prediction_job_service, prediction_results
 from octa_backend.storage.files import discard
 from octa_backend.storage.tables import JobState
@@ -52,7 +53,7 @@ def cancel(prediction_job_id: str, db: Writing) -> PredictionJobOut:
     summary="Download the results of a prediction job",
     response_class=StreamingResponse,
     responses={
-        200: {"content": files("application/zip")},
+        200: {"content": files("application/zip"), "headers": FILE_NAME},
         **problems(errors.PredictionJobNotFound, errors.IllegalJobState),
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 
 from octa_backend import errors
 from octa_backend.controller.language import language_of
+from octa_backend.controller.schemas import FindingOut
+from octa_backend.controller.sent_headers import CHALLENGE, RETRY_AFTER
 from octa_backend.diagnosis.messages import describe
 
 MEDIA_TYPE = "application/problem+json"
@@ -71,6 +73,13 @@ STATUS: Mapping[type[errors.OctaError], int] = {
 """The HTTP status of every expected error; a test walks all subclasses."""
 
 
+SENT: Mapping[type[errors.OctaError], dict[str, Any]] = {
+    errors.NotAuthenticated: CHALLENGE,
+    errors.TooManyPredictions: RETRY_AFTER,
+}
+"""The headers that are sent with an error, see `_headers`, as the OpenAPI document names them."""
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
 
@@ -88,7 +97,7 @@ class Problem(BaseModel):
     detail: str = Field(examples=["no dataset has the id 'abc'"])
     """What was wrong this time, and what would be right."""
 
-    findings: list[dict[str, Any]] | None = None
+    findings: list[FindingOut] | None = None
     """Where data is at fault: what the checks noticed, with file names."""
 
 
@@ -108,9 +117,14 @@ def problems(*kinds: type[errors.OctaError]) -> dict[int | str, dict[str, Any]]:
             "model": Problem,
             "description": " ".join(kind.title() for kind in found),
             "content": {MEDIA_TYPE: {"examples": {kind.__name__: {"value": _example(kind)} for kind in found}}},
+            **({"headers": sent} if (sent := _sent_with(found)) else {}),
         }
         for status, found in by_status.items()
     }
+
+
+def _sent_with(kinds: Iterable[type[errors.OctaError]]) -> dict[str, Any]:
+    return {name: header for kind in kinds for name, header in SENT.get(kind, {}).items()}
 
 
 def _example(kind: type[errors.OctaError]) -> dict[str, Any]:
@@ -144,8 +158,7 @@ def mistake() -> JSONResponse:
 def describe_in_openapi(document: dict[str, Any]) -> None:
     """Say in an OpenAPI document what is really sent: every error is a problem document of its own media type."""
     schema = {"$ref": "#/components/schemas/Problem"}
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = Problem.model_json_schema()
+    schemas = document["components"]["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for methods in document["paths"].values():

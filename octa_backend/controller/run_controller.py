@@ -14,6 +14,7 @@ from octa_backend.controller.epoch_schemas import EpochDetail
 from octa_backend.controller.gradient_schemas import GradientOut, GradientPointOut, GradientsWish
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
+from octa_backend.controller.sent_headers import EARLIER
 from octa_backend.service import train_service
 from octa_backend.service.gradient_points import gradient_points
 from octa_backend.service.log_tail import MAX_LINES
@@ -56,7 +57,7 @@ def gradients(
     "/jobs/{job_id}/log",
     summary="The workers' log",
     response_class=PlainTextResponse,
-    responses=problems(errors.JobNotFound),
+    responses={200: {"headers": EARLIER}, **problems(errors.JobNotFound)},
 )
 def log(job_id: str, db: Reading, parts: Parts, tail: LogLines = 2000, before: LogEnd = None) -> PlainTextResponse:
     """The last lines of what the job's workers printed, all attempts in turn; empty before the first one started.

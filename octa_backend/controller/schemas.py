@@ -28,16 +28,32 @@ def files(*media_types: str) -> dict[str, Any]:
     return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
 
 
+class RemedyOut(BaseModel):
+    """A change of a dataset or of a configuration that can be applied."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    code: str = Field(examples=["binarize_masks"])
+    """Of a dataset for `POST /datasets/{file_id}/repair`, of a job for `POST /train/jobs/{job_id}/remedies/{code}`."""
+    title: str
+    changes: dict[str, Any]
+    """Fields of the configuration and their new values; empty for a remedy of a dataset."""
+    from_checkpoint: bool | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Whether the training goes on from the weights it has; left out of remedies for data and for later trainings."""
+
+
 class FindingOut(Answer):
     """One thing the checks noticed, in the reader's language."""
 
     code: str = Field(examples=["masks_not_binary"])
     severity: Severity = Field(examples=["error"])
     epoch: int | None
+    """Null for a finding that is not of an epoch."""
     message: str
     evidence: dict[str, Any]
+    """The numbers and names behind the message; which, depends on the code."""
     scans: list[str]
-    remedy: dict[str, Any] | None
+    remedy: RemedyOut | None
 
 
 def findings_out(rows: Sequence[dict[str, Any]], language: Language) -> list[FindingOut]:

@@ -13,6 +13,7 @@ from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
+from octa_backend.controller.sent_headers import FILE_NAME, LOCATION
 from octa_backend.controller.shelf_schemas import ComparisonOut, ComparisonWish, DefaultChoice, ModelListed, SaidOfModel
 from octa_backend.service import comparison_service, model_service, model_shelf
 from octa_backend.service.comparison_table import table_csv
@@ -51,7 +52,10 @@ def choose_default(choice: DefaultChoice, db: Writing) -> ModelOut:
     "/compare",
     status_code=202,
     summary="Compare models on one dataset",
-    responses=problems(errors.ModelNotFound, errors.DatasetNotFound, errors.InvalidRequest, errors.UploadTooLarge),
+    responses={
+        202: {"headers": LOCATION},
+        **problems(errors.ModelNotFound, errors.DatasetNotFound, errors.InvalidRequest, errors.UploadTooLarge),
+    },
 )
 def compare(wish: ComparisonWish, parts: Parts, response: Response) -> ComparisonOut:
     """Compute every model on the same scans, in the background; poll the address in `Location`."""
@@ -71,7 +75,7 @@ def show_comparison(comparison_id: str, db: Reading) -> ComparisonOut:
     summary="Download the table of a comparison",
     response_class=Response,
     responses={
-        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "headers": FILE_NAME},
         **problems(errors.ComparisonNotFound, errors.NoTableYet),
     },
 )

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -24,15 +23,14 @@ from octa_backend.controller.dataset_controller import (
     multipart,
     upload_limit,
 )
-from octa_backend.controller.diagnosis_schemas import JobDiagnosisOut
 from octa_backend.controller.forms import Form, received_form
 from octa_backend.controller.job_schemas import JobDetail, JobOut, ProgressOut, ResumeChanges, StartedJob, progress_url
 from octa_backend.controller.json_bodies import JsonRoute
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import PageOut
-from octa_backend.service import fold_service, remedy_service, report_service, run_doctor, start_service, train_service
+from octa_backend.controller.sent_headers import ETAG, LOCATION
+from octa_backend.service import fold_service, remedy_service, start_service, train_service
 from octa_backend.service.paging import MAX_WHOLE
-from octa_backend.service.report_service import REPORT_HTML, REPORT_JSON
 from octa_backend.service.start_service import Started, StartOptions
 from octa_backend.storage.files import discard, set_aside
 from octa_backend.storage.tables import JobState
@@ -60,12 +58,6 @@ CONFIG_BODY = {
 }
 
 
-class MarkdownResponse(PlainTextResponse):
-    """A letter."""
-
-    media_type = "text/markdown"
-
-
 def _answer(parts: Parts, started: Started, response: Response) -> StartedJob:
     parts.supervisor.wake()
     response.headers["Location"] = progress_url(started.job.id)
@@ -77,7 +69,7 @@ def _answer(parts: Parts, started: Started, response: Response) -> StartedJob:
     status_code=202,
     response_model=StartedJob,
     summary="Upload a zip and train on it",
-    responses=problems(*UPLOAD_ERRORS, errors.InvalidConfig),
+    responses={202: {"headers": LOCATION}, **problems(*UPLOAD_ERRORS, errors.InvalidConfig)},
     openapi_extra=multipart({"file": ZIP_FIELD, **CONFIG_PROPERTIES, "config": CONFIG_FIELD}, ["file"]),
 )
 async def start_with_file(request: Request, parts: Parts, response: Response) -> StartedJob:
@@ -101,15 +93,18 @@ def _start_with_upload(parts: Parts, form: Form, wanted: StartRequest) -> Starte
     status_code=202,
     response_model=StartedJob,
     summary="Train on an uploaded dataset",
-    responses=problems(
-        errors.DatasetNotFound,
-        errors.InvalidConfig,
-        errors.InvalidDataset,
-        errors.InvalidRequest,
-        errors.RemedyNotApplicable,
-        errors.StorageFull,
-        errors.UploadTooLarge,
-    ),
+    responses={
+        202: {"headers": LOCATION},
+        **problems(
+            errors.DatasetNotFound,
+            errors.InvalidConfig,
+            errors.InvalidDataset,
+            errors.InvalidRequest,
+            errors.RemedyNotApplicable,
+            errors.StorageFull,
+            errors.UploadTooLarge,
+        ),
+    },
     openapi_extra=CONFIG_BODY,
 )
 async def start_with_dataset(file_id: str, request: Request, parts: Parts, response: Response) -> StartedJob:
@@ -128,7 +123,11 @@ async def start_with_dataset(file_id: str, request: Request, parts: Parts, respo
     "/progress/{job_id}",
     summary="Poll a job",
     response_model=ProgressOut,
-    responses={304: {"description": "Nothing changed since `If-None-Match`."}, **problems(errors.JobNotFound)},
+    responses={
+        200: {"headers": ETAG},
+        304: {"description": "Nothing changed since `If-None-Match`.", "headers": ETAG},
+        **problems(errors.JobNotFound),
+    },
 )
 def progress(
     job_id: str,
@@ -181,55 +180,6 @@ def delete(job_id: str, parts: Parts) -> None:
 
 
 @router.get(
-    "/jobs/{job_id}/diagnosis",
-    summary="What the training doctor says of a job",
-    responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
-)
-def diagnosis(job_id: str, db: Reading, language: Reader) -> JobDiagnosisOut:
-    """Why the loss is stuck, or that it is not: the verdict, what else is suspected, and what was ruled out."""
-    return JobDiagnosisOut.of(run_doctor.examine_job(db, job_id), language)
-
-
-@router.get(
-    "/jobs/{job_id}/diagnosis.md",
-    summary="The doctor's letter",
-    response_class=MarkdownResponse,
-    responses=problems(errors.JobNotFound, errors.NoDiagnosisYet),
-)
-def letter(job_id: str, db: Reading, language: Reader) -> MarkdownResponse:
-    """History, evidence, verdict, remedy and what was ruled out, as Markdown to download."""
-    name = f'attachment; filename="{job_id}-diagnosis.md"'
-    text = run_doctor.examine_job(db, job_id).letter(language)
-    return MarkdownResponse(text, headers={"Content-Disposition": name})
-
-
-@router.get(
-    "/jobs/{job_id}/report",
-    summary="The evaluation at the end of a job",
-    response_class=JSONResponse,
-    responses=problems(errors.JobNotFound, errors.NoReportYet),
-)
-def report(job_id: str, db: Reading, parts: Parts) -> Response:
-    """Every metric of every scan of the test split (or the validation scans), summed up; of a cross-validation, both.
-
-    A job that was cancelled or failed has none.
-    """
-    found = report_service.read(db, parts.files, job_id, REPORT_JSON)
-    return Response(found, media_type="application/json")
-
-
-@router.get(
-    "/jobs/{job_id}/report.html",
-    summary="The evaluation as a page",
-    response_class=HTMLResponse,
-    responses=problems(errors.JobNotFound, errors.NoReportYet),
-)
-def report_page(job_id: str, db: Reading, parts: Parts) -> HTMLResponse:
-    """One page that needs no other: tables, curves, the worst scans, the plan with its reasons."""
-    return HTMLResponse(report_service.read(db, parts.files, job_id, REPORT_HTML))
-
-
-@router.get(
     "/jobs/{job_id}/events",
     summary="Follow a job by Server-Sent Events",
     response_class=EventSourceResponse,
@@ -256,17 +206,20 @@ def cancel(job_id: str, db: Writing) -> JobOut:
     "/jobs/{job_id}/remedies/{code}",
     status_code=202,
     summary="Apply a remedy of the training doctor",
-    responses=problems(
-        errors.JobNotFound,
-        errors.NoDiagnosisYet,
-        errors.RemedyNotApplicable,
-        errors.IllegalJobState,
-        errors.InvalidConfig,
-        errors.InvalidDataset,
-        errors.ArchiveTooLarge,
-        errors.UploadTooLarge,
-        errors.StorageFull,
-    ),
+    responses={
+        202: {"headers": LOCATION},
+        **problems(
+            errors.JobNotFound,
+            errors.NoDiagnosisYet,
+            errors.RemedyNotApplicable,
+            errors.IllegalJobState,
+            errors.InvalidConfig,
+            errors.InvalidDataset,
+            errors.ArchiveTooLarge,
+            errors.UploadTooLarge,
+            errors.StorageFull,
+        ),
+    },
 )
 def apply_remedy(job_id: str, code: str, parts: Parts, response: Response) -> StartedJob:
     """Queue a new job with the remedy's changes, its parent this one; from its weights where the remedy says so.
@@ -283,7 +236,10 @@ def apply_remedy(job_id: str, code: str, parts: Parts, response: Response) -> St
     "/jobs/{job_id}/resume",
     status_code=202,
     summary="Go on from the last checkpoint",
-    responses=problems(errors.JobNotFound, errors.IllegalJobState, errors.InvalidConfig, errors.UploadTooLarge),
+    responses={
+        202: {"headers": LOCATION},
+        **problems(errors.JobNotFound, errors.IllegalJobState, errors.InvalidConfig, errors.UploadTooLarge),
+    },
 )
 def resume(job_id: str, parts: Parts, response: Response, changes: ResumeChanges | None = None) -> StartedJob:
     """Queue a job that is over again, optionally with more `epochs` or another `lr`."""

@@ -18,6 +18,7 @@ from octa_backend.controller.model_controller import being_read
 from octa_backend.controller.model_schemas import ModelOut
 from octa_backend.controller.problems import problems
 from octa_backend.controller.schemas import files
+from octa_backend.controller.sent_headers import FILE_NAME, LOCATION
 from octa_backend.service import model_import, model_service, model_shelf
 from octa_backend.service.import_wish import ImportWish, read_wish
 from octa_backend.service.model_package import write_package
@@ -35,16 +36,19 @@ PROPERTIES: dict[str, Any] = {"file": MODEL_FIELD, **ImportWish.model_json_schem
     status_code=201,
     response_model=ModelOut,
     summary="Put a model from elsewhere on the shelf",
-    responses=problems(
-        errors.InvalidRequest,
-        errors.UploadTooLarge,
-        errors.InvalidArchive,
-        errors.UnsafeArchive,
-        errors.ArchiveTooLarge,
-        errors.InvalidModel,
-        errors.UnknownNetwork,
-        errors.StorageFull,
-    ),
+    responses={
+        201: {"headers": LOCATION},
+        **problems(
+            errors.InvalidRequest,
+            errors.UploadTooLarge,
+            errors.InvalidArchive,
+            errors.UnsafeArchive,
+            errors.ArchiveTooLarge,
+            errors.InvalidModel,
+            errors.UnknownNetwork,
+            errors.StorageFull,
+        ),
+    },
     openapi_extra=multipart(PROPERTIES, ["file"]),
 )
 async def import_model(request: Request, parts: Parts, response: Response) -> ModelOut:
@@ -76,7 +80,7 @@ class _PassingFile(FileResponse):
     dependencies=[Depends(being_read)],
     response_class=FileResponse,
     responses={
-        200: {"content": files("application/zip")},
+        200: {"content": files("application/zip"), "headers": FILE_NAME},
         **problems(errors.ModelNotFound, errors.IncompatibleCheckpoint, errors.StorageFull),
     },
 )

@@ -129,6 +129,48 @@ def test_the_doctors_letter_is_described_as_what_it_is():
     assert list(content) == ["text/markdown"]
 
 
+@pytest.mark.parametrize(
+    ("route", "status", "name"),
+    [
+        ("POST /datasets", "201", "Location"),
+        ("POST /datasets/{file_id}/repair", "201", "Location"),
+        ("POST /train/start-with-file", "202", "Location"),
+        ("POST /train/start-with-file/{file_id}", "202", "Location"),
+        ("POST /train/jobs/{job_id}/remedies/{code}", "202", "Location"),
+        ("POST /train/jobs/{job_id}/resume", "202", "Location"),
+        ("POST /models/compare", "202", "Location"),
+        ("POST /models/import", "201", "Location"),
+        ("POST /predict", "202", "Location"),
+        ("POST /predict", "503", "Retry-After"),
+        ("GET /train/progress/{job_id}", "200", "ETag"),
+        ("GET /train/progress/{job_id}", "304", "ETag"),
+        ("GET /train/jobs/{job_id}/log", "200", "Link"),
+        ("GET /models/{model_id}/download", "200", "Content-Disposition"),
+    ],
+)
+def test_the_headers_that_are_sent_are_described(route, status, name):
+    assert list(ROUTES[route]["responses"][status]["headers"]) == [name]
+
+
+def test_a_key_that_is_asked_for_is_described():
+    document = create_app(Settings(api_keys=["secret-of-the-laboratory"])).openapi()
+    refused = document["paths"]["/datasets"]["get"]["responses"]["401"]
+    assert list(refused["headers"]) == ["WWW-Authenticate"]
+
+
+def test_a_remedy_and_the_findings_of_a_problem_have_their_shapes():
+    shapes = SCHEMA["components"]["schemas"]
+    assert shapes["RemedyOut"]["required"] == ["code", "title", "changes"]
+    assert {"$ref": "#/components/schemas/RemedyOut"} in shapes["FindingOut"]["properties"]["remedy"]["anyOf"]
+    items = shapes["Problem"]["properties"]["findings"]["anyOf"][0]["items"]
+    assert items == {"$ref": "#/components/schemas/FindingOut"}
+
+
+def test_a_report_is_one_of_two_kinds():
+    content = ROUTES["GET /train/jobs/{job_id}/report"]["responses"]["200"]["content"]["application/json"]
+    assert set(content["schema"]["discriminator"]["mapping"]) == {"evaluation", "cross_validation"}
+
+
 def test_the_pages_with_the_routes_are_served(api):
     assert api.get("/openapi.json").json()["info"]["title"] == "OCTA backend"
     assert api.get("/docs").status_code == 200

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-import pytest
+import json
 
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from octa_backend.controller.report_schemas import ReportOut
 from octa_backend.service.report_service import write_report
+from octa_backend.training.cross_validation import CrossValidation, FoldResult
+from octa_backend.training.run_facts import RunFacts
+from octa_backend.training.threshold import ProbabilityHistogram, tune_threshold
+from tests.reports import epoch, metrics, report, scan
 
 
 @pytest.mark.parametrize("name", ["report", "report.html"])
@@ -24,3 +33,30 @@ def test_a_report_is_served_as_json_and_as_a_page(api, file_id):
     page = api.get(f"/train/jobs/{job_id}/report.html")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.text == "<!DOCTYPE html><p>评估</p>"
+
+
+def a_whole_report():
+    histogram = ProbabilityHistogram.of(np.float32([0.2, 0.9]), np.array([False, True]))
+    reason = {"field": "lr", "value": 0.001, "reason": "given"}
+    return report(
+        scan("a", metrics(0.5, hd95=None), None),
+        scan("b", metrics(1.0, hd95=None), metrics(0.25)),
+        tuned=tune_threshold([histogram]),
+        notes=["other_dataset"],
+        history=[epoch(1), epoch(2, val_loss=float("inf"))],
+        training=RunFacts({"lr": 0.001}, (reason,), (64, 64), 2, 1, 1.5, 0.5, 8.0, 900.0),
+    )
+
+
+def a_cross_validation(*, tested):
+    folds = (FoldResult(1, "m-1", 3, 1, 0.5), FoldResult(2, "m-2", 4, 1, 1.0))
+    return CrossValidation("m", folds, a_whole_report(), a_whole_report() if tested else None, {"lr": 0.001})
+
+
+@pytest.mark.parametrize(
+    "written", [a_whole_report(), report(), a_cross_validation(tested=True), a_cross_validation(tested=False)]
+)
+def test_the_schema_has_every_field_of_a_report(written):
+    """The file is served as it stands: nothing but this holds the OpenAPI document against it."""
+    content = json.loads(written.to_json())
+    assert TypeAdapter(ReportOut).validate_python(content).model_dump() == content
