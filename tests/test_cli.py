@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
+from octa_backend.commands import jobs
 from octa_backend.commands.http_client import client
 from octa_backend.data.store import DatasetStore
 from octa_backend.data.synthetic import write_zip
@@ -436,6 +437,13 @@ def test_a_server_that_does_not_answer_is_an_error_in_words(octa, url):
     refused(octa("jobs", "--url", url), "The server does not answer.", url)
 
 
+@pytest.mark.parametrize("said", ["<!DOCTYPE html><title>Router</title>", "[]", '{"jobs": []}', "null"])
+def test_another_program_that_answers_is_an_error_in_words(octa, monkeypatch, said):
+    answering = httpx.MockTransport(lambda request: httpx.Response(200, text=said))
+    monkeypatch.setattr(jobs, "client", lambda **options: httpx.Client(transport=answering, **options))
+    refused(octa("jobs", "--url", "http://octa.example"), "http://octa.example: what answers there is another program")
+
+
 # --- serve -----------------------------------------------------------------------------------------------------------
 
 
@@ -462,6 +470,7 @@ def free_port():
 LIGHT_HELP = """
 import sys
 from octa_backend.cli import app
+from octa_backend.commands import jobs
 from octa_backend.commands.http_client import client
 try:
     app(["--help"])

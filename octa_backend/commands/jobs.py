@@ -24,7 +24,7 @@ def from_server(url: str, api_key: str | None, limit: int) -> list[Row]:
     """The newest jobs of a running server.
 
     Raises:
-        ServerUnreachable: it does not answer, or refuses, or the address is none.
+        ServerUnreachable: it does not answer, or refuses, is another program, or the address is none.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
@@ -33,7 +33,10 @@ def from_server(url: str, api_key: str | None, limit: int) -> list[Row]:
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ServerUnreachable(f"{url}: {error}") from error
-    items: list[Row] = answer.json()["items"]
+    try:
+        items: list[Row] = answer.json()["items"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerUnreachable(f"{url}: what answers there is another program: {answer.text[:80]!r}") from error
     return items
 
 

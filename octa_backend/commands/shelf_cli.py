@@ -45,7 +45,7 @@ def import_model(  # noqa: PLR0913 - one parameter per option
         int | None, typer.Option(help="Of weights: classes of the masks with background. Default: 2.")
     ] = None,
     normalisation: Annotated[
-        str | None, typer.Option(help="Of weights: unit, zscore or percentile. Default: unit.")
+        str | None, typer.Option(help="Of weights: unit, zscore, percentile or zscore_nonzero. Default: unit.")
     ] = None,
     ignore_index: Annotated[
         int | None, typer.Option(help="Of weights: class of their dataset that was ignored.")

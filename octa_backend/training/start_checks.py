@@ -30,7 +30,7 @@ from octa_backend.training.evaluation import ShouldStop
 from octa_backend.training.losses import Loss, compute_loss, make_loss
 from octa_backend.training.lr_finder import HIGHEST, STEPS, RangeTest, range_test
 from octa_backend.training.memory import is_exhausted
-from octa_backend.training.metrics import mean_of_classes, score_classes
+from octa_backend.training.metrics import counts_at_all, mean_of_classes, score_classes
 from octa_backend.training.plan import Plan
 from octa_backend.training.precision import autocast
 from octa_backend.training.step_hooks import Logits, finest
@@ -277,9 +277,8 @@ def _overfit(trial: _Trial, over: Callable[[], bool]) -> tuple[float | None, int
 
 def _dice(logits_BC: Tensor, mask_B: Tensor, plan: Plan) -> float:
     found = predicted_classes(class_logits(logits_BC, plan.region_order))
-    return fmean(
-        mean_of_classes(score_classes(one, true, plan.classes)).dice for one, true in zip(found, mask_B, strict=True)
-    )
+    counting = [(one, true) for one, true in zip(found, mask_B, strict=True) if counts_at_all(true)]
+    return fmean(mean_of_classes(score_classes(one, true, plan.classes)).dice for one, true in counting)
 
 
 def _sweep_rates(

@@ -12,6 +12,7 @@ from octa_backend.diagnosis.run_history import TRIALS
 from octa_backend.training import patch_growth
 from octa_backend.training import start_checks as checking
 from octa_backend.training.batches import TrainingData, training_batches
+from octa_backend.training.ignored import IGNORED
 from octa_backend.training.lr_finder import RangeTest
 from octa_backend.training.network import build_network
 from octa_backend.training.start_checks import divergence, start_checks, time_limit
@@ -45,6 +46,13 @@ class ZeroHead(SmallUNet):
 
     def forward(self, x):
         return 0 * super().forward(x)
+
+
+class SaysBackground(SmallUNet):
+    """Finds nothing, whatever it is taught."""
+
+    def forward(self, x):
+        return 0 * super().forward(x) - 1
 
 
 class Blind(Normless):
@@ -101,6 +109,16 @@ def test_network_that_ignores_its_input_does_no_worse_without_it(data):
     found = checked(Blind(), data, plan)
     assert found.overfit_dice >= 0.8
     assert found.zeroed_input_loss == pytest.approx(found.loss)
+
+
+def test_a_patch_in_which_nothing_counts_is_not_known_by_heart(data, monkeypatch):
+    """Two masks without foreground agree wholly; here there is nothing to agree on."""
+    plan = plan_for(data)
+    generator = torch.Generator().manual_seed(0)
+    batch = next(iter(training_batches(data, plan, generator)))
+    batch.mask[1] = IGNORED
+    monkeypatch.setattr(checking, "_telling_batch", lambda *_: batch)
+    assert checked(SaysBackground(1, 1), data, plan).overfit_dice == 0
 
 
 def test_loss_that_is_not_finite_ends_the_trial(data):
