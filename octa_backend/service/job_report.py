@@ -112,6 +112,7 @@ class Reporting:
             use_tuned=False,
             scale=scale_of(run.data.store.manifest),
             known=_why_not_test(run),
+            ignore_index=run.plan.config.ignore_index,
         )
 
 

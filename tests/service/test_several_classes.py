@@ -18,6 +18,7 @@ from octa_backend.service.evaluation_run import EvaluationOptions, design_evalua
 from octa_backend.service.local_dataset import open_dataset
 from octa_backend.service.local_training import LocalResult, LocalTraining
 from octa_backend.service.predict_service import load_predictor
+from octa_backend.service.report_service import read_report
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
@@ -125,6 +126,18 @@ def test_prediction_has_class_indices_and_each_class_its_colour(story):
     assert predictor.colours == [pictures.COLOURS[0], "#0a84ff", "#00ff00"]
     drawn = pictures.overlay(np.zeros((1, SIDE, SIDE), np.float32), found.mask, 4, predictor.colours)
     assert (drawn[found.mask == 3] == (0, 127, 0)).all()
+
+
+@pytest.mark.parametrize("ignored", [1, 2])
+def test_report_at_the_end_leaves_the_ignored_class_out_as_every_validation_did(tmp_path, ignored):
+    story = play(tmp_path, coloured_zip(), ignore_index=ignored, epochs=6)
+    best = max(story.epochs, key=lambda epoch: epoch.val_dice)
+    assert best.val_dice > 0
+    report = read_report(tmp_path / "out")
+    assert report["subject"]["split"] == "val"
+    assert report["summary"]["dice"]["mean"] == pytest.approx(best.val_dice, abs=1e-6)
+    for summary, found in zip(report["class_summaries"], best.per_class, strict=True):
+        assert summary["dice"]["mean"] == pytest.approx(found["dice"], abs=1e-6)
 
 
 def test_ignored_class_is_neither_learnt_nor_answered_and_the_others_keep_their_numbers(tmp_path):
