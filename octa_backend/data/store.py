@@ -62,8 +62,8 @@ class ScanEntry:
 
     @property
     def known_spacing_mm(self) -> tuple[float, ...]:
-        """Sides of a voxel, (D, H, W); empty for pictures, and where a volume's file knows of none."""
-        return self.spacing_mm if self.geometry is not None and self.geometry.orientation else ()
+        """Sides of a voxel, (D, H, W); empty for pictures, and where a volume's file knows of none: those are 1."""
+        return () if self.geometry is not None and not self.geometry.orientation else self.spacing_mm
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> ScanEntry:

@@ -18,6 +18,7 @@ from octa_backend.service.evaluation_data import Division, EvaluatedZip, divide
 from octa_backend.service.evaluation_model import EvaluatedModel, open_model
 from octa_backend.service.evaluation_run import EvaluationOptions, EvaluationRun, design_evaluation
 from octa_backend.training.evaluation_report import MetricSummary
+from octa_backend.training.ignored import dataset_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ def compare(
         unit, used = run.scale.unit, model.plan.device
         report = run.run(lambda scan, name=folder.name: on_scan(name, scan)).report  # type: ignore[misc]
         metrics = {name: _numbers(report.summary[name]) for name in COMPARED}
-        classes = [_numbers(summary["dice"]) for summary in report.class_summaries]
+        classes: list[dict[str, float] | None] = [None] * (data.store.manifest.classes - 1)
+        for index, summary in enumerate(report.class_summaries, start=1):
+            classes[dataset_class(index, run.ignore_index) - 1] = _numbers(summary["dice"])
         rows.append(_row(model, card, run.division, indices, metrics, classes))
     names = [data.store.manifest.scans[index].name for index in indices]
     return ComparisonTable(data.name, split, names, unit, used, rows)

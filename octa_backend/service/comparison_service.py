@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from octa_backend.errors import ComparisonNotFound, InvalidRequest, NoTableYet, OctaError
 from octa_backend.inference.model_folder import member_folders, read_card
 from octa_backend.service import dataset_service, model_service
-from octa_backend.service.model_fit import other_kind
+from octa_backend.service.model_fit import other_scans
 from octa_backend.service.models_in_use import ModelsInUse
 from octa_backend.settings import Settings
 from octa_backend.storage.database import Database
@@ -154,13 +154,13 @@ def _require_fit(models: Sequence[Model], dataset: Dataset) -> None:
 
     Raises:
         InvalidRequest: a model is named twice, is of pictures where the dataset holds volumes or the reverse,
-            or has other classes.
+            of volumes of other channels, or has other classes.
     """
     ids = [model.id for model in models]
     if twice := {model_id for model_id in ids if ids.count(model_id) > 1}:
         raise InvalidRequest(f"{', '.join(sorted(twice))} is named twice; each model is computed once")
     for model in models:
-        if differs := other_kind(model.card, dataset.spatial_dims):
+        if differs := other_scans(model.card, dataset.spatial_dims, dataset.channels):
             raise InvalidRequest(f"model {model.id} {differs}")
         classes, ignored = model.card["classes"], model.card.get("ignore_index")
         if dataset.classes not in (classes + (ignored is not None), classes):

@@ -31,7 +31,8 @@ class ComparedModel:
         milliseconds_per_scan: median over scans, from the scan as decoded to the probabilities; the first one, which
             warms up, is left out where there are more.
         metrics: mean, std and number of scans of each of `COMPARED`; None where a metric is not defined.
-        classes: the Dice of each foreground class, likewise; None for a class that no scan has.
+        classes: the Dice of each foreground class of the dataset, likewise; None for a class that no scan has, or that
+            the model leaves out.
         trained_on, chosen_on: how many of the scans the model was trained on, and its epoch was chosen on.
         warnings: codes, see `WARNINGS`.
     """

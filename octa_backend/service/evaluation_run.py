@@ -17,7 +17,7 @@ from octa_backend.inference.difference_picture import INVENTED, MISSED, MIXED_UP
 from octa_backend.inference.pictures import png
 from octa_backend.service.evaluation_data import Division, EvaluatedZip, divide
 from octa_backend.service.evaluation_model import EvaluatedModel, decide
-from octa_backend.service.model_fit import other_kind
+from octa_backend.service.model_fit import other_scans
 from octa_backend.service.model_service import versions
 from octa_backend.training.evaluation_html import Picture
 from octa_backend.training.evaluation_report import WORST, EvaluationReport, ScanResult, Subject, make_report
@@ -144,7 +144,7 @@ class EvaluationRun:
             metrics=measure_scan(predicted, target, probability, scale, self.model.plan.regions),
             true_fraction=float(np.count_nonzero(target > 0) / max(1, counted.sum())),
             found_fraction=float(np.count_nonzero(predicted) / max(1, counted.sum())),
-            spacing=scan.spacing_mm,
+            spacing=scan.known_spacing_mm,
         )
         return result, predicted
 
@@ -200,7 +200,7 @@ def design_evaluation(model: EvaluatedModel, data: EvaluatedZip, options: Evalua
         OctaError: they do not; the message says what would.
     """
     manifest, plan = data.store.manifest, model.plan
-    if differs := other_kind(model.card, manifest.spatial_dims):
+    if differs := other_scans(model.card, manifest.spatial_dims, manifest.channels):
         raise ModelDoesNotFit(f"model {model.name} {differs}")
     ignore_index = ignored_class(manifest.classes, plan.dataset_classes, plan.config.ignore_index)
     tune = options.tune_threshold or options.use_tuned_threshold

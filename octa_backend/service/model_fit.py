@@ -19,3 +19,21 @@ def other_kind(card: Mapping[str, Any], dims: int) -> str | None:
     """
     trained = spatial_dims(card)
     return None if trained == dims else f"was trained on {KINDS[trained]}, but the dataset holds {KINDS[dims]}"
+
+
+def other_scans(card: Mapping[str, Any], dims: int, channels: int) -> str | None:
+    """The same, also of the channels of volumes: of pictures grey and colour are brought to each other.
+
+    Args:
+        card: of the model.
+        dims: as for `other_kind`.
+        channels: of the scans.
+    """
+    differs = other_kind(card, dims)
+    if differs or dims == 2 or channels == card["channels"]:
+        return differs
+    return f"was trained on volumes of {_count(card['channels'])}, but those of the dataset have {_count(channels)}"
+
+
+def _count(channels: int) -> str:
+    return f"{channels} channel{'s' if channels > 1 else ''}"

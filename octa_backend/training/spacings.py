@@ -12,9 +12,8 @@ from octa_backend.training.scan_metrics import MM, Scale
 
 def median_spacing(scans: Sequence[ScanEntry]) -> tuple[float, ...]:
     """The median side of a voxel along each axis, mm; empty where it is not known of every scan."""
-    if not all(scan.spacing_mm for scan in scans):
-        return ()
-    return tuple(median(sides) for sides in zip(*(scan.spacing_mm for scan in scans), strict=True))
+    known = [scan.known_spacing_mm for scan in scans]
+    return tuple(median(sides) for sides in zip(*known, strict=True)) if all(known) else ()
 
 
 def scale_of(manifest: Manifest, pixel_size_um: Sequence[float] = (), tolerance: float | None = None) -> Scale:

@@ -11,6 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from octa_backend.cli import app
+from octa_backend.commands import compare as compare_command
 from octa_backend.commands import import_model as import_command
 from octa_backend.data.splits import Splits
 from octa_backend.data.store import DatasetStore
@@ -20,7 +21,10 @@ from octa_backend.service.comparison_run import compare, scans_to_compare
 from octa_backend.service.comparison_service import BROKEN_OFF, Comparisons
 from octa_backend.service.comparison_table import COMPARED, table_csv
 from octa_backend.service.evaluation_data import EvaluatedZip
+from octa_backend.service.evaluation_model import open_model
+from octa_backend.service.evaluation_run import EvaluationOptions, design_evaluation
 from octa_backend.service.import_wish import ImportWish, read_wish
+from octa_backend.service.model_fit import other_scans
 from octa_backend.service.models_in_use import ModelsInUse
 from octa_backend.settings import Settings
 from octa_backend.storage.tables import Comparison, ComparisonState
@@ -105,6 +109,24 @@ def test_several_classes_have_a_column_each(tmp_path):
     assert float(row["dice_class_2_mean"]) == table["models"][0]["classes"][1]["mean"]
 
 
+def test_a_class_has_the_same_column_for_models_that_leave_one_out(tmp_path):
+    bands = np.arange(32) // 11
+    pairs = [(image, (mask * (1 + bands)).astype(np.uint8)) for image, mask in synthetic_pairs(3)]
+    store = write_store(tmp_path / "store", pairs, (0, 1, 2, 3))
+    folders = [publish(tmp_path / "all", store, SHA), publish(tmp_path / "but_one", store, SHA, ignore_index=1)]
+    table = compared(folders, store, "all").to_dict()
+    whole, but_one = csv.DictReader(io.StringIO(table_csv(table)))
+    assert None not in [*whole.values(), *but_one.values()]
+    assert but_one["dice_class_1_mean"] == ""
+    data, on_all = EvaluatedZip(store, "scans.zip", SHA), EvaluationOptions(split="all")
+    alone = design_evaluation(open_model(folders[1], "cpu"), data, on_all).run(lambda _: None).report
+    second, third = (summary["dice"].mean for summary in alone.class_summaries)
+    assert (float(but_one["dice_class_2_mean"]), float(but_one["dice_class_3_mean"])) == (second, third)
+    shown = Console(width=120, file=io.StringIO())
+    compare_command._show(shown, table)
+    assert "Dice, class 3" in shown.file.getvalue()
+
+
 def on_the_server(api, *names):
     """A dataset, and models trained on two of its three scans."""
     content = zip_bytes(dataset())
@@ -165,6 +187,14 @@ def test_models_of_pictures_and_datasets_of_volumes_are_not_compared(api):
     answer = api.post("/models/compare", json={"model_ids": ["pictures", "volumes"], "file_id": file_id})
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:octa:invalid-request")
     assert answer.json()["detail"] == "model volumes was trained on volumes, but the dataset holds pictures"
+
+
+def test_volumes_of_other_channels_are_not_compared():
+    card = {"spatial_dims": 3, "channels": 3}
+    said = "was trained on volumes of 3 channels, but those of the dataset have 1 channel"
+    assert other_scans(card, 3, 1) == said
+    assert other_scans(card, 3, 3) is None
+    assert other_scans({"spatial_dims": 2, "channels": 3}, 2, 1) is None
 
 
 def test_a_comparison_without_its_dataset_says_what_is_gone(api):

@@ -11,7 +11,7 @@ import torch
 from octa_backend.data.intake import prepare
 from octa_backend.data.normalise import to_unit
 from octa_backend.data.store import DatasetStore
-from octa_backend.errors import OctaError
+from octa_backend.errors import ModelDoesNotFit, OctaError
 from octa_backend.inference.volume_views import interpolated, whole_view
 from octa_backend.service.evaluation_data import EvaluatedZip
 from octa_backend.service.evaluation_model import EvaluatedModel
@@ -49,7 +49,13 @@ def model_of(store, **card):
     """Foreground is what is brighter than half."""
     config = TrainConfig(model="tiny_unet", normalisation="unit", precision="fp32", target_shape=(16, 16, 16))
     plan = make_plan(config, store.manifest, SLOW_CPU, lambda: class_pixels(store, range(len(store))))
-    facts = {"spatial_dims": 3, "dataset": {"sha256": "f" * 64}, "splits": {"train": [], "val": [], "test": []}, **card}
+    facts = {
+        "spatial_dims": 3,
+        "channels": 1,
+        "dataset": {"sha256": "f" * 64},
+        "splits": {"train": [], "val": [], "test": []},
+        **card,
+    }
     return EvaluatedModel("bright", facts, plan, (Brightness(),))
 
 
@@ -100,9 +106,18 @@ def test_scans_of_the_models_voxels_are_left_alone(tmp_path):
     np.testing.assert_array_equal(same, model_of(store).probabilities(image))
 
 
-def test_stacks_that_do_not_know_their_voxels_are_refused(tmp_path):
+def test_volumes_of_other_channels_are_not_evaluated(tmp_path):
+    store = prepared(tmp_path)
+    of_three = model_of(store, channels=3)
+    with pytest.raises(ModelDoesNotFit, match="of 3 channels, but those of the dataset have 1 channel"):
+        design_evaluation(of_three, EvaluatedZip(store, "scans.zip", "e" * 64), EvaluationOptions())
+
+
+def test_stacks_that_do_not_know_their_voxels_are_measured_in_voxels_or_refused(tmp_path):
     store = prepared(tmp_path, ".tif")
     data = EvaluatedZip(store, "scans.zip", "e" * 64)
-    assert design_evaluation(model_of(store), data, EvaluationOptions()).total == 3
+    run = design_evaluation(model_of(store), data, EvaluationOptions())
+    assert (run.total, run.scale.unit, run.scale.voxel_ml) == (3, "px", None)
+    assert [scan.spacing for scan in run.run(lambda _: None).report.scans] == [()] * 3
     with pytest.raises(OctaError, match=r"^0 does not say how large its voxels are, .* voxels of 3×1×1 mm"):
         design_evaluation(model_of(store, common_spacing_mm=[3.0, 1.0, 1.0]), data, EvaluationOptions())
