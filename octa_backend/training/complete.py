@@ -30,7 +30,7 @@ def complete_plan(
     if plan.config.lr != "auto":
         return plan
     found = find_learning_rate(plan, data, should_stop, initial)
-    return plan if found is None else plan.decided("lr", *_choose_rate(found))
+    return plan if found is None else plan.decided("lr", *_choose_rate(found, len(plan.patch_shape)))
 
 
 def settled(plan: Plan, data: TrainingData) -> Plan:
@@ -60,10 +60,11 @@ def first_network(plan: Plan, initial: InitialWeights | None = None) -> nn.Modul
     return network
 
 
-def _choose_rate(found: RangeTest) -> tuple[float, str]:
+def _choose_rate(found: RangeTest, spatial_dims: int) -> tuple[float, str]:
     span = f"a range test from {LOWEST:g} to {HIGHEST:g} over {len(found.losses)} steps"
     if found.suggestion is None:
-        default: float = TrainConfig.model_fields["lr"].default
+        default = TrainConfig().for_scans(spatial_dims).lr
+        assert isinstance(default, float), "the default is a number"
         return default, f"the default, because in {span} the loss did not fall"
     best = found.rates[found.smoothed.index(min(found.smoothed))]
     return found.suggestion, f"a tenth of {best:.2g}, where the loss was least in {span}"

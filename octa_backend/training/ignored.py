@@ -78,7 +78,7 @@ def leave_out(
         count_pixels: counts the training scans' pixels per class; its answer gives the share of foreground.
 
     Raises:
-        InvalidConfig: there is no such class, or fewer than two would be left, or the masks are not at hand.
+        InvalidConfig: there is no such class, or fewer than two would be left, or no pixel; or masks are not at hand.
     """
     if ignore_index is None:
         return manifest, count_pixels
@@ -92,11 +92,13 @@ def leave_out(
         return _without(count_pixels(), ignore_index)
 
     pixels = counted()
+    if not any(pixels):
+        raise InvalidConfig(f"ignore_index={ignore_index} leaves out every pixel of the training masks")
     seen = replace(
         manifest,
         classes=manifest.classes - 1,
         mask_values=tuple(_without(manifest.mask_values, ignore_index)),
-        foreground_fraction=sum(pixels[1:]) / max(1, sum(pixels)),
+        foreground_fraction=sum(pixels[1:]) / sum(pixels),
     )
     return seen, counted
 

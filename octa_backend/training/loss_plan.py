@@ -47,9 +47,10 @@ def resolve_loss(
             chosen["class_weights"] = inverse_frequencies(pixels)
             decide("class_weights", list(chosen["class_weights"]), _balance(pixels))
         elif len(config.class_weights) != manifest.classes:
+            left = " and without the ignored one" if config.ignore_index is not None else ""
             raise InvalidConfig(
                 f"class_weights has {len(config.class_weights)} weights, but the masks have {manifest.classes} classes "
-                "with background; give one for each, background first"
+                f"with background{left}; give one for each, background first"
             )
     _name_idle_options(config, loss, decide)
     return chosen

@@ -115,8 +115,16 @@ def choose_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
 
 def choose_volume_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
     """As many as a CPU trains on volumes in reasonable time; see `choose_epochs`."""
-    epochs = max(FEWEST_EPOCHS, 2 * warmup_epochs, min(MOST_EPOCHS, math.ceil(VOLUME_STEPS / steps)))
-    return epochs, f"an epoch has {_steps(steps)}: as many epochs as make {VOLUME_STEPS} steps, as a CPU is slow here"
+    wanted = math.ceil(VOLUME_STEPS / steps)
+    epochs = max(FEWEST_EPOCHS, 2 * warmup_epochs, min(MOST_EPOCHS, wanted))
+    bound = ""
+    if epochs < wanted:
+        bound = f", at most {MOST_EPOCHS} epochs"
+    elif epochs > wanted:
+        least = f"{FEWEST_EPOCHS} epochs" if epochs == FEWEST_EPOCHS else f"twice {warmup_epochs=}"
+        bound = f", at least {least}"
+    why = f"as many epochs as make {VOLUME_STEPS} steps{bound}, as a CPU is slow here"
+    return epochs, f"an epoch has {_steps(steps)}: {why}"
 
 
 def _enough_epochs(steps: int) -> tuple[int, str]:

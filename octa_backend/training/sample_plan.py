@@ -10,6 +10,8 @@ from octa_backend.training.precision import is_half
 from octa_backend.training.volume_options import patch_size_of
 from octa_backend.training.volume_plan import Shape, choose_target_shape, take_target_shape
 
+CUBE = "a cube of patch_size within the largest scan, with sides that the network can halve"
+
 
 def settle_sample(draft: Draft, ground: Ground) -> Shape:
     """Settle `patch_size` and `target_shape`; the shape of a sample."""
@@ -23,7 +25,8 @@ def settle_sample(draft: Draft, ground: Ground) -> Shape:
         rounded = f"{wanted} within the largest scan, with sides that the network can halve"
         return _taken(draft, shape, "as you set it" if shape == wanted else rounded)
     if draft.config.patch_size != "auto":
-        return _taken(draft, _settle_patch(draft, ground, fast), "a cube of patch_size, within the scans")
+        cube = (draft.config.patch_size,) * 3
+        return _taken(draft, take_target_shape(cube, ground.manifest, ground.facts.spacing_mm), CUBE)
     return _taken(draft, *_choose_target_shape(draft, ground, fast))
 
 

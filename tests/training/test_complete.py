@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from octa_backend.training import complete
+from octa_backend.training.batches import TrainingData
 from octa_backend.training.complete import complete_plan
+from octa_backend.training.config import TrainConfig
 from octa_backend.training.lr_finder import evaluate_sweep, sweep
 from tests.tiny import a_plan, synthetic_pairs, training_data, write_store
+from tests.training.volumes import VolumeStore
 
 pytestmark = pytest.mark.usefixtures("tiny_registry")
 
@@ -51,6 +54,13 @@ def test_where_the_loss_does_not_fall_the_default_is_taken_and_it_is_said(data, 
     plan = complete_plan(a_plan(data, model="normless", lr="auto"), data, never)
     assert plan.config.lr == 1e-3
     assert "the default, because" in reason_for(plan, "lr").reason
+
+
+def test_the_default_of_volumes_is_theirs(monkeypatch):
+    volumes = TrainingData(VolumeStore(), train=(0,), val=(1,), test=())
+    with_losses(monkeypatch, [0.5] * 100)
+    plan = complete_plan(a_plan(volumes, model="tiny_unet", lr="auto", batch_size=2), volumes, never)
+    assert plan.config.lr == TrainConfig().for_scans(3).lr == 3e-3
 
 
 def test_real_range_test_gives_a_rate_that_can_be_trained_with(data):

@@ -122,6 +122,18 @@ def test_share_of_foreground_that_decides_on_patches_is_that_of_the_pixels_that_
     assert a_plan(data, ignore_index=2, **options).config.foreground_oversampling > 0
 
 
+def test_weights_that_are_given_are_those_of_the_classes_that_are_left(data):
+    with pytest.raises(InvalidConfig, match="3 weights, but the masks have 2 classes with background and without"):
+        a_plan(data, loss="weighted_ce", class_weights="1,5,1", ignore_index=2)
+
+
+def test_a_class_that_is_everywhere_cannot_be_left_out(tmp_path):
+    pairs = [(image, np.full_like(mask, 2)) for image, mask in synthetic_pairs(3)]
+    data = training_data(write_store(tmp_path, pairs, (0, 1, 2)))
+    with pytest.raises(InvalidConfig, match="ignore_index=2 leaves out every pixel of the training masks"):
+        a_plan(data, loss="weighted_ce", ignore_index=2)
+
+
 def test_ignored_pixels_do_not_count_in_metrics():
     target = torch.tensor([[1, 0, IGNORED, IGNORED]])
     (score,) = score_classes(torch.tensor([[1, 0, 1, 0]]), target, 2)

@@ -118,6 +118,28 @@ def test_a_shape_that_was_asked_for_is_taken_up_to_the_largest_scan(text):
     assert "largest scan" in why(small, "target_shape")
 
 
+def test_a_cube_of_the_patch_size_is_no_thicker_than_the_thickest_scan():
+    made = plan((5, 64, 64), patch_size=64)
+    assert made.patch_shape == plan((5, 64, 64), target_shape="64,64,64").patch_shape == (8, 64, 64)
+    assert "a cube of patch_size within the largest scan" in why(made, "target_shape")
+    assert plan((40, 64, 64), patch_size=32).patch_shape == (32, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("scans", "options", "epochs", "bound"),
+    [
+        (50, {}, 60, ""),
+        (4, {}, 200, ", at most 200 epochs"),
+        (400, {}, 10, ", at least 10 epochs"),
+        (400, {"warmup_epochs": 8}, 16, ", at least twice warmup_epochs=8"),
+    ],
+)
+def test_the_epochs_of_volumes_on_a_cpu_name_the_bound_that_they_meet(scans, options, epochs, bound):
+    made = plan(*[(16, 16, 16)] * scans, **options)
+    assert made.epochs == epochs
+    assert f"as many epochs as make 1250 steps{bound}, as" in why(made, "epochs")
+
+
 def test_a_shape_for_pictures_is_refused():
     with pytest.raises(InvalidConfig, match=r"96,96,96 is for volumes.*patch_size"):
         plan((64, 64), target_shape=(96, 96, 96))
