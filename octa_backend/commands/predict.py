@@ -30,6 +30,7 @@ from octa_backend.inference.measurement_table import (
     COLUMNS,
     csv_line,
     measurement_rows,
+    remove_table,
     shown_measurements,
     table_file,
 )
@@ -176,7 +177,9 @@ class _Run:
         if with_evaluations:
             self.evaluations.write(self.out / EVALUATION_FILE)
             self.console.print(f"evaluations are in {self.out / EVALUATION_FILE}", markup=False)
-        if self.failures:
+        if not self.failures:
+            remove_table(self.out / ERRORS_FILE, ERROR_COLUMNS)
+        else:
             with table_file(self.out / ERRORS_FILE, ERROR_COLUMNS) as table:
                 table.writelines(csv_line(row) for row in self.failures)
             said = f"{len(self.failures)} scans could not be read: {self.out / ERRORS_FILE} says why"

@@ -73,3 +73,9 @@ def table_file(path: Path, columns: Row) -> Iterator[IO[str]]:
     with path.open("w", encoding=ENCODING, newline="") as file:
         file.write(csv_line(columns))
         yield file
+
+
+def remove_table(path: Path, columns: Row) -> None:
+    """Remove a table of an earlier run; another file of this name stays, and so does one of other columns."""
+    if path.is_file() and path.read_bytes().startswith(csv_line(columns).encode(ENCODING)):
+        path.unlink()

@@ -68,6 +68,12 @@ def test_a_folder_is_predicted_with_all_folders_in_it(run, tmp_path):
     assert "is not a PNG" in errors[0]["reason"]
     assert "right/broken.png: left out:" in shown
     assert "1 scans could not be read" in shown
+    (tmp_path / "scans" / "right" / "broken.png").write_bytes(encoded(grey(1)))
+    run(tmp_path / "scans")
+    assert "errors.csv" not in written(tmp_path)
+    (tmp_path / "out" / "errors.csv").write_text("my own notes\n")
+    run(tmp_path / "scans")
+    assert (tmp_path / "out" / "errors.csv").read_text() == "my own notes\n"
 
 
 def test_a_zip_and_scans_of_the_same_names_are_predicted_together(run, tmp_path):
