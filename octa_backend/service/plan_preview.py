@@ -12,11 +12,12 @@ from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.service.experiment import sketch
 from octa_backend.service.local_dataset import WAYS_OUT, take_in
+from octa_backend.service.pretrained import from_machine
 from octa_backend.service.start_service import StartOptions, judge
 from octa_backend.settings import Settings
 from octa_backend.storage.files import removed_after
 from octa_backend.training.batches import TrainingData
-from octa_backend.training.complete import settled
+from octa_backend.training.complete import first_network, settled
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.memory_plan import MEMORY_SHARE
 from octa_backend.training.plan import Plan
@@ -84,7 +85,7 @@ def preview(data: Path, config: TrainConfig, settings: Settings, options: StartO
         options: what to do where the checks find errors.
 
     Raises:
-        as `local_dataset.open_dataset`.
+        as `local_dataset.open_dataset`, and as `first_network`.
     """
     with removed_after(Path(tempfile.mkdtemp(prefix="octa-plan-"))) as folder:
         dataset = folder / "dataset"
@@ -98,9 +99,11 @@ def _planned(
     dataset: Path, config: TrainConfig, changes: dict[str, Any], settings: Settings, findings: Sequence[Finding]
 ) -> Preview:
     store = DatasetStore(dataset)
-    config = config.for_scans(store.manifest.spatial_dims)
-    run = sketch(store, config, settings.device, None, fold=1 if config.folds else None)
+    completed = config.for_scans(store.manifest.spatial_dims)
+    run = sketch(store, completed, settings.device, None, fold=1 if config.folds else None)
     plan = settled(run.plan, run.data)
+    if initial := from_machine(settings, config.pretrained):
+        first_network(plan, initial)  # so that weights which are not there, or do not fit, are told now
     steps = plan.steps(len(run.data.train))
     return Preview(
         plan=plan,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,11 @@ from octa_backend.training.config import TrainConfig
 
 WAYS_OUT = "send repair=auto to have safe remedies applied, or force=true to train all the same"
 """What the options that answer errors in the data are called in the API."""
+
+
+UNASKED: dict[str, Any] = {"pos_weight": "auto"}
+"""What a repair takes unasked in place of what a remedy proposes: a plan weighs by the scans that train, within bounds,
+and not where a weight beside the Dice part costs Dice."""
 
 
 class StartOptions(BaseModel):
@@ -143,19 +148,24 @@ def judge(
     changes = {}
     if options.repair == "auto":
         proposed = config_changes([found for found in findings if found.severity is not Severity.INFO])
-        changes = {name: value for name, value in proposed.items() if name not in config.model_fields_set}
+        left_open = proposed.keys() - config.model_fields_set
+        changes = {name: UNASKED.get(name, value) for name, value in proposed.items() if name in left_open}
         config = config.model_copy(update=changes)
-    left = [found for found in findings if found.severity is Severity.ERROR and not _answers(config, found)]
+    left = [found for found in findings if found.severity is Severity.ERROR and not _answers(config, changes, found)]
     if left and not options.force:
         raise InvalidDataset(f"{summary(left)}; {ways_out}", findings)
     return config, changes
 
 
-def _answers(config: TrainConfig, finding: Finding) -> bool:
-    """Whether the configuration does already what the finding's remedy would."""
+def _answers(config: TrainConfig, changes: Mapping[str, Any], finding: Finding) -> bool:
+    """Whether the configuration does already what the finding's remedy would, by these changes or by itself."""
     remedy = finding.remedy
     return (
         remedy is not None
         and remedy.code in CONFIG_REMEDIES
-        and all(getattr(config, name) not in (None, TrainConfig.model_fields[name].default) for name in remedy.changes)
+        and all(name in changes or _is_set(config, name) for name in remedy.changes)
     )
+
+
+def _is_set(config: TrainConfig, name: str) -> bool:
+    return getattr(config, name) not in (None, TrainConfig.model_fields[name].default)

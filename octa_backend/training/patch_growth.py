@@ -64,6 +64,11 @@ class PatchGrowth:
         """The different shapes that the epochs have, smallest first."""
         return list(dict.fromkeys(self.shape_in(epoch) for epoch in range(1, self.epochs + 1)))
 
+    @property
+    def smallest(self) -> Shape:
+        """The shape that a run of enough epochs begins with."""
+        return self._stage(QUARTERS[0])
+
     def mean_share(self) -> float:
         """Pixels that an epoch computes in the mean over the run, as a share of those of whole patches."""
         return self._pixels_after(0) / (self.epochs * math.prod(self.whole))
@@ -99,6 +104,8 @@ def choose_growth(growth: PatchGrowth, fast: bool) -> tuple[str, str]:
         return "off", "it was not measured on volumes; `on` begins with smaller ones"
     if fast:
         return "off", "it was not measured on a fast device; `on` begins with smaller patches"
+    if growth.smallest == growth.whole:
+        return "off", f"patches of {'x'.join(map(str, first))} pixels cannot be halved"
     if min(first) < LEAST_OPEN_PATCH:
         sides = "x".join(map(str, first))
         return "off", f"patches of {sides} pixels, half the sides, would show too little of what surrounds a structure"
@@ -114,4 +121,4 @@ def in_words(growth: PatchGrowth) -> str:
     if len(growth.stages()) == 1:
         return f"this has no effect: patches of {'x'.join(map(str, growth.whole))} cannot be halved"
     *small, whole = ("x".join(map(str, stage)) for stage in growth.stages())
-    return f"patches of {' and '.join(small)} for a tenth of the epochs each, then of {whole}"
+    return f"patches of {' and '.join(small)} for a tenth of the epochs each, one at least, then of {whole}"

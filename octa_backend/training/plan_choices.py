@@ -116,13 +116,13 @@ def choose_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
 def choose_volume_epochs(steps: int, warmup_epochs: int) -> tuple[int, str]:
     """As many as a CPU trains on volumes in reasonable time; see `choose_epochs`."""
     wanted = math.ceil(VOLUME_STEPS / steps)
-    epochs = max(FEWEST_EPOCHS, 2 * warmup_epochs, min(MOST_EPOCHS, wanted))
+    bounded = min(MOST_EPOCHS, max(FEWEST_EPOCHS, wanted))
+    epochs = max(bounded, 2 * warmup_epochs)
     bound = ""
-    if epochs < wanted:
-        bound = f", at most {MOST_EPOCHS} epochs"
-    elif epochs > wanted:
-        least = f"{FEWEST_EPOCHS} epochs" if epochs == FEWEST_EPOCHS else f"twice {warmup_epochs=}"
-        bound = f", at least {least}"
+    if epochs > bounded:
+        bound = f", but at least twice {warmup_epochs=}"
+    elif bounded != wanted:
+        bound = f", at most {MOST_EPOCHS} epochs" if bounded < wanted else f", at least {FEWEST_EPOCHS} epochs"
     why = f"as many epochs as make {VOLUME_STEPS} steps{bound}, as a CPU is slow here"
     return epochs, f"an epoch has {_steps(steps)}: {why}"
 

@@ -67,5 +67,6 @@ def _choose_target_shape(draft: Draft, ground: Ground, fast: bool) -> tuple[Shap
 def _taken(draft: Draft, shape: Shape, why: str) -> Shape:
     """Note the shape of a sample of volumes."""
     draft.note("target_shape", list(shape), why)
-    draft.take({"target_shape": shape, "patch_size": patch_size_of(shape)})
+    longest = draft.note("patch_size", patch_size_of(shape), "the longest side of target_shape, which counts")
+    draft.take({"target_shape": shape, "patch_size": longest})
     return shape

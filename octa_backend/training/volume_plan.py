@@ -57,15 +57,15 @@ def sample_within(median: Sequence[int], spacing: Sequence[float], voxels: int) 
     low, high = 0.0, max(side * length for side, length in zip(median, lengths, strict=True))
 
     def cut(edge: float) -> list[float]:
-        return [min(float(side), edge / length) for side, length in zip(median, lengths, strict=True)]
+        sides = zip(median, lengths, strict=True)
+        return [max(float(LEAST_SIDE), min(float(side), edge / length)) for side, length in sides]
 
-    if math.prod(median) <= voxels:
+    if math.prod(cut(high)) <= voxels:
         low = high
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if math.prod(cut(middle)) <= voxels else (low, middle)
-    sides = [max(LEAST_SIDE, round(side)) for side in cut(low)]
-    return fitting(sides, spacing)
+    return fitting([round(side) for side in cut(low)], spacing)
 
 
 def take_target_shape(wanted: Sequence[int], manifest: Manifest, spacing: Sequence[float]) -> Shape:

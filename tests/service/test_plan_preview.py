@@ -3,18 +3,20 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from octa_backend.data.synthetic import write_zip
-from octa_backend.errors import InvalidDataset
+from octa_backend.errors import InvalidDataset, ModelNotFound
 from octa_backend.service import experiment, plan_preview
 from octa_backend.service.plan_preview import SHOWN, preview
 from octa_backend.service.start_service import StartOptions
 from octa_backend.settings import Settings
 from octa_backend.training.config import TrainConfig
-from tests.data.zips import dataset, zip_of
+from tests.data.zips import dataset, encoded, zip_of
 from tests.held import KNOWN, held_at_removal
-from tests.tiny import SLOW_CPU, one_thread
+from tests.tiny import SLOW_CPU, one_thread, synthetic_pairs
+from tests.volumes import msd_files
 
 
 @pytest.fixture
@@ -106,6 +108,39 @@ def test_remedy_that_sets_a_field_is_its_reason(zip_file):
     with one_thread():
         found = preview(zip_file, TrainConfig(epochs=1), Settings(device="cpu"), StartOptions(repair="auto"))
     assert why(found, "model") == ("unet", "set by a remedy")
+
+
+def test_weights_that_are_not_there_are_told_before_a_training(zip_file, tmp_path):
+    with pytest.raises(ModelNotFound):
+        previewed(zip_file, pretrained=str(tmp_path / "weights.safetensors"))
+
+
+def test_the_default_rate_of_volumes_is_not_said_to_be_set(zip_file, tmp_path):
+    content = zip_of(tmp_path / "volumes.zip", msd_files())
+    assert why(previewed(content, model="tiny_unet"), "lr") == (0.003, "the default")
+    assert why(previewed(content, model="tiny_unet", lr=0.001), "lr") == (0.001, "as you set it")
+
+
+def scarce(tmp_path):
+    """Scans of 64 pixels, of which ten each are foreground: 0.24 %."""
+    files = {}
+    for number, (image, _) in enumerate(synthetic_pairs(6, 64)):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[8 + number, 10:20] = 255
+        files[f"images/{number}.png"], files[f"masks/{number}.png"] = encoded(image[0]), encoded(mask)
+    return zip_of(tmp_path / "scarce.zip", files)
+
+
+def test_scarce_foreground_is_weighed_by_the_plan_where_a_repair_is_left_to_itself(zip_file, tmp_path):
+    archive, repair = scarce(tmp_path), StartOptions(repair="auto")
+    with pytest.raises(InvalidDataset, match=r"mean foreground only 0\.24 %"):
+        previewed(archive)
+    with one_thread():
+        beside_dice = preview(archive, TrainConfig(model="tiny_unet"), Settings(device="cpu"), repair)
+        alone = preview(archive, TrainConfig(model="tiny_unet", loss="bce"), Settings(device="cpu"), repair)
+    value, reason = why(beside_dice, "pos_weight")
+    assert (value, "the Dice part does without" in reason) == (None, True)
+    assert why(alone, "pos_weight")[0] == 100
 
 
 def test_data_with_errors_are_refused_as_for_a_training(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -118,6 +119,18 @@ def test_a_shape_that_was_asked_for_is_taken_up_to_the_largest_scan(text):
     assert "largest scan" in why(small, "target_shape")
 
 
+@pytest.mark.parametrize("shape", [(3, 512, 512), (1, 1024, 1024), (8, 512, 512)])
+def test_samples_of_thin_volumes_have_the_voxels_that_the_plan_says(shape):
+    made = plan(shape)
+    assert made.patch_shape[0] == 8
+    assert np.prod(made.patch_shape) <= 1.2 * 64**3  # sides are rounded up to what the network halves
+    assert "of at most 262144 voxels" in why(made, "target_shape")
+
+
+def test_the_patch_size_of_volumes_is_said_to_follow_the_shape():
+    assert why(plan((40, 50, 60), patch_size=128), "patch_size") == "the longest side of target_shape, which counts"
+
+
 def test_a_cube_of_the_patch_size_is_no_thicker_than_the_thickest_scan():
     made = plan((5, 64, 64), patch_size=64)
     assert made.patch_shape == plan((5, 64, 64), target_shape="64,64,64").patch_shape == (8, 64, 64)
@@ -131,7 +144,7 @@ def test_a_cube_of_the_patch_size_is_no_thicker_than_the_thickest_scan():
         (50, {}, 60, ""),
         (4, {}, 200, ", at most 200 epochs"),
         (400, {}, 10, ", at least 10 epochs"),
-        (400, {"warmup_epochs": 8}, 16, ", at least twice warmup_epochs=8"),
+        (400, {"warmup_epochs": 8}, 16, ", but at least twice warmup_epochs=8"),
     ],
 )
 def test_the_epochs_of_volumes_on_a_cpu_name_the_bound_that_they_meet(scans, options, epochs, bound):
