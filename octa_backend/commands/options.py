@@ -19,6 +19,9 @@ TRUTHS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 LISTS = ("target_shape",)
 """Fields of several numbers, whose options may take them one by one: `--target-shape 96 96 96`."""
 
+NULL = "null"
+"""What an option is given to have none, as in forms."""
+
 
 class ConfigCommand(TyperCommand):
     """A command with an option per field, in whichever of the two ways each is written."""
@@ -45,14 +48,14 @@ def with_one_value_each(arguments: Sequence[str]) -> list[str]:
 
 
 def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command whose first parameter is `config` an option per field; it gets those that were set, as text."""
+    """Give a command whose first parameter is `config` an option per field; it gets those set, as text or None."""
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for name, parameter in signature.parameters.items() if name != "config"]
     options = [_option(name) for name in TrainConfig.model_fields]
 
     def run(**given: Any) -> None:
         config = {name: given.pop(name) for name in TrainConfig.model_fields}
-        command({name: value for name, value in config.items() if value is not None}, **given)
+        command({name: _meant(value) for name, value in config.items() if value is not None}, **given)
 
     parameters = [*own, *options]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -61,9 +64,13 @@ def with_config_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def _meant(text: str) -> str | None:
+    return None if text == NULL else text
+
+
 def _option(name: str) -> inspect.Parameter:
     field = TrainConfig.model_fields[name]
-    shown = "none" if field.default is None else str(field.default)
+    shown = NULL if field.default is None else str(field.default)
     option = typer.Option(f"--{name.replace('_', '-')}", help=f"{field.description} (default: {shown})")
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option])

@@ -28,7 +28,8 @@ class EpochOut(Answer):
     epoch: int
     train_loss: float
     loss_components: dict[str, float]
-    val_loss: float
+    val_loss: float | None
+    """Null where it was not finite."""
     val_dice: float
     val_iou: float
     val_precision: float

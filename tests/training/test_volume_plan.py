@@ -10,6 +10,7 @@ from octa_backend.errors import InvalidConfig
 from octa_backend.models import registry
 from octa_backend.training.config import TrainConfig
 from octa_backend.training.healing import remedy_taken, treated
+from octa_backend.training.network import build_network
 from octa_backend.training.network_plan import fitting, network_shape, topology
 from octa_backend.training.plan import Plan, make_plan
 from octa_backend.training.precision import Hardware
@@ -180,6 +181,14 @@ def test_a_network_for_pictures_is_refused_for_volumes_and_the_other_way_round()
         plan((32, 32, 32), model="unet")
     with pytest.raises(InvalidConfig, match="for volumes alone"):
         plan((32, 32), model="unet3d")
+
+
+def test_options_of_the_network_reach_it():
+    volume = (16, 16, 16)
+    names, plain = (set(build_network(plan(volume, residual=wanted)).state_dict()) for wanted in (True, False))
+    assert names - plain
+    assert build_network(plan(volume, activation_checkpointing="on")).recomputes
+    assert not build_network(plan(volume, activation_checkpointing="off")).recomputes
 
 
 # --- what else is for volumes ---------------------------------------------------------------------------------------
