@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import dist
 
 from octa_backend.data.pairing import Fault
 
@@ -14,6 +15,9 @@ CLASS_TABLE = "classes.csv"
 _COLUMNS = ("value", "name", "colour")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _LONGEST_NAME = 100
+
+SAME_COLOUR = 30.0
+"""Two colours nearer than this (of 441 from black to white) are one: JPEG moves colours by a few levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,34 @@ def class_table(labels: Labels) -> bytes:
     return text.getvalue().encode()
 
 
-def labels_of_colours(colours: Mapping[str, int]) -> dict[int, ClassLabel]:
-    """Labels of masks whose colours became values: each class is called by its colour, since nothing else is known.
+def labels_of_colours(colours: Mapping[str, int], known: Labels) -> dict[int, ClassLabel]:
+    """Labels of masks whose colours became values.
+
+    What the upload's table says of a colour, or of the grey level that it is, goes with it, whatever its value there.
+    Else the table's row of the new value counts, and a class of which nothing is known is called by its colour.
 
     Args:
         colours: "#rrggbb" -> value.
+        known: the upload's own table.
     """
-    return {value: ClassLabel(colour.lower(), colour.lower()) for colour, value in colours.items()}
+    rows = {value: row for colour, value in colours.items() if (row := _row_of(colour, known)) is not None}
+    left = {row: label for row, label in known.items() if row not in rows.values()}
+    named = {value: ClassLabel(colour.lower(), colour.lower()) for colour, value in colours.items()}
+    return {**named, **left, **{value: known[row] for value, row in rows.items()}}
+
+
+def _row_of(colour: str, known: Labels) -> int | None:
+    """The row of a table that has this colour, or stands for this grey level; None where there is none."""
+    parts = _parts(colour)
+    near = {row: dist(parts, _parts(label.colour)) for row, label in known.items() if label.colour}
+    nearest = min(near, key=near.__getitem__, default=None)
+    if nearest is not None and near[nearest] < SAME_COLOUR:
+        return nearest
+    return parts[0] if len(set(parts)) == 1 and parts[0] in known else None
+
+
+def _parts(colour: str) -> bytes:
+    return bytes.fromhex(colour.removeprefix("#"))
 
 
 def in_order(labels: Labels, mask_values: Sequence[int]) -> tuple[ClassLabel, ...]:

@@ -147,11 +147,10 @@ def _with(step: Step, **facts: Any) -> Step:
 def _labels(source: Source, done: Iterable[Step]) -> Labels:
     """Names and colours of several classes: those that the upload brings, and the colours that became values."""
     classes_file = find_layout(source.members).classes_file
-    labels = dict(read_labels(source, classes_file)[0]) if classes_file else {}
-    for step in done:
-        if step.remedy == "map_colours" and len(step.details["colours"]) > 2:
-            labels = {**labels_of_colours(step.details["colours"]), **labels}
-    return labels
+    labels = read_labels(source, classes_file)[0] if classes_file else {}
+    maps = (step.details["colours"] for step in done if step.remedy == "map_colours")
+    colours = next((colours for colours in maps if len(colours) > 2), None)
+    return labels if colours is None else labels_of_colours(colours, labels)
 
 
 # --- the zip ------------------------------------------------------------------------------------------------------

@@ -35,7 +35,25 @@ def test_what_is_no_text_is_no_table():
 
 
 def test_colours_that_became_values_are_called_by_their_colour():
-    assert labels_of_colours({"#FF0000": 1}) == {1: ClassLabel("#ff0000", "#ff0000")}
+    assert labels_of_colours({"#FF0000": 1}, {}) == {1: ClassLabel("#ff0000", "#ff0000")}
+
+
+def test_names_go_with_the_colours_that_the_table_gives_them_whatever_values_these_get():
+    known = {0: ClassLabel("background"), 1: ClassLabel("artery", "#ff0000"), 2: ClassLabel("vein", "#0000ff")}
+    found = labels_of_colours({"#000000": 0, "#0102fd": 1, "#ff0000": 2, "#00ff00": 3}, known)
+    assert [found[value].name for value in range(4)] == ["background", "vein", "artery", "#00ff00"]
+
+
+def test_names_go_with_the_grey_levels_that_the_table_numbers():
+    known = {100: ClassLabel("avascular zone", "#ff8800"), 255: ClassLabel("vessel")}
+    found = labels_of_colours({"#000000": 0, "#646464": 1, "#ffffff": 2}, known)
+    assert {value: label.name for value, label in found.items()} == {0: "#000000", 1: "avascular zone", 2: "vessel"}
+
+
+def test_names_of_a_table_without_colours_are_those_of_the_new_values():
+    known = {1: ClassLabel("artery"), 2: ClassLabel("vein", "#0a84ff")}
+    found = labels_of_colours({"#000000": 0, "#ff0000": 1, "#0000ff": 2}, known)
+    assert (found[1], found[2]) == (known[1], known[2])
 
 
 def test_labels_stand_in_the_order_of_the_values_and_nobody_names_what_has_no_row():
