@@ -137,6 +137,7 @@ class RunHistory:
         epochs: rising, without gaps.
         epochs_planned: how many the run is to have.
         non_finite: what became NaN or infinite (component or gradient group), and in which epoch, or None.
+        non_finite_lr: the learning rate that the run was configured with then; None where it still is.
     """
 
     facts: RunFacts
@@ -144,3 +145,4 @@ class RunHistory:
     epochs_planned: int
     start: StartChecks = field(default_factory=StartChecks)
     non_finite: tuple[str, int] | None = None
+    non_finite_lr: float | None = None

@@ -55,10 +55,11 @@ def examine_job(session: Session, job_id: str) -> Examined:
     dataset = session.get_one(Dataset, job.file_id)
     severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
     records = since_treatment(job.plan, map(record_of, stored_history(session, job_id)))
-    non_finite = divergence_in(row.finding for row in train_service.findings(session, job_id))
+    noticed = (row.finding for row in train_service.findings(session, job_id))
+    diverged = divergence_in(noticed, finished=records[-1].epoch if records else 0)
     start = start_since(job.plan, start_of(job.start_checks))
     facts = facts_of(job.plan, severities)
-    history = RunHistory(facts, records, job.planned("epochs") or 0, start, non_finite)
+    history = RunHistory(facts, records, job.planned("epochs") or 0, start, *diverged)
     return Examined(job, history, examine_run(history))
 
 
@@ -107,15 +108,24 @@ def start_since(plan: Mapping[str, Any], start: StartChecks) -> StartChecks:
     return start if changed <= NOT_TRIED else StartChecks()
 
 
-def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
-    """What ended a run that was not finite any more, and when: the last such finding, unless it was treated since."""
-    found = None
+def divergence_in(
+    findings: Iterable[Mapping[str, Any]], finished: int = 0
+) -> tuple[tuple[str, int] | None, float | None]:
+    """What ended a run that was not finite any more, and in which epoch; and at which learning rate.
+
+    Args:
+        findings: of the job, in order; the last of them that tells of such an end counts, unless it was treated since.
+        finished: the last finished epoch. An end in it or before it is past: the run was resumed, and got beyond it.
+    """
+    found: Mapping[str, Any] | None = None
     for finding in findings:
         if finding["code"] == DIVERGED:
-            found = finding["evidence"]["what"], finding["evidence"]["epoch"]
+            found = finding["evidence"]
         elif finding["code"] in TREATED:
             found = None
-    return found
+    if found is None or found["epoch"] <= finished:
+        return None, None
+    return (found["what"], found["epoch"]), found.get("lr")
 
 
 class Watched:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from octa_backend.diagnosis.run_history import StartChecks
-from octa_backend.storage.tables import EpochReport, Job
+from octa_backend.storage.tables import EpochReport, Job, JobFinding
 from tests.controller.test_repair import SMOOTHED, codes
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
@@ -35,6 +35,17 @@ def a_diagnosed_job(api, file_id, history, **options):
 def diagnosed(api, file_id):
     """A job that does well."""
     return a_diagnosed_job(api, file_id, histories.run(np.random.default_rng(0), epochs=20))
+
+
+@pytest.mark.parametrize(("epoch", "blamed"), [(5, False), (20, False), (21, True)])
+def test_a_run_that_diverged_is_at_fault_until_it_gets_beyond_that_epoch(api, diagnosed, epoch, blamed):
+    evidence = {"what": "dice", "epoch": epoch, "lr": 0.3, "confidence": 1.0}
+    with api.parts.database.writing() as session:
+        finding = {"code": "loss_not_finite", "severity": "error", "evidence": evidence, "epoch": epoch}
+        session.add(JobFinding(job_id=diagnosed, finding=finding))
+    verdict = api.get(f"/train/jobs/{diagnosed}/diagnosis").json()["verdict"]
+    assert (verdict["code"] == "loss_not_finite") is blamed
+    assert not blamed or verdict["evidence"] == evidence
 
 
 @pytest.mark.parametrize("name", ["diagnosis", "diagnosis.md"])

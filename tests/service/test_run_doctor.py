@@ -173,10 +173,16 @@ def test_epochs_before_a_treatment_that_begins_anew_are_left_out():
 
 
 def test_a_divergence_counts_until_it_is_treated():
-    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3}}
-    assert divergence_in([{"code": "went_back"}, diverged]) == ("bce", 3)
-    assert divergence_in([diverged, {"code": "treated_anew"}]) is None
-    assert divergence_in([]) is None
+    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3, "lr": 0.3}}
+    assert divergence_in([{"code": "went_back"}, diverged]) == (("bce", 3), 0.3)
+    assert divergence_in([diverged, {"code": "treated_anew"}]) == (None, None)
+    assert divergence_in([]) == (None, None)
+
+
+def test_a_divergence_is_past_once_its_epoch_is_finished():
+    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3, "lr": 0.3}}
+    assert divergence_in([diverged], finished=2) == (("bce", 3), 0.3)
+    assert divergence_in([diverged], finished=3) == (None, None)
 
 
 def test_what_was_tried_first_holds_while_only_the_rate_and_the_augmentation_were_treated():
