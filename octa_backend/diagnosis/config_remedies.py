@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from octa_backend.diagnosis.findings import Finding, Remedy
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.run_checks_balance import stuck_component
-from octa_backend.diagnosis.run_checks_data import EXPLAINS
+from octa_backend.diagnosis.run_checks_data import EXPLAINS, explaining
 from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, smaller_network, sound_network
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
 
@@ -191,8 +191,8 @@ def _balance_components(view: RunView) -> Remedy:
 
 def _repair(view: RunView) -> Remedy | None:
     """The remedy of the dataset for the gravest finding that has one."""
-    codes = [code for code in EXPLAINS if view.facts.data_findings.get(code) in ("error", "warning")]
-    codes.sort(key=lambda code: view.facts.data_findings[code] != "error")
+    sure = {code: how for code, how in explaining(view).items() if how > 0}
+    codes = sorted(sure, key=lambda code: -sure[code])
     named = next((name for code in codes if (name := EXPLAINS[code])), None)
     return Remedy(named, from_checkpoint=False) if named else None
 

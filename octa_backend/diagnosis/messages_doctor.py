@@ -9,9 +9,10 @@ from octa_backend.diagnosis.text import Text
 DOCTOR_MESSAGES: Mapping[str, Text] = {
     # --- causes, in the order of the verdict ---
     "data_at_fault": Text(
-        "The run does badly, and the checks of the data found what explains it: {findings}. No setting of the training "
-        "helps against that; repair the data first.",
-        "训练效果差，数据检查已发现可以解释它的问题：{findings}。调整训练设置无济于事，请先修复数据。",
+        "The run does badly, and the checks of the data found what may explain it: {findings}. Look at the data before "
+        "the settings: where it is an error, no setting of the training helps, so repair it first.",
+        "训练效果差，数据检查已发现可能的原因：{findings}。请先检查数据，再调整训练设置；"
+        "其中的错误（error）无法靠训练设置弥补，请先修复。",
     ),
     "input_ignored": Text(
         "A copy of the network did as well on a batch of which all intensities were set to 0 (loss {zeroed_input_loss} "

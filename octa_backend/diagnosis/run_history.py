@@ -19,6 +19,7 @@ class RunFacts:
         foreground_fraction: mean share of foreground in the training masks, 0..1.
         steps_per_epoch: optimizer steps.
         data_findings: code -> severity ("error", "warning", "info") of what the data checks said of the dataset.
+        data_shares: code -> share of the dataset's scans that such a finding is about, 0..1, as far as it is known.
     """
 
     config: Mapping[str, object]
@@ -30,6 +31,7 @@ class RunFacts:
     foreground_fraction: float
     steps_per_epoch: int
     data_findings: Mapping[str, str] = field(default_factory=dict)
+    data_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 TRIALS = ("initial_loss", "overfit", "rates")

@@ -5,8 +5,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from octa_backend.diagnosis.findings import Severity, finding_about_files
 from octa_backend.diagnosis.run_history import StartChecks
-from octa_backend.storage.tables import EpochReport, Job, JobFinding
+from octa_backend.service import finding_store
+from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding
 from tests.controller.test_repair import SMOOTHED, codes
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
@@ -46,6 +48,17 @@ def test_a_run_that_diverged_is_at_fault_until_it_gets_beyond_that_epoch(api, di
     verdict = api.get(f"/train/jobs/{diagnosed}/diagnosis").json()["verdict"]
     assert (verdict["code"] == "loss_not_finite") is blamed
     assert not blamed or verdict["evidence"] == evidence
+
+
+@pytest.mark.parametrize(("count", "scans", "blamed"), [(1, 30, False), (15, 30, True)])
+def test_a_warning_about_few_scans_of_the_dataset_does_not_explain_the_run(api, file_id, count, scans, blamed):
+    job_id = a_diagnosed_job(api, file_id, histories.gradients_vanishing(np.random.default_rng(0)))
+    with api.parts.database.writing() as session:
+        dataset = session.get_one(Dataset, file_id)
+        blank = finding_about_files("scans_blank", Severity.WARNING, {f"s{number:02d}": "" for number in range(count)})
+        dataset.scans, dataset.findings = scans, [finding_store.to_row(blank)]
+    verdict = api.get(f"/train/jobs/{job_id}/diagnosis").json()["verdict"]
+    assert (verdict["code"] == "data_at_fault") is blamed
 
 
 @pytest.mark.parametrize("name", ["diagnosis", "diagnosis.md"])

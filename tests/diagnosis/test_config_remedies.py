@@ -129,6 +129,12 @@ def test_gravest_finding_of_the_data_names_the_repair():
     assert remedy_for("data_at_fault", RunView(a_run(data_findings={"mask_unrelated": "error"}))) is None
 
 
+def test_finding_about_few_scans_names_no_repair():
+    found = {"scans_blank": "warning", "masks_inverted": "warning"}
+    few = a_run(data_findings=found, data_shares={"scans_blank": 0.8, "masks_inverted": 0.02})
+    assert remedy_for("data_at_fault", RunView(few)).code == "drop_unusable"
+
+
 def test_more_epochs_where_a_run_ends_that_still_learns():
     assert changes("still_learning", a_run(scheduler="constant")) == {"epochs": 20}
     assert remedy_for("still_learning", RunView(first_epochs(a_run(scheduler="constant"), 6))) is None

@@ -13,6 +13,7 @@ from octa_backend.service.run_doctor import (
     facts_of,
     record_of,
     severities_of,
+    shares_of,
     since_treatment,
     start_since,
 )
@@ -55,6 +56,13 @@ def test_facts_are_those_of_the_plan():
 def test_gravest_severity_of_a_code_counts():
     found = [Finding("a", Severity.WARNING), Finding("a", Severity.ERROR), Finding("b", Severity.INFO)]
     assert severities_of(found) == {"a": "error", "b": "info"}
+
+
+def test_share_of_the_scans_is_that_of_the_count():
+    found = [Finding("a", Severity.WARNING, {"count": 3}), Finding("b", Severity.INFO, {"total": 4})]
+    assert shares_of(found, 12) == {"a": 0.25}
+    assert shares_of([Finding("a", Severity.WARNING, {"count": 3})], 2) == {"a": 1.0}
+    assert facts_of(PLAN, {"a": "warning"}, shares_of(found, 12)).data_shares == {"a": 0.25}
 
 
 def test_an_epoch_survives_its_way_through_rows():
