@@ -13,6 +13,8 @@ from tests.controller.test_repair import SMOOTHED, codes
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
 
+TREATED = {"cause": "overfitting", "remedy": "decay_weights", "from_checkpoint": False}
+
 
 def a_diagnosed_job(api, file_id, history, **options):
     """A job with the rows of a drawn run."""
@@ -120,6 +122,21 @@ def test_a_remedy_starts_a_child_job_that_the_parent_lists(api, too_low):
     (listed,) = api.get(f"/train/jobs/{too_low}").json()["remedied"]
     assert (listed["job_id"], listed["val_dice_before"], listed["val_dice_after"]) == (child["job_id"], 0.3, None)
     assert listed["changes"]["lr"] == {"before": before, "after": proposed["changes"]["lr"]}
+
+
+def test_a_child_keeps_what_its_parent_was_treated_with(api, too_low):
+    """But not its epochs: those before the treatment are counted in them."""
+    treatment = {"changes": {"weight_decay": [0.0, 0.01], "epochs": [30, 38]}, "after": 0, "restarts": False}
+    with api.parts.database.writing() as session:
+        job = session.get_one(Job, too_low)
+        config = {**job.plan["config"], "weight_decay": 0.01, "epochs": 38}
+        job.plan = {**job.plan, "config": config, "treatments": [{**TREATED, **treatment}]}
+        job.model_id, epochs = "m1", job.config["epochs"]
+    answer = api.post(f"/train/jobs/{too_low}/remedies/raise_lr")
+    child = api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]
+    assert (child["weight_decay"], child["epochs"]) == (0.01, epochs)
+    (listed,) = api.get(f"/train/jobs/{too_low}").json()["remedied"]
+    assert set(listed["changes"]) == {"lr", "pretrained"}
 
 
 def test_a_remedy_that_is_not_proposed_is_refused_with_those_that_are(api, too_low, diagnosed):
