@@ -178,9 +178,7 @@ DOCTOR_REMEDY_TITLES: Mapping[str, Text] = {
     ),
     "another_loss": Text("take the loss {loss}", "改用损失函数 {loss}"),
     "augment_more": Text("change scans more at random: {augmentation}", "加强数据增强：{augmentation}"),
-    "decay_weights": Text(
-        "decay weights by {weight_decay} with {optimizer}", "使用 {optimizer} 并将权重衰减设为 {weight_decay}"
-    ),
+    "decay_weights": Text("decay weights by {weight_decay}", "将权重衰减设为 {weight_decay}"),
     "stop_early": Text(
         "end after {patience} epochs without a better validation", "验证连续 {patience} 轮没有提高时提前结束"
     ),
