@@ -160,7 +160,7 @@ def masks_unpredictable(view: RunView) -> Suspicion | None:
     if view.dice_rises:
         confidence *= 0.6  # it may only be slow
     evidence = {
-        "best_dice": round(float(view.dice.max()), 3),
+        "best_dice": round(view.best_dice, 3),
         "trivial_dice": round(view.trivial_dice, 3),
         "epochs": len(view.every),
     }
