@@ -8,6 +8,7 @@ import pytest
 
 from octa_backend.diagnosis.config_remedies import AUTOMATIC_CONFIDENCE, PRESETS, is_automatic, remedy_for
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
+from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.run_checks_balance import loss_weights_wrong
 from octa_backend.diagnosis.run_view import RunView
 from octa_backend.training.augmentation_options import resolve
@@ -166,6 +167,15 @@ def test_network_follows_the_number_of_scans():
     assert changes("network_too_large", a_run(train_scans=20)) == {"model": "unet"}
     assert changes("stuck_unexplained", a_run(model="tiny_unet", parameters=70_000)) == {"model": "unet"}
     assert remedy_for("stuck_unexplained", RunView(a_run())) is None
+
+
+def test_a_larger_network_is_not_called_a_smaller_one():
+    larger = remedy_for("stuck_unexplained", RunView(a_run(model="tiny_unet", parameters=70_000)))
+    found = Finding(
+        "stuck_unexplained", Severity.WARNING, dict.fromkeys(("shape", "best_dice", "epochs")), remedy=larger
+    )
+    titles = [describe(found, language)["remedy"]["title"] for language in ("en", "zh")]
+    assert titles == ["train the network unet", "改用网络 unet"]
 
 
 def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
