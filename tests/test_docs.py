@@ -11,6 +11,7 @@ from octa_backend.app import create_app
 from octa_backend.cli import app as cli
 from octa_backend.controller.predict_forms import PredictForm
 from octa_backend.controller.problems import STATUS, name_of
+from octa_backend.diagnosis.doctor import CHECKS, RunState
 from octa_backend.diagnosis.messages import MESSAGES
 from octa_backend.inference.measurements import QUANTITIES
 from octa_backend.models.registry import NETWORKS
@@ -83,6 +84,12 @@ def test_every_error_stands_in_the_api_document(kind: type) -> None:
 @pytest.mark.parametrize("code", MESSAGES)
 def test_every_finding_stands_in_the_diagnosis_document(code: str) -> None:
     assert f"| `{code}` |" in read("docs/diagnosis.md")
+
+
+def test_the_doctors_findings_stand_in_the_order_of_the_verdict() -> None:
+    section = read("docs/diagnosis.md").split("### The training doctor")[1].split("\n## ")[0]
+    codes = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert codes == [*(check.code for check in CHECKS), *(state for state in RunState if state is not RunState.FAULT)]
 
 
 @pytest.mark.parametrize("verdict", HINTS)

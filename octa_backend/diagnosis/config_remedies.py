@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from octa_backend.diagnosis.findings import Finding, Remedy
 from octa_backend.diagnosis.remedies import DATASET_REMEDIES
 from octa_backend.diagnosis.run_checks_balance import stuck_component
-from octa_backend.diagnosis.run_checks_data import EXPLAINS
+from octa_backend.diagnosis.run_checks_data import EXPLAINS, explaining
 from octa_backend.diagnosis.run_checks_fit import FEW_SCANS, LARGE_NETWORK, smaller_network, sound_network
 from octa_backend.diagnosis.run_view import FALLING_SCHEDULES, RunView
 
@@ -31,7 +31,11 @@ CLIPPING = 1.0
 """Largest gradient norm: usual ones are 0.01 to 10, so it touches hardly any sound step."""
 
 PRESETS: Sequence[str] = ("none", "light", "standard", "strong")
-"""Of augmentation, each stronger than the one before."""
+"""Of augmentation, each stronger than the one before: its ranges are as wide at least, and nothing is left out. So what
+a user overrides in one, the stronger ones take, too."""
+
+USUAL_DECAY: Mapping[str, float] = {"adamw": 0.01, "sgd": 5e-4}
+"""Weight decay by optimizer. That of `sgd` is multiplied by a rate ten to a hundred times as high."""
 
 WITH_DICE: Mapping[str, str] = {"bce": "dice_bce", "ce": "dice_ce"}
 """Cross-entropies alone, and the same with a Dice loss beside."""
@@ -191,21 +195,30 @@ def _balance_components(view: RunView) -> Remedy:
 
 def _repair(view: RunView) -> Remedy | None:
     """The remedy of the dataset for the gravest finding that has one."""
-    codes = [code for code in EXPLAINS if view.facts.data_findings.get(code) in ("error", "warning")]
-    codes.sort(key=lambda code: view.facts.data_findings[code] != "error")
+    sure = {code: how for code, how in explaining(view).items() if how > 0}
+    codes = sorted(sure, key=lambda code: -sure[code])
     named = next((name for code in codes if (name := EXPLAINS[code])), None)
     return Remedy(named, from_checkpoint=False) if named else None
 
 
-def _against_overfitting(view: RunView) -> Remedy:
-    """More augmentation; where it is strong already, weight decay; where there is that, too, an earlier end."""
+def _against_overfitting(view: RunView) -> Remedy | None:
+    """More augmentation; where it is strong already, weight decay; where there is that, too, an earlier end, if any."""
     preset = str(view.option("augmentation", "standard"))
     if preset in PRESETS[:-1]:
         stronger = "standard" if preset in PRESETS[:2] else "strong"
-        return Remedy("augment_more", {"augmentation": stronger, "augmentation_overrides": None}, from_checkpoint=False)
+        return Remedy("augment_more", {"augmentation": stronger}, from_checkpoint=False)
     if float(view.option("weight_decay", 0.0)) == 0:
-        return Remedy("decay_weights", {"optimizer": "adamw", "weight_decay": 0.01}, from_checkpoint=False)
-    return Remedy("stop_early", {"patience": max(5, view.history.epochs_planned // 5)}, from_checkpoint=False)
+        return _decay_weights(view)
+    given, patience = int(view.option("patience", 0)), max(5, view.history.epochs_planned // 5)
+    return None if 0 < given <= patience else Remedy("stop_early", {"patience": patience}, from_checkpoint=False)
+
+
+def _decay_weights(view: RunView) -> Remedy:
+    """With the run's own optimizer and so its rate; but `adam`, whose decay goes into the gradient, becomes `adamw`."""
+    if view.option("optimizer") in USUAL_DECAY:
+        return Remedy("decay_weights", {"weight_decay": USUAL_DECAY[view.option("optimizer")]}, from_checkpoint=False)
+    changes = {"optimizer": "adamw", "weight_decay": USUAL_DECAY["adamw"]}
+    return Remedy("decay_weights", changes, from_checkpoint=False)
 
 
 def _smaller_network(view: RunView) -> Remedy | None:
@@ -234,7 +247,7 @@ def _train_longer(view: RunView) -> Remedy | None:
     """As many epochs as make enough steps, on scans that are changed more; where both are so, only more scans help."""
     steps = view.facts.steps_per_epoch
     epochs = min(MOST_EPOCHS, -(-ENOUGH_STEPS // max(1, steps)))
-    varied = {"augmentation": PRESETS[-1], "augmentation_overrides": None}
+    varied = {"augmentation": PRESETS[-1]}
     if epochs > view.history.epochs_planned:
         return Remedy("train_longer", {"epochs": epochs, **varied}, from_checkpoint=False)
     is_varied = view.option("augmentation", "standard") == PRESETS[-1]

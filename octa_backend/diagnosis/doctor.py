@@ -214,7 +214,7 @@ def _without_fault(state: RunState, view: RunView) -> Finding:
     evidence: dict[str, Any] = {
         "epochs": len(view.every),
         "awaited": (WINDOW[0] if len(view.epochs) < WINDOW[0] else CALLED_STUCK) * view.at_once,
-        "best_dice": round(float(view.dice.max(initial=0.0)), 4),
+        "best_dice": round(view.best_dice, 4),
         "shape": view.shape.value if view.epochs else Shape.UNCLEAR.value,
     }
     if state is RunState.CONVERGED:

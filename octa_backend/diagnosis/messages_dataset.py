@@ -174,7 +174,7 @@ REMEDY_TITLES: Mapping[str, Text] = {
     "regroup_splits": Text("put each patient into one split", "将每位患者归入同一个划分"),
     "pos_weight": Text("weigh foreground pixels {pos_weight} times", "将前景像素的权重设为 {pos_weight} 倍"),
     "ignore_index": Text("leave out the pixels of class {ignore_index}", "不计入类别 {ignore_index} 的像素"),
-    "model": Text("train the smaller network {model}", "训练较小的网络 {model}"),
+    "model": Text("train the network {model}", "改用网络 {model}"),
     "loss": Text(
         "weigh Dice {dice_weight} and cross-entropy {bce_weight}",
         "Dice 权重设为 {dice_weight}，交叉熵权重设为 {bce_weight}",

@@ -9,9 +9,10 @@ from octa_backend.diagnosis.text import Text
 DOCTOR_MESSAGES: Mapping[str, Text] = {
     # --- causes, in the order of the verdict ---
     "data_at_fault": Text(
-        "The run does badly, and the checks of the data found what explains it: {findings}. No setting of the training "
-        "helps against that; repair the data first.",
-        "训练效果差，数据检查已发现可以解释它的问题：{findings}。调整训练设置无济于事，请先修复数据。",
+        "The run does badly, and the checks of the data found what may explain it: {findings}. Look at the data before "
+        "the settings: where it is an error, no setting of the training helps, so repair it first.",
+        "训练效果差，数据检查已发现可能的原因：{findings}。请先检查数据，再调整训练设置；"
+        "其中的错误（error）无法靠训练设置弥补，请先修复。",
     ),
     "input_ignored": Text(
         "A copy of the network did as well on a batch of which all intensities were set to 0 (loss {zeroed_input_loss} "
@@ -177,9 +178,7 @@ DOCTOR_REMEDY_TITLES: Mapping[str, Text] = {
     ),
     "another_loss": Text("take the loss {loss}", "改用损失函数 {loss}"),
     "augment_more": Text("change scans more at random: {augmentation}", "加强数据增强：{augmentation}"),
-    "decay_weights": Text(
-        "decay weights by {weight_decay} with {optimizer}", "使用 {optimizer} 并将权重衰减设为 {weight_decay}"
-    ),
+    "decay_weights": Text("decay weights by {weight_decay}", "将权重衰减设为 {weight_decay}"),
     "stop_early": Text(
         "end after {patience} epochs without a better validation", "验证连续 {patience} 轮没有提高时提前结束"
     ),

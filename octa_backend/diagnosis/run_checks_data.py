@@ -24,7 +24,10 @@ EXPLAINS: Mapping[str, str | None] = {
 """Findings of the data checks that can keep a loss high, gravest first, each with the remedy of the dataset."""
 
 LISTED = {"error": 0.9, "warning": 0.65}
-"""How sure such a finding is as the cause of a run that does badly. A warning often concerns a few scans only."""
+"""How sure such a finding is as the cause of a run that does badly, a warning where it is about many scans."""
+
+MANY_SCANS = (0.1, 0.4)
+"""Share of the scans that a warning is about: up to the first it explains no run, at the second it counts in full."""
 
 DOES_WELL = (0.7, 0.4)
 """Skill at which nothing needs explaining, and at which something certainly does."""
@@ -68,13 +71,30 @@ STEEP_LOSSES = ("focal",)
 
 def data_at_fault(view: RunView) -> Suspicion | None:
     """The data checks found what explains a run that does badly."""
-    found = {code: view.facts.data_findings[code] for code in EXPLAINS if code in view.facts.data_findings}
-    grave = {code: severity for code, severity in found.items() if severity in LISTED}
-    if not grave:
+    found = explaining(view)
+    if not found:
         return None
-    surest = max(LISTED[severity] for severity in grave.values())
+    told = ", ".join(_told(code, view) for code, sure in found.items() if sure > 0)
     badly = ramp(view.skill, *DOES_WELL) if len(view.epochs) >= 3 else 0.0
-    return Suspicion("data_at_fault", surest * badly, {"findings": ", ".join(grave), "skill": round(view.skill, 3)})
+    return Suspicion("data_at_fault", max(found.values()) * badly, {"findings": told, "skill": round(view.skill, 3)})
+
+
+def explaining(view: RunView) -> dict[str, float]:
+    """How sure each of `EXPLAINS` that is an error or a warning is as the cause of a run that does badly."""
+    found = view.facts.data_findings
+    return {code: LISTED[found[code]] * _extent(code, view) for code in EXPLAINS if found.get(code) in LISTED}
+
+
+def _extent(code: str, view: RunView) -> float:
+    """How far a finding counts, 0..1. One of unknown share may be about all scans, and an error counts anyway."""
+    is_error = view.facts.data_findings[code] == "error"
+    return 1.0 if is_error else ramp(view.facts.data_shares.get(code, 1.0), *MANY_SCANS)
+
+
+def _told(code: str, view: RunView) -> str:
+    """The code with its severity, and with the percentage of the scans where that is known."""
+    severity, share = view.facts.data_findings[code], view.facts.data_shares.get(code)
+    return f"{code} ({severity})" if share is None else f"{code} ({severity}, {round(100 * share, 1):g} %)"
 
 
 def input_ignored(view: RunView) -> Suspicion | None:
@@ -140,7 +160,7 @@ def masks_unpredictable(view: RunView) -> Suspicion | None:
     if view.dice_rises:
         confidence *= 0.6  # it may only be slow
     evidence = {
-        "best_dice": round(float(view.dice.max()), 3),
+        "best_dice": round(view.best_dice, 3),
         "trivial_dice": round(view.trivial_dice, 3),
         "epochs": len(view.every),
     }

@@ -33,8 +33,8 @@ def loss_not_finite(view: RunView) -> Suspicion | None:
     """The loss or a gradient became NaN or infinite, and the run ended."""
     if view.history.non_finite is None:
         return None
-    what, epoch = view.history.non_finite
-    return Suspicion("loss_not_finite", 1.0, {"what": what, "epoch": epoch, "lr": view.lr})
+    (what, epoch), lr = view.history.non_finite, view.history.non_finite_lr
+    return Suspicion("loss_not_finite", 1.0, {"what": what, "epoch": epoch, "lr": view.lr if lr is None else lr})
 
 
 def gradients_exploding(view: RunView) -> Suspicion | None:

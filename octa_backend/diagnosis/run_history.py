@@ -19,6 +19,7 @@ class RunFacts:
         foreground_fraction: mean share of foreground in the training masks, 0..1.
         steps_per_epoch: optimizer steps.
         data_findings: code -> severity ("error", "warning", "info") of what the data checks said of the dataset.
+        data_shares: code -> share of the dataset's scans that such a finding is about, 0..1, as far as it is known.
     """
 
     config: Mapping[str, object]
@@ -30,6 +31,7 @@ class RunFacts:
     foreground_fraction: float
     steps_per_epoch: int
     data_findings: Mapping[str, str] = field(default_factory=dict)
+    data_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 TRIALS = ("initial_loss", "overfit", "rates")
@@ -137,6 +139,7 @@ class RunHistory:
         epochs: rising, without gaps.
         epochs_planned: how many the run is to have.
         non_finite: what became NaN or infinite (component or gradient group), and in which epoch, or None.
+        non_finite_lr: the learning rate that the run was configured with then; None where it still is.
     """
 
     facts: RunFacts
@@ -144,3 +147,4 @@ class RunHistory:
     epochs_planned: int
     start: StartChecks = field(default_factory=StartChecks)
     non_finite: tuple[str, int] | None = None
+    non_finite_lr: float | None = None

@@ -186,8 +186,13 @@ class RunView:
 
     @cached_property
     def dice(self) -> Values:
-        """Validation Dice of the validated epochs."""
+        """Validation Dice of the validated epochs; where several are merged, that of the last of them."""
         return np.array([epoch.val_dice for epoch in self.validated])
+
+    @cached_property
+    def best_dice(self) -> float:
+        """The best validation Dice of all epochs, none of them merged; 0 before the first."""
+        return max((epoch.val_dice for epoch in self.every), default=0.0)
 
     @cached_property
     def dice_rises(self) -> bool:
@@ -203,7 +208,7 @@ class RunView:
     @cached_property
     def skill(self) -> float:
         """How far the best validation Dice is from the trivial one (0) to perfect (1); below 0 it is worse."""
-        return self._skill_of(float(self.dice.max(initial=0.0)))
+        return self._skill_of(self.best_dice)
 
     @cached_property
     def skill_now(self) -> float:

@@ -31,7 +31,8 @@ def apply(database: Database, settings: Settings, job_id: str, code: str) -> Job
     """Queue a child job that differs from a job by a remedy.
 
     A remedy of the configuration changes the child's; where it goes on from the checkpoint, the child begins with the
-    weights that the job published. A remedy of the dataset makes a repaired one, which the child trains on.
+    weights that the job published. A remedy of the dataset makes a repaired one, which the child trains on. What the
+    job was treated with while it ran, the child has, too: the doctor judged the job with it.
 
     Raises:
         JobNotFound: no job has this id.
@@ -85,12 +86,19 @@ def _config(job: Job, remedy: Remedy) -> Any:
                 f"job {job.id} is {job.state}; {remedy.code} goes on from its weights, so cancel it or wait for its end"
             )
         changes["pretrained"] = job.model_id
-    return train_service.read_config({**job.config, **changes})
+    return train_service.read_config({**_treated(job), **changes})
+
+
+def _treated(job: Job) -> dict[str, Any]:
+    """The job's configuration with what its treatments made of it; a child has as many epochs as the job was given."""
+    treatments = job.plan.get("treatments", ()) if job.plan is not None else ()
+    changed = {name for treatment in treatments for name in treatment["changes"]} - {"epochs"}
+    return {name: job.planned(name) if name in changed else value for name, value in job.config.items()}
 
 
 def _differences(before: Job, after: Job) -> dict[str, tuple[Any, Any]]:
-    """Of the configuration, and `file_id` where the dataset was repaired."""
-    sides = [{**job.config, "file_id": job.file_id} for job in (before, after)]
+    """Of the configuration, that of `before` as it was treated, and `file_id` where the dataset was repaired."""
+    sides = [{**_treated(before), "file_id": before.file_id}, {**after.config, "file_id": after.file_id}]
     return {name: (sides[0].get(name), value) for name, value in sides[1].items() if sides[0].get(name) != value}
 
 

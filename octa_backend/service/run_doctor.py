@@ -53,12 +53,13 @@ def examine_job(session: Session, job_id: str) -> Examined:
     if job.plan is None or not job.plan.get("fingerprint"):
         raise NoDiagnosisYet(f"job {job_id} is {job.state} and has no plan to judge it by; ask again once it runs")
     dataset = session.get_one(Dataset, job.file_id)
-    severities = severities_of(finding_store.from_row(row) for row in dataset.findings)
+    found = [finding_store.from_row(row) for row in dataset.findings]
     records = since_treatment(job.plan, map(record_of, stored_history(session, job_id)))
-    non_finite = divergence_in(row.finding for row in train_service.findings(session, job_id))
+    noticed = (row.finding for row in train_service.findings(session, job_id))
+    diverged = divergence_in(noticed, finished=records[-1].epoch if records else 0)
     start = start_since(job.plan, start_of(job.start_checks))
-    facts = facts_of(job.plan, severities)
-    history = RunHistory(facts, records, job.planned("epochs") or 0, start, non_finite)
+    facts = facts_of(job.plan, severities_of(found), shares_of(found, dataset.scans))
+    history = RunHistory(facts, records, job.planned("epochs") or 0, start, *diverged)
     return Examined(job, history, examine_run(history))
 
 
@@ -71,7 +72,15 @@ def severities_of(findings: Iterable[Finding]) -> dict[str, str]:
     return found
 
 
-def facts_of(plan: Mapping[str, Any], data_findings: Mapping[str, str]) -> RunFacts:
+def shares_of(findings: Iterable[Finding], scans: int) -> dict[str, float]:
+    """The share of a dataset's scans that each code is about, 0..1; of findings that count none it is not known."""
+    counts = {finding.code: finding.evidence["count"] for finding in findings if "count" in finding.evidence}
+    return {code: min(1.0, count / max(1, scans)) for code, count in counts.items()}
+
+
+def facts_of(
+    plan: Mapping[str, Any], data_findings: Mapping[str, str], data_shares: Mapping[str, float] | None = None
+) -> RunFacts:
     """What a stored plan (JSON, with fingerprint and estimate) says of a run."""
     facts, config = plan["fingerprint"], plan["config"]
     per_step = config["batch_size"] * config["accumulation_steps"]
@@ -85,6 +94,7 @@ def facts_of(plan: Mapping[str, Any], data_findings: Mapping[str, str]) -> RunFa
         foreground_fraction=facts["foreground_fraction"],
         steps_per_epoch=-(-facts["training_scans"] * plan["patches_per_scan"] // per_step),
         data_findings=data_findings,
+        data_shares=data_shares or {},
     )
 
 
@@ -107,15 +117,24 @@ def start_since(plan: Mapping[str, Any], start: StartChecks) -> StartChecks:
     return start if changed <= NOT_TRIED else StartChecks()
 
 
-def divergence_in(findings: Iterable[Mapping[str, Any]]) -> tuple[str, int] | None:
-    """What ended a run that was not finite any more, and when: the last such finding, unless it was treated since."""
-    found = None
+def divergence_in(
+    findings: Iterable[Mapping[str, Any]], finished: int = 0
+) -> tuple[tuple[str, int] | None, float | None]:
+    """What ended a run that was not finite any more, and in which epoch; and at which learning rate.
+
+    Args:
+        findings: of the job, in order; the last of them that tells of such an end counts, unless it was treated since.
+        finished: the last finished epoch. An end in it or before it is past: the run was resumed, and got beyond it.
+    """
+    found: Mapping[str, Any] | None = None
     for finding in findings:
         if finding["code"] == DIVERGED:
-            found = finding["evidence"]["what"], finding["evidence"]["epoch"]
+            found = finding["evidence"]
         elif finding["code"] in TREATED:
             found = None
-    return found
+    if found is None or found["epoch"] <= finished:
+        return None, None
+    return (found["what"], found["epoch"]), found.get("lr")
 
 
 class Watched:
@@ -170,7 +189,8 @@ class Watched:
         return self._sure if self._sure is not None and is_automatic(self._sure) else None
 
     def _begin_anew(self, event: RunTreated) -> None:
-        self._facts, self._epochs = facts_of(event.plan, self._facts.data_findings), event.plan["config"]["epochs"]
+        self._facts = facts_of(event.plan, self._facts.data_findings, self._facts.data_shares)
+        self._epochs = event.plan["config"]["epochs"]
         kept = (record for record in self._records if record.epoch <= event.after)
         self._records = since_treatment(event.plan, kept)
         self._start = start_since(event.plan, self._start)

@@ -5,11 +5,15 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from octa_backend.diagnosis.findings import Severity, finding_about_files
 from octa_backend.diagnosis.run_history import StartChecks
-from octa_backend.storage.tables import EpochReport, Job
+from octa_backend.service import finding_store
+from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding
 from tests.controller.test_repair import SMOOTHED, codes
 from tests.diagnosis import histories
 from tests.service.test_run_doctor import reports
+
+TREATED = {"cause": "overfitting", "remedy": "decay_weights", "from_checkpoint": False}
 
 
 def a_diagnosed_job(api, file_id, history, **options):
@@ -35,6 +39,28 @@ def a_diagnosed_job(api, file_id, history, **options):
 def diagnosed(api, file_id):
     """A job that does well."""
     return a_diagnosed_job(api, file_id, histories.run(np.random.default_rng(0), epochs=20))
+
+
+@pytest.mark.parametrize(("epoch", "blamed"), [(5, False), (20, False), (21, True)])
+def test_a_run_that_diverged_is_at_fault_until_it_gets_beyond_that_epoch(api, diagnosed, epoch, blamed):
+    evidence = {"what": "dice", "epoch": epoch, "lr": 0.3, "confidence": 1.0}
+    with api.parts.database.writing() as session:
+        finding = {"code": "loss_not_finite", "severity": "error", "evidence": evidence, "epoch": epoch}
+        session.add(JobFinding(job_id=diagnosed, finding=finding))
+    verdict = api.get(f"/train/jobs/{diagnosed}/diagnosis").json()["verdict"]
+    assert (verdict["code"] == "loss_not_finite") is blamed
+    assert not blamed or verdict["evidence"] == evidence
+
+
+@pytest.mark.parametrize(("count", "scans", "blamed"), [(1, 30, False), (15, 30, True)])
+def test_a_warning_about_few_scans_of_the_dataset_does_not_explain_the_run(api, file_id, count, scans, blamed):
+    job_id = a_diagnosed_job(api, file_id, histories.gradients_vanishing(np.random.default_rng(0)))
+    with api.parts.database.writing() as session:
+        dataset = session.get_one(Dataset, file_id)
+        blank = finding_about_files("scans_blank", Severity.WARNING, {f"s{number:02d}": "" for number in range(count)})
+        dataset.scans, dataset.findings = scans, [finding_store.to_row(blank)]
+    verdict = api.get(f"/train/jobs/{job_id}/diagnosis").json()["verdict"]
+    assert (verdict["code"] == "data_at_fault") is blamed
 
 
 @pytest.mark.parametrize("name", ["diagnosis", "diagnosis.md"])
@@ -96,6 +122,21 @@ def test_a_remedy_starts_a_child_job_that_the_parent_lists(api, too_low):
     (listed,) = api.get(f"/train/jobs/{too_low}").json()["remedied"]
     assert (listed["job_id"], listed["val_dice_before"], listed["val_dice_after"]) == (child["job_id"], 0.3, None)
     assert listed["changes"]["lr"] == {"before": before, "after": proposed["changes"]["lr"]}
+
+
+def test_a_child_keeps_what_its_parent_was_treated_with(api, too_low):
+    """But not its epochs: those before the treatment are counted in them."""
+    treatment = {"changes": {"weight_decay": [0.0, 0.01], "epochs": [30, 38]}, "after": 0, "restarts": False}
+    with api.parts.database.writing() as session:
+        job = session.get_one(Job, too_low)
+        config = {**job.plan["config"], "weight_decay": 0.01, "epochs": 38}
+        job.plan = {**job.plan, "config": config, "treatments": [{**TREATED, **treatment}]}
+        job.model_id, epochs = "m1", job.config["epochs"]
+    answer = api.post(f"/train/jobs/{too_low}/remedies/raise_lr")
+    child = api.get(f"/train/jobs/{answer.json()['job_id']}").json()["config"]
+    assert (child["weight_decay"], child["epochs"]) == (0.01, epochs)
+    (listed,) = api.get(f"/train/jobs/{too_low}").json()["remedied"]
+    assert set(listed["changes"]) == {"lr", "pretrained"}
 
 
 def test_a_remedy_that_is_not_proposed_is_refused_with_those_that_are(api, too_low, diagnosed):

@@ -33,7 +33,7 @@ RESOLVED = {
 def facts(**changes):
     """Of a usual run; other arguments than the attributes of `RunFacts` are options of `TrainConfig`."""
     own = {"train_scans": 85, "val_scans": 15, "patients": None, "parameters": 31_400_000, "classes": 2}
-    own |= {"foreground_fraction": 0.13, "steps_per_epoch": 43, "data_findings": {}}
+    own |= {"foreground_fraction": 0.13, "steps_per_epoch": 43, "data_findings": {}, "data_shares": {}}
     own |= {name: changes.pop(name) for name in list(changes) if name in own}
     return RunFacts(config=TrainConfig(**(RESOLVED | changes)).model_dump(mode="json"), **own)
 

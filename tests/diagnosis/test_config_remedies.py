@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from octa_backend.diagnosis.config_remedies import AUTOMATIC_CONFIDENCE, is_automatic, remedy_for
+from octa_backend.diagnosis.config_remedies import AUTOMATIC_CONFIDENCE, PRESETS, is_automatic, remedy_for
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
+from octa_backend.diagnosis.messages import describe
 from octa_backend.diagnosis.run_checks_balance import loss_weights_wrong
 from octa_backend.diagnosis.run_view import RunView
+from octa_backend.training.augmentation_options import resolve
 from tests.diagnosis.histories import altered, first_epochs, run, with_start
 
 
@@ -55,14 +58,33 @@ def test_far_too_high_rate_begins_anew_even_where_something_was_learnt():
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"augmentation": "light"}, {"augmentation": "standard", "augmentation_overrides": None}),
-        ({"augmentation": "standard"}, {"augmentation": "strong", "augmentation_overrides": None}),
+        ({"augmentation": "light"}, {"augmentation": "standard"}),
+        ({"augmentation": "standard"}, {"augmentation": "strong"}),
         ({"augmentation": "strong"}, {"optimizer": "adamw", "weight_decay": 0.01}),
+        ({"augmentation": "strong", "optimizer": "adamw"}, {"weight_decay": 0.01}),
+        ({"augmentation": "strong", "optimizer": "sgd", "lr": 0.1}, {"weight_decay": 5e-4}),
         ({"augmentation": "strong", "weight_decay": 0.01}, {"patience": 5}),
+        ({"augmentation": "strong", "weight_decay": 0.01, "patience": 8}, {"patience": 5}),
     ],
 )
 def test_overfitting_is_met_step_by_step(options, expected):
     assert changes("overfitting", a_run(**options)) == expected
+
+
+def test_a_run_that_ends_early_already_is_not_given_more_patience():
+    assert remedy_for("overfitting", RunView(a_run(augmentation="strong", weight_decay=0.01, patience=3))) is None
+
+
+@pytest.mark.parametrize(("weaker", "stronger"), list(pairwise(PRESETS)))
+def test_stronger_augmentation_takes_all_overrides_of_a_weaker_one(weaker, stronger):
+    before, after = (resolve(preset, None).model_dump() for preset in (weaker, stronger))
+    for name in before:
+        if name.endswith("_probability"):
+            assert after[name] > 0 or before[name] == 0
+        else:
+            assert after[name] <= before[name] if name.endswith("_min") else after[name] >= before[name]
+    assert after["elastic_shift"] == before["elastic_shift"]
+    assert after["elastic_spacing"] == before["elastic_spacing"]
 
 
 def test_foreground_is_weighed_by_the_root_of_its_scarcity_or_by_another_loss():
@@ -129,6 +151,12 @@ def test_gravest_finding_of_the_data_names_the_repair():
     assert remedy_for("data_at_fault", RunView(a_run(data_findings={"mask_unrelated": "error"}))) is None
 
 
+def test_finding_about_few_scans_names_no_repair():
+    found = {"scans_blank": "warning", "masks_inverted": "warning"}
+    few = a_run(data_findings=found, data_shares={"scans_blank": 0.8, "masks_inverted": 0.02})
+    assert remedy_for("data_at_fault", RunView(few)).code == "drop_unusable"
+
+
 def test_more_epochs_where_a_run_ends_that_still_learns():
     assert changes("still_learning", a_run(scheduler="constant")) == {"epochs": 20}
     assert remedy_for("still_learning", RunView(first_epochs(a_run(scheduler="constant"), 6))) is None
@@ -141,6 +169,15 @@ def test_network_follows_the_number_of_scans():
     assert remedy_for("stuck_unexplained", RunView(a_run())) is None
 
 
+def test_a_larger_network_is_not_called_a_smaller_one():
+    larger = remedy_for("stuck_unexplained", RunView(a_run(model="tiny_unet", parameters=70_000)))
+    found = Finding(
+        "stuck_unexplained", Severity.WARNING, dict.fromkeys(("shape", "best_dice", "epochs")), remedy=larger
+    )
+    titles = [describe(found, language)["remedy"]["title"] for language in ("en", "zh")]
+    assert titles == ["train the network unet", "改用网络 unet"]
+
+
 def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
     volumes = {"target_shape": (32, 32, 32), "model": "swin_unetr"}
     assert changes("network_too_large", a_run(**volumes)) == {"model": "tiny_unet"}
@@ -148,7 +185,7 @@ def test_networks_that_are_proposed_for_volumes_have_a_form_for_them():
 
 
 def test_few_scans_are_trained_on_for_longer_and_then_with_more_augmentation():
-    strong = {"augmentation": "strong", "augmentation_overrides": None}
+    strong = {"augmentation": "strong"}
     assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=10)) == {"epochs": 250, **strong}
     assert changes("train_scans_few", a_run(epochs=20, train_scans=5, steps_per_epoch=1)) == {"epochs": 1000, **strong}
     enough = {"epochs": 20, "train_scans": 5, "steps_per_epoch": 125}

@@ -216,6 +216,23 @@ def test_collapse_beside_an_earlier_cause_is_its_consequence_and_has_no_remedy()
     assert symptom.evidence["explained_by"] == "data_at_fault"
 
 
+@pytest.mark.parametrize(
+    ("severity", "share", "verdict"),
+    [
+        ("warning", 0.01, "lr_too_high"),
+        ("warning", 0.2, "lr_too_high"),
+        ("warning", 0.5, "data_at_fault"),
+        ("error", 0.01, "data_at_fault"),
+    ],
+)
+def test_a_warning_of_the_data_explains_a_run_only_where_it_is_about_many_scans(severity, share, verdict):
+    history, _ = planted(histories.lr_too_high_unseen, HELD_OUT)
+    named = {"data_findings": {"scans_blank": severity}, "data_shares": {"scans_blank": share}}
+    found = examine_run(replace(history, facts=replace(history.facts, **named))).verdict
+    assert found.code == verdict
+    assert verdict != "data_at_fault" or found.evidence["findings"] == f"scans_blank ({severity}, {100 * share:g} %)"
+
+
 def test_collapse_that_no_setting_asks_for_waits_for_masks_that_nothing_predicts():
     history, _ = planted(histories.collapse_to_background, HELD_OUT)
     config = {**history.facts.config, "pos_weight": None}

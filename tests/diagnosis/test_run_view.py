@@ -48,6 +48,15 @@ def test_merged_epochs_have_their_mean_losses_and_the_rest_of_the_last():
     assert (second.val_dice, second.lr) == (epochs[5].val_dice, epochs[5].lr)
 
 
+def test_the_best_dice_is_that_of_all_epochs_also_where_they_are_merged():
+    made = a_run(30, steps_per_epoch=3, pace=0.05)
+    history = altered(made, lambda one: {"val_dice": 0.95} if one.epoch == 17 else {})
+    assert 17 not in [epoch.epoch for epoch in RunView(history).epochs]
+    assert RunView(history).skill == pytest.approx((0.95 - 0.2301) / (1 - 0.2301), abs=1e-3)
+    assert examine_run(history).verdict.evidence["best_dice"] == 0.95
+    assert RunView(first_epochs(history, 0)).best_dice == 0.0
+
+
 def test_epochs_of_enough_steps_stay_as_they_are():
     epochs = a_run(10).epochs
     assert merged(epochs, 1) == epochs

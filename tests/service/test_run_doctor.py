@@ -13,6 +13,7 @@ from octa_backend.service.run_doctor import (
     facts_of,
     record_of,
     severities_of,
+    shares_of,
     since_treatment,
     start_since,
 )
@@ -55,6 +56,13 @@ def test_facts_are_those_of_the_plan():
 def test_gravest_severity_of_a_code_counts():
     found = [Finding("a", Severity.WARNING), Finding("a", Severity.ERROR), Finding("b", Severity.INFO)]
     assert severities_of(found) == {"a": "error", "b": "info"}
+
+
+def test_share_of_the_scans_is_that_of_the_count():
+    found = [Finding("a", Severity.WARNING, {"count": 3}), Finding("b", Severity.INFO, {"total": 4})]
+    assert shares_of(found, 12) == {"a": 0.25}
+    assert shares_of([Finding("a", Severity.WARNING, {"count": 3})], 2) == {"a": 1.0}
+    assert facts_of(PLAN, {"a": "warning"}, shares_of(found, 12)).data_shares == {"a": 0.25}
 
 
 def test_an_epoch_survives_its_way_through_rows():
@@ -173,10 +181,16 @@ def test_epochs_before_a_treatment_that_begins_anew_are_left_out():
 
 
 def test_a_divergence_counts_until_it_is_treated():
-    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3}}
-    assert divergence_in([{"code": "went_back"}, diverged]) == ("bce", 3)
-    assert divergence_in([diverged, {"code": "treated_anew"}]) is None
-    assert divergence_in([]) is None
+    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3, "lr": 0.3}}
+    assert divergence_in([{"code": "went_back"}, diverged]) == (("bce", 3), 0.3)
+    assert divergence_in([diverged, {"code": "treated_anew"}]) == (None, None)
+    assert divergence_in([]) == (None, None)
+
+
+def test_a_divergence_is_past_once_its_epoch_is_finished():
+    diverged = {"code": "loss_not_finite", "evidence": {"what": "bce", "epoch": 3, "lr": 0.3}}
+    assert divergence_in([diverged], finished=2) == (("bce", 3), 0.3)
+    assert divergence_in([diverged], finished=3) == (None, None)
 
 
 def test_what_was_tried_first_holds_while_only_the_rate_and_the_augmentation_were_treated():
