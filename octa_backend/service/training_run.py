@@ -169,7 +169,8 @@ def _finish(
             _log.warning("another process works on this job now; this one leaves it alone")
             return
         if published is not None:
+            kept = job.test if published == job.model_id else None  # of other weights it says nothing
+            job.test = card["test"] or kept
             job.model_id = model_service.register(session, published, job, card).id
-        job.test = card["test"] or job.test
         job.move_to(JobState.SUCCEEDED if outcome.finished else JobState.CANCELLED)
     _log.info("the job %s; model %s", job.state, published)
