@@ -44,6 +44,12 @@ def test_weights_are_found_however_a_script_saved_them(tmp_path, wrapped):
     assert {name: value.tolist() for name, value in found.items()} == {n: v.tolist() for n, v in weights.items()}
 
 
+def test_weights_are_found_beside_the_tensors_of_a_checkpoint(tmp_path):
+    weights = Normless().state_dict()
+    checkpoint = {"epoch": 3, "model_state_dict": weights, "loss": torch.tensor(0.3), "weights": torch.ones(2)}
+    assert read_tensors(saved(tmp_path / "w.pt", checkpoint)).keys() == weights.keys()
+
+
 def test_a_checkpoint_gives_its_average_by_its_folder_and_by_its_state(tmp_path):
     folder = tmp_path / "last-00003"
     folder.mkdir()
