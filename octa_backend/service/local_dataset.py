@@ -56,7 +56,8 @@ class LocalDataset:
         config_changes: fields that remedies set.
         out: for everything.
         device: the `device` setting.
-        initial: weights that every training on them begins with, unless it goes on.
+        initial: weights that every training on them begins with, or begins anew with; those of one that goes on may be
+            gone.
     """
 
     source: Source
@@ -81,7 +82,7 @@ class LocalDataset:
         out = self.out if fold is None else fold_folder(self.out, fold, self.config.folds)
         out.mkdir(exist_ok=True)
         checkpoints = checkpoints_of(out)
-        initial = None if checkpoints.last else self.initial
+        initial = self.initial if not checkpoints.last or (self.initial and self.initial.path.exists()) else None
         earlier = earlier_plan(out, self.config)
         trained = self._plan_of_weights(out)
         run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial, trained=trained)

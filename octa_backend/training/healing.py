@@ -81,12 +81,12 @@ def setback(plan: Plan, last: int) -> Treatment | None:
         remedy=HALVED,
         after=last,
         changes={"lr": (rate, rate / 2)},
-        from_checkpoint=_leads_to(plan, last),
+        from_checkpoint=leads_to(plan, last),
         restarts=False,
     )
 
 
-def _leads_to(plan: Plan, last: int) -> bool:
+def leads_to(plan: Plan, last: int) -> bool:
     """Whether the run comes from the checkpoint of an epoch: no treatment after that epoch began with fresh weights."""
     return last > 0 and all(one.from_checkpoint for one in plan.treatments if one.after == last)
 
@@ -118,7 +118,7 @@ def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
         remedy=finding.remedy.code,
         after=last,
         changes={**changes, "epochs": (plan.epochs, last + own_epochs)},
-        from_checkpoint=bool(finding.remedy.from_checkpoint) and _leads_to(plan, last),
+        from_checkpoint=bool(finding.remedy.from_checkpoint) and leads_to(plan, last),
         restarts=True,
     )
 

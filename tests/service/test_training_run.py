@@ -10,7 +10,15 @@ from sqlalchemy import select
 
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
 from octa_backend.errors import ModelNotFound
-from octa_backend.service import attempt_service, evaluation_run, experiment, run_doctor, train_service, training_run
+from octa_backend.service import (
+    attempt_service,
+    evaluation_run,
+    experiment,
+    model_service,
+    run_doctor,
+    train_service,
+    training_run,
+)
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
@@ -235,6 +243,25 @@ def test_an_attempt_begins_with_the_model_that_is_named_and_tells_what_was_taken
     with database.reading() as session:
         rows = session.scalars(select(JobFinding).where(JobFinding.job_id == second.id)).all()
     assert "pretrained_taken" in [row.finding["code"] for row in rows]
+
+
+def test_a_job_that_goes_on_has_the_weights_that_it_began_with_while_they_are_there(trained, database, monkeypatch):
+    begun, whole = [], training_run.fit_with_board
+
+    def noting(*given, initial, **more):
+        begun.append(initial)
+        return whole(*given, initial=initial, **more)
+
+    first = trained(tensorboard=False)
+    monkeypatch.setattr(training_run, "fit_with_board", noting)
+    second = trained(pretrained=first.model_id, tensorboard=False)
+    for epochs in (2, 3):
+        with database.writing() as session:
+            if epochs == 3:
+                model_service.forget(session, first.model_id)
+            train_service.resume(session, second.id, {"epochs": epochs})
+        assert trained.attempt(lambda: False).state == JobState.SUCCEEDED
+    assert [one and one.source for one in begun] == [first.model_id, first.model_id, None]
 
 
 def test_a_model_that_is_gone_ends_an_attempt_in_words(trained):
