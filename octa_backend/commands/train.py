@@ -196,7 +196,7 @@ def _folder(wishes: Wishes) -> Path:
 def _opened(console: Console, wishes: Wishes, out: Path, config: TrainConfig, settings: Settings) -> LocalDataset:
     with console.status("checking the scans"):
         if wishes.data is None:
-            return reopen_dataset(out, config, settings)
+            return reopen_dataset(out, config, settings, wishes.options)
         return open_dataset(wishes.data, out, config, settings, wishes.options)
 
 

@@ -86,9 +86,9 @@ TRAINING_MESSAGES: Mapping[str, Text] = {
     ),
     "treated_anew": Text(
         "The run took the remedy {remedy} against {cause} by itself (auto_heal, {number} of at most {most}): "
-        "{changes}. It begins with fresh weights after epoch {after} and ends with epoch {epochs}; "
+        "{changes}. It begins anew after epoch {after} and ends with epoch {epochs}; "
         "the best epoch of all counts.",
         "训练已针对 {cause} 自动采用处置 {remedy}（auto_heal，第 {number} 次，最多 {most} 次）：{changes}。"
-        "第 {after} 轮之后以全新权重重新开始，到第 {epochs} 轮结束；最终取所有轮次中最好的一轮。",
+        "第 {after} 轮之后重新开始，到第 {epochs} 轮结束；最终取所有轮次中最好的一轮。",
     ),
 }

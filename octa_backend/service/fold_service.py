@@ -112,12 +112,25 @@ def settle(session: Session, parent: Job) -> None:
 
 def _count(parent: Job, folds: Sequence[Job]) -> None:
     """The parent's epochs are those of its folds together; a fold that ended early counts whole."""
-    done = sum((fold.state == JobState.SUCCEEDED and fold.planned("epochs")) or fold.epoch for fold in folds)
     if parent.plan is None:
         parent.plan = next((fold.plan for fold in folds if fold.plan), None)
+    done = sum(_counted(fold, parent.planned("epochs")) for fold in folds)
     if done != parent.epoch:
         parent.epoch = done
         parent.touch()
+
+
+def _counted(fold: Job, epochs: int | None) -> int:
+    """A fold's part of the parent's epochs: where a treatment, or its plan, gave it more of them, each counts for less.
+
+    Args:
+        fold: one of the parent's.
+        epochs: those that the parent counts for each fold; None before any fold is planned.
+    """
+    own: int | None = fold.planned("epochs")
+    if epochs is None or own is None:
+        return fold.epoch
+    return epochs if fold.state == JobState.SUCCEEDED else fold.epoch * epochs // own
 
 
 def stop(job: Job) -> None:
@@ -161,18 +174,21 @@ def resume_folds(session: Session, parent: Job, config: TrainConfig) -> None:
         IllegalJobState: there is nothing left to do.
     """
     folds = folds_of(session, parent.id)
-    changed = config != TrainConfig.model_validate(parent.config)
+    before = TrainConfig.model_validate(parent.config)
+    changed = config != before
+    asked: int | None = None if config.epochs in ("auto", before.epochs) else int(config.epochs)
     furthest = max(fold.epoch for fold in folds)
-    epochs = parent.planned("epochs") if config.epochs == "auto" else config.epochs
-    if (epochs is not None and epochs < furthest) or (parent.state == JobState.SUCCEEDED and not changed):
+    if (asked is not None and asked < furthest) or (parent.state == JobState.SUCCEEDED and not changed):
+        epochs = asked or parent.planned("epochs")
         raise IllegalJobState(
             f"the folds of job {parent.id} have finished up to {furthest} of {epochs} epochs; "
             "resume it with more epochs"
         )
     requeue(parent, config)
     for fold in folds:
+        last: int | None = asked or fold.planned("epochs")  # a treatment may have given it more than the others
         is_whole = fold.state == JobState.SUCCEEDED and fold.model_id is not None
-        if not is_whole or (changed and (epochs is None or fold.epoch < epochs)):
+        if not is_whole or (changed and (last is None or fold.epoch < last)):
             requeue(fold, config)
             fold.queued_at = _place(parent, fold.fold or 0)
 

@@ -41,6 +41,9 @@ from octa_backend.training.plan import Plan
 WAYS_OUT = "--repair has safe remedies applied, --force trains all the same"
 """What the options that answer errors in the data are called on the command line."""
 
+REPAIR_MARK, REPAIRED_ZIP = "repair", "repaired.zip"
+"""The mark, among prepared scans, of a wish for `--repair`, and the copy beside them where that changed something."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalDataset:
@@ -53,7 +56,8 @@ class LocalDataset:
         config_changes: fields that remedies set.
         out: for everything.
         device: the `device` setting.
-        initial: weights that every training on them begins with, unless it goes on.
+        initial: weights that every training on them begins with, or begins anew with; those of one that goes on may be
+            gone.
     """
 
     source: Source
@@ -78,7 +82,7 @@ class LocalDataset:
         out = self.out if fold is None else fold_folder(self.out, fold, self.config.folds)
         out.mkdir(exist_ok=True)
         checkpoints = checkpoints_of(out)
-        initial = None if checkpoints.last else self.initial
+        initial = self.initial if not checkpoints.last or (self.initial and self.initial.path.exists()) else None
         earlier = earlier_plan(out, self.config)
         trained = self._plan_of_weights(out)
         run = design(self.store, self.config, self.device, earlier, fold=fold, initial=initial, trained=trained)
@@ -103,8 +107,8 @@ def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings,
 
     Raises:
         InvalidArchive, UnsafeArchive, ArchiveTooLarge, InvalidDataset: the zip or the folder does not fit.
-        InvalidConfig: `out` holds a training of other scans or a folder of the user's called `dataset`, or lies among
-            the scans; or there are fewer patients, or scans, than folds.
+        InvalidConfig: `out` holds a training of other scans, or of these as they were before a repair, or a folder of
+            the user's called `dataset`, or lies among the scans; or there are fewer patients, or scans, than folds.
         OctaError: `out` cannot be written to.
     """
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
@@ -116,9 +120,12 @@ def open_dataset(data: Path, out: Path, config: TrainConfig, settings: Settings,
     (out / MARK_FILE).write_text(digest, "utf-8")
     source = Source(digest[:20], data.name, digest)
     if folder.exists() and is_begun(out):
+        _require_repaired(out, options)
         return _goes_on(source, config, last_begun(out), out, settings)
     remove(folder)  # of a run that ended before its plan: its scans may not have been judged yet, or not repaired
     findings = take_in(data, folder, settings, options)
+    if options.repair == "auto":
+        (folder / REPAIR_MARK).touch()
     try:
         config, changes = judge(findings, config, options, WAYS_OUT)
     except InvalidDataset:
@@ -144,14 +151,30 @@ def _make_room(out: Path, digest: str) -> None:
     remove(folder)
 
 
-def reopen_dataset(out: Path, config: TrainConfig, settings: Settings) -> LocalDataset:
+def _require_repaired(out: Path, options: StartOptions) -> None:
+    """See that scans which a training keeps were taken in with the repair that is wanted: it goes on with no others.
+
+    Raises:
+        InvalidConfig: they were not.
+    """
+    marks = (out / DATASET_FOLDER / REPAIR_MARK, out / REPAIRED_ZIP)  # the zip is that of an earlier version
+    if options.repair == "auto" and not any(mark.exists() for mark in marks):
+        raise InvalidConfig(
+            f"the scans in {out} were taken in without --repair; leave it out to go on with them, or choose another "
+            "folder with --out"
+        )
+
+
+def reopen_dataset(out: Path, config: TrainConfig, settings: Settings, options: StartOptions) -> LocalDataset:
     """The scans that the training in a folder keeps, to go on with it.
 
     Raises:
         NoModelYet: no training was begun there.
-        InvalidConfig: there are fewer patients, or scans, than folds.
+        InvalidConfig: a repair is wanted that they were taken in without, or there are fewer patients, or scans, than
+            folds.
     """
     kept = begun(out)
+    _require_repaired(out, options)
     digest = (out / MARK_FILE).read_text("utf-8")
     return _goes_on(Source(digest[:20], kept.get("dataset_name", out.name), digest), config, kept, out, settings)
 
@@ -187,7 +210,7 @@ def take_in(data: Path, folder: Path, settings: Settings, options: StartOptions)
     findings = prepare(data, folder, limits(settings)).findings
     if options.repair != "auto" or not safe_remedies(findings):
         return findings
-    copy = folder.with_name("repaired.zip")
+    copy = folder.with_name(REPAIRED_ZIP)
     with opened_source(data, limits(settings)) as source:
         examination = examine(source, limits(settings))
         if not write_repaired_copy(source, examination, automatic, copy, limits(settings)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from octa_backend.errors import NoModelYet, OctaError
 from octa_backend.training.checkpoint import Checkpoints
-from octa_backend.training.config import TrainConfig
+from octa_backend.training.config import OF_VOLUMES, TrainConfig
 from octa_backend.training.plan import Plan
 
 DATASET_FOLDER = "dataset"
@@ -65,7 +65,7 @@ def begun(out: Path) -> dict[str, Any]:
 
 
 def values_of(out: Path) -> dict[str, Any]:
-    """The fields that the user set for the training in a folder.
+    """The fields that the user set for the training in a folder, and those that volumes have another default for.
 
     Raises:
         NoModelYet: no training was begun there.
@@ -73,7 +73,7 @@ def values_of(out: Path) -> dict[str, Any]:
     found = begun(out)
     defaults = TrainConfig().model_dump(mode="json")
     by_user = {name: value for name, value in found["config"].items() if name not in found["config_changes"]}
-    return {name: value for name, value in by_user.items() if value != defaults.get(name)}
+    return {name: value for name, value in by_user.items() if value != defaults.get(name) or name in OF_VOLUMES}
 
 
 def earlier_plan(folder: Path, config: TrainConfig) -> Plan | None:

@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from octa_backend.errors import InvalidRequest, JobNotFound, ModelInUse, ModelNotFound, NoModelYet
-from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE
+from octa_backend.inference.export_record import EXPORTS_FOLDER
+from octa_backend.inference.model_folder import CARD_FILE, WEIGHTS_FILE, read_card
 from octa_backend.service.fold_service import UNFINISHED, folds_of
-from octa_backend.storage.files import GONE_FILE, folder_written_aside, sync_folder_files
+from octa_backend.storage.files import GONE_FILE, discard, folder_written_aside, sync_folder_files, write_aside
 from octa_backend.storage.tables import Job, Model
 
 RECORDED_PACKAGES = ("octa-backend", "torch", "torchvision", "numpy", "scipy", "monai", "pillow")
@@ -43,11 +45,14 @@ def _is_taken(folder: Path, weights: Path) -> bool:
 
 
 def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> None:
-    """Write a model's folder aside and rename it; a folder that is already whole stays. An ensemble has no weights.
+    """Write a model's folder aside and rename it. An ensemble has no weights.
 
-    Where the card does not say with which versions the model was made, it is these.
+    Of a folder that is whole already the weights stay, and so does a card with results; one without, as a training that
+    is stopped leaves it, becomes this one. Where the card does not say with which versions the model was made, it is
+    these.
     """
     if (folder / CARD_FILE).exists():
+        _complete_card(folder, card)
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder_written_aside(folder) as aside:
@@ -56,10 +61,26 @@ def write_model(folder: Path, weights: Path | None, card: dict[str, Any]) -> Non
         write_card(aside, {"versions": versions(), **card})
 
 
+def _complete_card(folder: Path, card: dict[str, Any]) -> None:
+    if _has_results(read_card(folder)):
+        return
+    write_aside(folder / CARD_FILE, _json({"versions": versions(), **card}))
+    for archive in (folder / EXPORTS_FOLDER).glob("*.zip"):
+        discard(archive)  # it holds the card as it was
+
+
+def _has_results(card: Mapping[str, Any]) -> bool:
+    return bool(card.get("test") or card.get("tuned_threshold"))
+
+
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write the card of a model into its new folder, as the last of its files, and have the disk keep all of them."""
-    (folder / CARD_FILE).write_text(json.dumps(card, ensure_ascii=False, indent=1), "utf-8")
+    (folder / CARD_FILE).write_bytes(_json(card))
     sync_folder_files(folder)
+
+
+def _json(card: dict[str, Any]) -> bytes:
+    return json.dumps(card, ensure_ascii=False, indent=1).encode()
 
 
 def versions() -> dict[str, str | None]:
@@ -81,12 +102,14 @@ def git_revision() -> str | None:
 
 
 def register(session: Session, model_id: str, job: Job, card: dict[str, Any]) -> Model:
-    """Note a written model, once."""
+    """Note a written model, once; a card without results gives way to this one, as on disk."""
     model = session.get(Model, model_id)
     if model is None:
         model = Model(id=model_id, job_id=job.id, file_id=job.file_id, card=card)
         session.add(model)
-        session.flush()
+    elif not _has_results(model.card):
+        model.card = card
+    session.flush()
     return model
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from octa_backend.data.store import DatasetStore
 from octa_backend.diagnosis.findings import Finding
 from octa_backend.diagnosis.run_history import StartChecks
+from octa_backend.errors import ModelNotFound
 from octa_backend.service import attempt_service, finding_store, model_service, train_service
 from octa_backend.service.epoch_history import stored_history
 from octa_backend.service.event_sink import EventSink
@@ -132,11 +133,14 @@ def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink, start
 def _initial_weights(
     files: Files, database: Database, config: TrainConfig, checkpoints: Checkpoints
 ) -> InitialWeights | None:
-    """The weights to begin with; a job that goes on has its own, and theirs may be gone."""
-    if checkpoints.last:
-        return None
+    """The weights to begin with, or to begin anew with; those of a job that goes on may be gone."""
     with database.reading() as session:
-        return from_shelf(session, files, config.pretrained)
+        try:
+            return from_shelf(session, files, config.pretrained)
+        except ModelNotFound:
+            if checkpoints.last:
+                return None
+            raise
 
 
 def _begin(order: WorkerOrder, database: Database, sink: EventSink, run: Experiment, checkpoints: Checkpoints) -> None:
@@ -178,7 +182,8 @@ def _finish(
             _log.warning("another process works on this job now; this one leaves it alone")
             return
         if published is not None:
+            kept = job.test if published == job.model_id else None  # of other weights it says nothing
+            job.test = card["test"] or kept
             job.model_id = model_service.register(session, published, job, card).id
-        job.test = card["test"] or job.test
         job.move_to(JobState.SUCCEEDED if outcome.finished else JobState.CANCELLED)
     _log.info("the job %s; model %s", job.state, published)

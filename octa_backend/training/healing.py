@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from octa_backend.diagnosis.findings import Finding, Severity
 from octa_backend.training.loss_plan import with_closed_weight
@@ -21,19 +22,42 @@ MOST_TREATMENTS = 3
 def treated(plan: Plan, treatments: Sequence[Treatment]) -> Plan:
     """A plan with treatments applied, in order; those that it has had already are left alone.
 
-    A field that was set to something else since, by a user who resumes the run, keeps that value.
+    A field that was set to something else since, by a user who resumes the run, keeps that value, also where it is one
+    that a treatment led to: what was done about that one afterwards is left out, too. The value that a treatment found
+    at first cannot be set anew: it is treated as before.
     """
+    passed: dict[str, object] = {}
     for treatment in treatments[len(plan.treatments) :]:
-        now = {name: after for name, (before, after) in treatment.changes.items() if _is(plan, name, before)}
+        now = _changes(plan, treatment, passed)
         config = plan.suited(with_closed_weight(plan.config.model_copy(update=now)))
         why = f"treatment of {treatment.cause} ({treatment.remedy}) after epoch {treatment.after}"
-        reasons = (*plan.reasons, *(Reason(field=name, value=value, reason=why) for name, value in now.items()))
+        told = [Reason(field=name, value=value, reason=why) for name, value in now.items()]
+        reasons = (*plan.reasons, *(reason for reason in told if reason not in plan.reasons))
         plan = plan.model_copy(
             update={"config": config, "reasons": reasons, "treatments": (*plan.treatments, treatment)}
         )
         if plan.estimate is not None and "model" in now:
             plan = plan.with_estimate()
     return plan
+
+
+def _changes(plan: Plan, treatment: Treatment, passed: dict[str, object]) -> dict[str, Any]:
+    """What a treatment changes of a plan.
+
+    Args:
+        plan: with the earlier treatments.
+        treatment: the next one.
+        passed: fields whose last treatment was left out, and what it would have led to; is brought up to date.
+    """
+    now = {}
+    for name, (before, after) in treatment.changes.items():
+        follows = name in passed and passed[name] == before
+        if follows or not _is(plan, name, before):
+            passed[name] = after
+        else:
+            passed.pop(name, None)
+            now[name] = after
+    return now
 
 
 def _is(plan: Plan, name: str, value: object) -> bool:
@@ -57,12 +81,12 @@ def setback(plan: Plan, last: int) -> Treatment | None:
         remedy=HALVED,
         after=last,
         changes={"lr": (rate, rate / 2)},
-        from_checkpoint=_leads_to(plan, last),
+        from_checkpoint=leads_to(plan, last),
         restarts=False,
     )
 
 
-def _leads_to(plan: Plan, last: int) -> bool:
+def leads_to(plan: Plan, last: int) -> bool:
     """Whether the run comes from the checkpoint of an epoch: no treatment after that epoch began with fresh weights."""
     return last > 0 and all(one.from_checkpoint for one in plan.treatments if one.after == last)
 
@@ -94,7 +118,7 @@ def remedy_taken(plan: Plan, finding: Finding, last: int) -> Treatment | None:
         remedy=finding.remedy.code,
         after=last,
         changes={**changes, "epochs": (plan.epochs, last + own_epochs)},
-        from_checkpoint=bool(finding.remedy.from_checkpoint) and _leads_to(plan, last),
+        from_checkpoint=bool(finding.remedy.from_checkpoint) and leads_to(plan, last),
         restarts=True,
     )
 

@@ -122,9 +122,9 @@ def named_tensors(content: Any) -> dict[str, Tensor]:
     """The tensors of a state dict, or of what training scripts keep one in, by name without wrappers."""
     if not isinstance(content, Mapping):
         return {}
-    tensors = {WRAPPERS.sub("", str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
     nested = (named_tensors(content[name]) for name in NESTED if name in content)
-    return tensors or next((found for found in nested if found), {})
+    found = next((tensors for tensors in nested if tensors), None)  # a loss may lie beside it, as a tensor
+    return found or {WRAPPERS.sub("", str(name)): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def _compared(own: Tensor, found: Tensor | None) -> str:

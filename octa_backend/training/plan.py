@@ -196,10 +196,19 @@ class Plan(BaseModel):
         Treatments are taken out, see `healing.treated`.
         """
         still_open = {name for name in TrainConfig.model_fields if getattr(config, name) == "auto"}
-        kept = {name: getattr(self.config, name) for name in still_open | FITTED}
+        kept = {name: self._untreated(name) for name in still_open | FITTED}
         now = self.suited(config.model_copy(update=kept))
         valid = [one for one in self.reasons if one.field in kept or getattr(now, one.field, one.value) == one.value]
         return self.model_copy(update={"config": now, "reasons": tuple(valid), "treatments": ()}).checked()
+
+    def _untreated(self, name: str) -> Any:
+        """A field as it was before treatments changed it."""
+        value = getattr(self.config, name)
+        for treatment in reversed(self.treatments):
+            before, after = treatment.changes.get(name, (None, None))
+            if name in treatment.changes and value == after:
+                value = before
+        return value
 
     def suited(self, config: TrainConfig) -> TrainConfig:
         """A changed config as this plan's scans need it: augmented neither with artefacts that volumes do not have, nor
@@ -223,7 +232,7 @@ class Plan(BaseModel):
     def found_for(self, config: TrainConfig) -> dict[str, Any]:
         """What this plan found for open fields of a config that do not depend on the device, by field."""
         names = (name for name in TrainConfig.model_fields if name not in OF_THE_DEVICE)
-        found = {name: getattr(self.config, name) for name in names if getattr(config, name) == "auto"}
+        found = {name: self._untreated(name) for name in names if getattr(config, name) == "auto"}
         return {name: value for name, value in found.items() if value != "auto"}
 
     def with_reasons_of(self, earlier: Plan, fields: Collection[str]) -> Plan:

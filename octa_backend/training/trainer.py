@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from octa_backend.diagnosis.findings import Finding, Severity
-from octa_backend.errors import TrainingDiverged
+from octa_backend.errors import IncompatibleCheckpoint, ModelNotFound, TrainingDiverged
 from octa_backend.training import healing
 from octa_backend.training.batches import TrainingData, training_batches
 from octa_backend.training.checkpoint import Best, Checkpoints
@@ -75,7 +76,8 @@ def fit(
         checkpoints: keeps the last and the best epoch.
         emit: is told of every step, every epoch and every finding. The last epoch of an earlier attempt is told again.
         should_stop: asked between batches.
-        initial: weights to begin with in place of fresh ones; a run that goes on has its own and does not read them.
+        initial: weights to begin with in place of fresh ones, also after a remedy by which the run begins anew; a run
+            that goes on has its own and does not read them.
         show: given the network after each epoch.
         advise: whose findings the run answers by itself, at most `healing.MOST_TREATMENTS` times.
 
@@ -108,10 +110,8 @@ def _start(
     spent: float,
 ) -> Run:
     network = build_network(plan)
-    if initial is not None and checkpoints.last == 0:
-        taken = take_weights(network, initial)
-        if not plan.treatments:
-            emit(FindingNoticed(taken))
+    if initial is not None and not healing.leads_to(plan, checkpoints.last):
+        _begin_with(network, initial, plan, emit)
     averaged = copy.deepcopy(network).eval()
 
     def notice(finding: Finding) -> None:
@@ -135,6 +135,21 @@ def _start(
         show=show,
     )
     return run
+
+
+def _begin_with(network: nn.Module, initial: InitialWeights, plan: Plan, emit: Emit) -> None:
+    """Take the first weights, and tell of it once.
+
+    A run that begins anew does without where they do not fit the network that its remedy brought, or are gone by now.
+    """
+    try:
+        taken = take_weights(network, initial)
+    except (IncompatibleCheckpoint, ModelNotFound):
+        if plan.treatments:
+            return
+        raise
+    if not plan.treatments:
+        emit(FindingNoticed(taken))
 
 
 def _go_on(run: Run, *, tell_again: bool) -> int:

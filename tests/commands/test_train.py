@@ -192,6 +192,15 @@ def test_errors_in_the_data_are_answered_by_options_of_the_command_and_marked_by
     assert [line.split()[0] for line in lines] == ["❌", "❌", "⚠️"]
 
 
+def test_a_repair_is_refused_where_the_scans_were_taken_in_without_one(octa, scans):
+    begin = ("--data-dir", scans, *TINY, "--epochs", 1)
+    did(octa(*begin, "--out", "AS_THEY_ARE"))
+    for again in ((*begin, "--out", "AS_THEY_ARE"), ("--resume", "AS_THEY_ARE")):
+        refused(octa(*again, "--repair"), "AS_THEY_ARE were taken in without --repair; leave it out to go on")
+    did(octa(*begin, "--out", "REPAIRED", "--repair"))
+    did(octa(*begin, "--out", "REPAIRED", "--repair"), "all epochs done")
+
+
 # --- what contradicts itself -----------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from octa_backend.controller.job_schemas import JobOut
 from octa_backend.errors import IllegalJobState, JobNotFound, ModelInUse
 from octa_backend.service import attempt_service, fold_service, model_service, train_service
 from octa_backend.storage.tables import Job, JobState
@@ -301,6 +302,49 @@ def test_a_finished_cross_validation_is_resumed_with_more_epochs_only(database, 
     with database.reading() as session:
         line = select(Job.fold).where(Job.state == JobState.QUEUED, Job.fold > 0).order_by(Job.queued_at)
         assert session.scalars(line).all() == [1, 2, 3]
+
+
+def plan(database, job_id, epochs=4, treatments=()):
+    """A job of four epochs is planned, and perhaps treated."""
+    with database.writing() as session:
+        row = session.get_one(Job, job_id)
+        config = {**row.config, "model": "unet", "precision": "fp32", "epochs": epochs}
+        row.plan = {"config": config, "device": "cpu", "treatments": list(treatments)}
+
+
+def treat(database, job_id, epochs):
+    """The doctor's remedy gives a fold more epochs than it had."""
+    plan(database, job_id, epochs, [{"changes": {"epochs": [4, epochs]}}])
+
+
+def test_folds_that_were_treated_go_on_to_their_own_last_epoch(database, supervisor, launcher, parent):
+    supervisor.tick()
+    first, second, _ = folds(database, parent)
+    treat(database, first.id, 6)
+    end(database, first.id, epochs=6)
+    publish(database, first.id)
+    supervisor.tick()
+    treat(database, second.id, 7)
+    end(database, second.id, JobState.FAILED, epochs=6, error="no memory")
+    supervisor.tick()
+    with pytest.raises(IllegalJobState, match="up to 6 of 5 epochs; resume it with more"):
+        act(database, "resume", parent, {"epochs": 5})
+    act(database, "resume", parent, {"lr": 0.01})
+    assert states(database, parent) == ["succeeded", "queued", "queued"]
+
+
+def test_treated_folds_take_the_parent_no_further_than_its_end(database, supervisor, parent):
+    plan(database, parent)
+    for fold in folds(database, parent):
+        supervisor.tick()
+        treat(database, fold.id, 10)
+        if fold.fold < 3:
+            end(database, fold.id, epochs=10)
+    with database.writing() as session:
+        add_epochs(session, session.get_one(Job, fold.id), 9)
+    supervisor.tick()
+    shown = JobOut.of(job(database, parent))
+    assert (shown.epoch, shown.epochs, shown.percent) == (11, 12, 91.67)
 
 
 def test_a_deleted_cross_validation_takes_its_folds_along(database, supervisor, launcher, parent):

@@ -7,6 +7,7 @@ import pytest
 
 from octa_backend.errors import NoModelYet
 from octa_backend.service.local_folder import fold_folder, values_of
+from octa_backend.service.train_service import read_config
 
 
 def begin(folder, seconds, **fields):
@@ -25,3 +26,9 @@ def test_what_was_begun_last_in_a_folder_is_what_goes_on(tmp_path):
     assert values_of(tmp_path) == {"lr": 0.5}
     begin(fold_folder(tmp_path, 2, 3), 3, folds=3, epochs=9)
     assert values_of(tmp_path) == {"folds": 3, "epochs": 9}
+
+
+@pytest.mark.parametrize(("given", "lr"), [({"lr": "0.001"}, 1e-3), ({}, 3e-3)])
+def test_volumes_go_on_at_the_rate_that_they_were_begun_with(tmp_path, given, lr):
+    begin(tmp_path, 1, **read_config(given).for_scans(3).model_dump(mode="json"))
+    assert read_config(values_of(tmp_path)).for_scans(3).lr == lr

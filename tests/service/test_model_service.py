@@ -33,11 +33,26 @@ def test_a_model_is_a_folder_with_weights_and_a_card_that_says_with_what_it_was_
     assert names(files.root / "models") == ["m1"]
 
 
-def test_a_model_that_is_whole_is_not_written_again(files, weights):
+def test_a_model_with_results_is_not_written_again(files, weights):
     folder = files.model("m1")
-    model_service.write_model(folder, weights, {"try": 1})
-    model_service.write_model(folder, weights, {"try": 2})
-    assert json.loads((folder / "card.json").read_text("utf-8"))["try"] == 1
+    for number, results in enumerate([{"test": {"dice": 0.5}}, {"tuned_threshold": {"threshold": 0.4}}]):
+        model_service.write_model(folder / str(number), weights, {"try": 1, **results})
+        model_service.write_model(folder / str(number), weights, {"try": 2, "test": {"dice": 0.6}})
+        assert json.loads((folder / str(number) / "card.json").read_text("utf-8"))["try"] == 1
+
+
+def test_a_card_without_results_becomes_the_one_that_has_them_and_the_weights_stay(files, weights, tmp_path):
+    folder = files.model("m1")
+    model_service.write_model(folder, weights, {"test": None, "tuned_threshold": None})
+    kept = folder / "exports" / "onnx-1.zip"
+    kept.parent.mkdir()
+    kept.write_bytes(b"with the card as it was")
+    model_service.write_model(folder, tmp_path / "none", {"test": {"dice": 0.5}})
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+    assert (card["test"], "python" in card["versions"]) == ({"dice": 0.5}, True)
+    assert (folder / "weights.safetensors").read_bytes() == b"weights"
+    assert names(folder) == ["card.json", "exports", "weights.safetensors"]
+    assert not kept.exists()
 
 
 def test_a_model_whose_weights_are_missing_leaves_nothing(files, tmp_path):
@@ -46,13 +61,16 @@ def test_a_model_whose_weights_are_missing_leaves_nothing(files, tmp_path):
     assert names(files.root / "models") == []
 
 
-def test_a_model_is_registered_once(database):
+def test_a_model_is_registered_once_and_keeps_the_first_card_with_results(database):
     with database.writing() as session:
         job = a_job(session)
-        first = model_service.register(session, "m1", job, {"best": 1})
-        again = model_service.register(session, "m1", job, {"best": 2})
+        first = model_service.register(session, "m1", job, {"test": None})
+        again = model_service.register(session, "m1", job, {"test": {"dice": 0.5}})
+        model_service.register(session, "m1", job, {"test": None})
     assert again is first
-    assert (first.job_id, first.file_id, first.card) == (job.id, job.file_id, {"best": 1})
+    with database.reading() as session:
+        model = model_service.get(session, "m1")
+        assert (model.job_id, model.file_id, model.card) == (job.id, job.file_id, {"test": {"dice": 0.5}})
 
 
 def test_the_newest_model_answers_where_none_is_named(database):

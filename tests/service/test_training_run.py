@@ -10,11 +10,19 @@ from sqlalchemy import select
 
 from octa_backend.diagnosis.findings import Finding, Remedy, Severity
 from octa_backend.errors import ModelNotFound
-from octa_backend.service import attempt_service, evaluation_run, experiment, run_doctor, train_service, training_run
+from octa_backend.service import (
+    attempt_service,
+    evaluation_run,
+    experiment,
+    model_service,
+    run_doctor,
+    train_service,
+    training_run,
+)
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.report_service import REPORT_HTML, read_report
 from octa_backend.service.training_run import run_training
-from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState
+from octa_backend.storage.tables import Dataset, EpochReport, Job, JobFinding, JobState, Model
 from octa_backend.training import evaluation
 from octa_backend.training.checkpoint import Checkpoints
 from octa_backend.training.config import TrainConfig
@@ -166,6 +174,36 @@ def test_a_run_that_is_stopped_while_it_is_scored_is_not_at_its_end(trained, fil
     assert read_report(files.job(job.id)) is not None
 
 
+def test_a_run_that_was_stopped_once_ends_with_a_whole_card(trained, files, database, monkeypatch):
+    scoring = []
+    monkeypatch.setattr(evaluation_run, "measure_scan", partial(_noting, scoring))
+    first = trained(("train", "train", "val", "test"), stop=lambda: bool(scoring))
+    before = (files.model(first.model_id) / "weights.safetensors").read_bytes()
+    with database.writing() as session:
+        train_service.resume(session, first.id, {})
+    second = trained.attempt(lambda: False)
+    assert (first.test, second.model_id) == (None, first.model_id)
+    card = json.loads((files.model(second.model_id) / "card.json").read_text("utf-8"))
+    with database.reading() as session:
+        row = session.get_one(Model, second.model_id).card
+    assert card["test"] == row["test"] == second.test
+    assert card["tuned_threshold"]["scans"] == row["tuned_threshold"]["scans"] == 1
+    assert (files.model(second.model_id) / "weights.safetensors").read_bytes() == before
+
+
+def test_a_score_belongs_to_the_model_that_was_scored(trained, database, monkeypatch):
+    def better_epoch_is_told():
+        with database.reading() as session:
+            return session.scalars(select(Job.best_epoch)).one() > first.epoch
+
+    first = trained(("train", "train", "val", "test"), tensorboard=False)
+    with database.writing() as session:
+        train_service.resume(session, first.id, {"epochs": 1000, "lr": 0.02})
+    other = trained.attempt(better_epoch_is_told)
+    assert (other.state, other.model_id == first.model_id) == (JobState.CANCELLED, False)
+    assert (first.test is None, other.test) == (False, None)
+
+
 def test_the_test_split_is_looked_at_once_whatever_happens_after_the_report(trained, files, monkeypatch):
     seen = []
     monkeypatch.setattr(evaluation_run, "measure_scan", partial(_noting, seen))
@@ -205,6 +243,25 @@ def test_an_attempt_begins_with_the_model_that_is_named_and_tells_what_was_taken
     with database.reading() as session:
         rows = session.scalars(select(JobFinding).where(JobFinding.job_id == second.id)).all()
     assert "pretrained_taken" in [row.finding["code"] for row in rows]
+
+
+def test_a_job_that_goes_on_has_the_weights_that_it_began_with_while_they_are_there(trained, database, monkeypatch):
+    begun, whole = [], training_run.fit_with_board
+
+    def noting(*given, initial, **more):
+        begun.append(initial)
+        return whole(*given, initial=initial, **more)
+
+    first = trained(tensorboard=False)
+    monkeypatch.setattr(training_run, "fit_with_board", noting)
+    second = trained(pretrained=first.model_id, tensorboard=False)
+    for epochs in (2, 3):
+        with database.writing() as session:
+            if epochs == 3:
+                model_service.forget(session, first.model_id)
+            train_service.resume(session, second.id, {"epochs": epochs})
+        assert trained.attempt(lambda: False).state == JobState.SUCCEEDED
+    assert [one and one.source for one in begun] == [first.model_id, first.model_id, None]
 
 
 def test_a_model_that_is_gone_ends_an_attempt_in_words(trained):

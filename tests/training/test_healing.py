@@ -297,6 +297,41 @@ def test_field_that_a_user_changed_since_keeps_the_users_value(data):
     assert healing.treated(other, [half]).config.lr == 0.003
 
 
+def set_back(plan, times):
+    """Treatments of a run that went back so often, each from the plan with those before it."""
+    found = []
+    for last in range(1, times + 1):
+        found.append(healing.setback(healing.treated(plan, found), last))
+    return found
+
+
+@pytest.mark.parametrize("lr", [0.005, 0.0025, 0.003])
+def test_value_of_a_user_is_kept_also_where_a_treatment_led_to_it(data, lr):
+    plan = a_plan(data, **OPTIONS)
+    other = plan.with_config(plan.config.model_copy(update={"lr": lr}))
+    assert healing.treated(other, set_back(plan, 3)).config.lr == lr
+
+
+def test_value_of_a_user_is_treated_from_then_on(data):
+    plan = a_plan(data, **OPTIONS)
+    other = plan.with_config(plan.config.model_copy(update={"lr": 0.02}))
+    earlier = set_back(plan, 1)
+    half = healing.setback(healing.treated(other, earlier), 2)
+    quarter = healing.setback(healing.treated(other, [*earlier, half]), 3)
+    assert healing.treated(other, [*earlier, half, quarter]).config.lr == 0.005
+
+
+def test_rate_that_was_found_is_treated_however_often_the_run_is_resumed(data):
+    found = a_plan(data, **OPTIONS)
+    open_config = found.config.model_copy(update={"lr": "auto"})
+    first, second, third = set_back(found, 3)
+    resumed = healing.treated(found.with_config(open_config), [first, second])
+    again = healing.treated(resumed.with_config(open_config), [first, second, third])
+    assert (resumed.config.lr, again.config.lr) == (0.0025, 0.00125)
+    assert [one.value for one in again.reasons if one.field == "lr"] == [0.005, 0.0025, 0.00125]
+    assert resumed.found_for(open_config)["lr"] == 0.01
+
+
 def test_treatments_are_applied_once(data):
     plan = a_plan(data, **OPTIONS)
     once = healing.treated(plan, [healing.setback(plan, 2)])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from octa_backend.diagnosis.findings import Finding, Remedy, Severity
 from octa_backend.errors import IncompatibleCheckpoint, ModelNotFound
 from octa_backend.training.checkpoint import Checkpoints, load_weights, save_weights
 from octa_backend.training.complete import find_learning_rate
@@ -10,7 +11,7 @@ from octa_backend.training.initial_weights import InitialWeights, read_tensors, 
 from octa_backend.training.network import build_network
 from octa_backend.training.trainer import fit
 from tests.tiny import Normless, SmallUNet, a_plan, synthetic_pairs, training_data, write_store
-from tests.training.runs import never, steps
+from tests.training.runs import findings, never, steps, treatments
 
 pytestmark = pytest.mark.usefixtures("tiny_registry")
 
@@ -42,6 +43,12 @@ def test_weights_are_found_however_a_script_saved_them(tmp_path, wrapped):
         content = weights if wrapped == "plain" else {"epoch": 3, wrapped: weights}
     found = read_tensors(saved(tmp_path / "w.pt", content))
     assert {name: value.tolist() for name, value in found.items()} == {n: v.tolist() for n, v in weights.items()}
+
+
+def test_weights_are_found_beside_the_tensors_of_a_checkpoint(tmp_path):
+    weights = Normless().state_dict()
+    checkpoint = {"epoch": 3, "model_state_dict": weights, "loss": torch.tensor(0.3), "weights": torch.ones(2)}
+    assert read_tensors(saved(tmp_path / "w.pt", checkpoint)).keys() == weights.keys()
 
 
 def test_a_checkpoint_gives_its_average_by_its_folder_and_by_its_state(tmp_path):
@@ -141,10 +148,19 @@ def test_weights_of_which_none_fits_are_refused(tmp_path):
 # --- a run that begins with them -------------------------------------------------------------------------------------
 
 
-def run(folder, data, initial=None, **options):
-    events = []
+def run(folder, data, initial=None, advice=None, **options):
+    """Events and outcome; `advice` is given after the first epoch."""
+    events, left = [], [advice] if advice else []
     plan = a_plan(data, **{"model": "normless", "epochs": 1, "lr": 1e-4, **options})
-    outcome = fit(data, plan, checkpoints=Checkpoints(folder), emit=events.append, should_stop=never, initial=initial)
+    outcome = fit(
+        data,
+        plan,
+        checkpoints=Checkpoints(folder),
+        emit=events.append,
+        should_stop=never,
+        initial=initial,
+        advise=lambda: left.pop() if left else None,
+    )
     return events, outcome
 
 
@@ -163,6 +179,31 @@ def test_a_run_that_goes_on_does_not_read_them_again(tmp_path, data):
     source.path.unlink()
     events, outcome = run(tmp_path / "job", data, source, epochs=2)
     assert {step.epoch for step in steps(events)} == {2}
+    assert outcome.finished
+
+
+def anew(**changes):
+    return Finding("overfitting", Severity.WARNING, {"confidence": 0.9}, remedy=Remedy("remedy", changes, False))
+
+
+@pytest.mark.parametrize("save_freq", [1, 5])
+def test_a_run_that_a_remedy_begins_anew_begins_with_them_again(tmp_path, data, save_freq):
+    source = saved(tmp_path / "w.pt", Normless().state_dict())
+    events, _ = run(tmp_path / "job", data, source, anew(lr=1e-6), epochs=2, save_freq=save_freq)
+    firsts = [one.loss for one in steps(events) if one.step == 1]
+    assert firsts[0] == firsts[1] != firsts[2]
+    assert [one.code for one in findings(events)].count("pretrained_taken") == 1
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_that_a_remedy_begins_anew_does_without_weights_that_it_cannot_have(tmp_path, data, gone):
+    source = saved(tmp_path / "w.pt", Normless().state_dict())
+    run(tmp_path / "job", data, source)
+    if gone:
+        source.path.unlink()
+    remedy = anew(lr=1e-3) if gone else anew(model="small_unet")
+    events, outcome = run(tmp_path / "job", data, source, remedy, epochs=2)
+    assert len(treatments(events)) == 1
     assert outcome.finished
 
 
