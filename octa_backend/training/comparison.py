@@ -113,7 +113,9 @@ class Comparison:
         return (each * self.counted).sum() / self.counted.sum().clamp_min(1)
 
     def _one_hot(self) -> Tensor:
-        return self._where_counted(F.one_hot(self.mask.long(), self.classes).movedim(-1, 1).float())
+        # Not by F.one_hot, whose integers take twice the room of what is wanted, beside it.
+        empty = self.logits.new_zeros(len(self.mask), self.classes, *self.mask.shape[1:], dtype=torch.float32)
+        return self._where_counted(empty.scatter_(1, self.mask.long()[:, None], 1.0))
 
     def _of_regions(self) -> Tensor:
         found = [torch.isin(self.mask, self.mask.new_tensor(classes)) for classes in self.regions]
