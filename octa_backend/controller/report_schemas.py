@@ -95,8 +95,8 @@ class SubjectOut(Answer):
     network: str
     dataset: str
     sha256: str
-    split: Literal["train", "val", "test", "all"]
-    """"val" where the dataset has no test split."""
+    split: Literal["train", "val", "test", "all", "out_of_fold"]
+    """"val" where the dataset has no test split; "out_of_fold" of the scans of a cross-validation."""
     classes: int
     """With background."""
     threshold: float | None

@@ -11,7 +11,7 @@ from octa_backend.service.report_service import write_report
 from octa_backend.training.cross_validation import CrossValidation, FoldResult
 from octa_backend.training.run_facts import RunFacts
 from octa_backend.training.threshold import ProbabilityHistogram, tune_threshold
-from tests.reports import epoch, metrics, report, scan
+from tests.reports import epoch, metrics, report, scan, subject
 
 
 @pytest.mark.parametrize("name", ["report", "report.html"])
@@ -50,7 +50,8 @@ def a_whole_report():
 
 def a_cross_validation(*, tested):
     folds = (FoldResult(1, "m-1", 3, 1, 0.5), FoldResult(2, "m-2", 4, 1, 1.0))
-    return CrossValidation("m", folds, a_whole_report(), a_whole_report() if tested else None, {"lr": 0.001})
+    validated = report(about=subject(split="out_of_fold"))
+    return CrossValidation("m", folds, validated, a_whole_report() if tested else None, {"lr": 0.001})
 
 
 @pytest.mark.parametrize(
