@@ -470,7 +470,6 @@ def free_port():
 LIGHT_HELP = """
 import sys
 from octa_backend.cli import app
-from octa_backend.commands import jobs
 from octa_backend.commands.http_client import client
 try:
     app(["--help"])

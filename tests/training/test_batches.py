@@ -202,10 +202,10 @@ def test_whole_scans_do_not_depend_on_the_oversampling(tmp_path):
 def test_volumes_are_cut_augmented_and_normalised_too(augmentation, how):
     data = TrainingData(VolumeStore(), train=(0, 1), val=(), test=())
     plan = a_plan(data, patch_size=32, augmentation=augmentation, normalisation=how)
-    assert plan.patch_shape == (32, 32, 32)
+    assert plan.patch_shape == (24, 32, 32)
     ((image, mask, _),) = epoch(data, plan.model_copy(update={"patches_per_scan": 1, "channels_last": True}))
-    assert (image.shape, image.dtype) == ((2, 1, 32, 32, 32), torch.float32)
-    assert (mask.shape, mask.dtype) == ((2, 32, 32, 32), torch.int64)
+    assert (image.shape, image.dtype) == ((2, 1, 24, 32, 32), torch.float32)
+    assert (mask.shape, mask.dtype) == ((2, 24, 32, 32), torch.int64)
     assert image.is_contiguous(memory_format=torch.channels_last_3d)
     if augmentation == "none":
         assert torch.equal(mask, (data_unit(image, data, how) > 200.5 / 255).long()[:, 0])

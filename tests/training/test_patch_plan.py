@@ -32,9 +32,9 @@ def test_patches_of_volumes_are_smaller_than_those_of_scans(hardware, side):
 @pytest.mark.parametrize(
     ("shapes", "patch_size", "expected"),
     [
-        ([(35, 51, 35)], 64, (48, 64, 48)),
-        ([(20, 100, 100), (40, 90, 130)], 64, (48, 64, 64)),
-        ([(16, 16, 16)], 64, (32, 32, 32)),
+        ([(35, 51, 35)], 64, (40, 56, 40)),
+        ([(20, 100, 100), (40, 90, 130)], 64, (40, 64, 64)),
+        ([(16, 16, 16)], 64, (16, 16, 16)),
     ],
 )
 def test_patch_is_as_large_as_the_largest_volume_up_to_the_patch_size(shapes, patch_size, expected):
