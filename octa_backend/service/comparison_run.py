@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -101,18 +101,7 @@ def compare(
 def _design(model: EvaluatedModel, data: EvaluatedZip, indices: tuple[int, ...], split: str) -> EvaluationRun:
     """The evaluation of a model on scans that were chosen for all models."""
     whole = design_evaluation(model, data, EvaluationOptions(split="all"))
-    return EvaluationRun(
-        model=model,
-        data=data,
-        division=whole.division,
-        split=split,
-        indices=indices,
-        tuning=(),
-        threshold=whole.threshold,
-        use_tuned=False,
-        scale=whole.scale,
-        ignore_index=whole.ignore_index,
-    )
+    return replace(whole, split=split, indices=indices)
 
 
 def _row(

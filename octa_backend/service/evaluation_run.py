@@ -75,8 +75,8 @@ class EvaluationRun:
     threshold: float
     use_tuned: bool
     scale: Scale
+    ignore_index: int | None
     known: tuple[str, ...] = ()
-    ignore_index: int | None = None
 
     @property
     def total(self) -> int:
