@@ -87,16 +87,18 @@ def labels_of_colours(colours: Mapping[str, int], known: Labels) -> dict[int, Cl
 
 def _row_of(colour: str, known: Labels) -> int | None:
     """The row of a table that has this colour, or stands for this grey level; None where there is none."""
-    parts = _parts(colour)
-    near = {row: dist(parts, _parts(label.colour)) for row, label in known.items() if label.colour}
+    parts = rgb_of(colour)
+    near = {row: dist(parts, rgb_of(label.colour)) for row, label in known.items() if label.colour}
     nearest = min(near, key=near.__getitem__, default=None)
     if nearest is not None and near[nearest] < SAME_COLOUR:
         return nearest
     return parts[0] if len(set(parts)) == 1 and parts[0] in known else None
 
 
-def _parts(colour: str) -> bytes:
-    return bytes.fromhex(colour.removeprefix("#"))
+def rgb_of(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue of "#rrggbb"."""
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return red, green, blue
 
 
 def in_order(labels: Labels, mask_values: Sequence[int]) -> tuple[ClassLabel, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import dist
 
+from octa_backend.data.class_table import rgb_of
 from octa_backend.data.mask_values import Colours
 from octa_backend.data.masks import MAX_CLASSES
 from octa_backend.data.statistics import MaskStatistics
@@ -69,7 +70,7 @@ def map_together(masks: Sequence[MaskStatistics]) -> dict[str, int]:
 def changes_greys(mask: MaskStatistics, colours: Mapping[str, int]) -> bool:
     """Whether a mask without colours shows colours of the map, and gets other values by it."""
     greys = [grey for grey, _ in greys_shown(mask)]
-    nearest = [min(map(_parsed, colours), key=lambda colour: dist(colour, grey)) for grey in greys]
+    nearest = [min(map(rgb_of, colours), key=lambda colour: dist(colour, grey)) for grey in greys]
     if not greys or any(dist(greys[end], nearest[end]) >= SAME_DISTANCE for end in (0, -1)):
         return False
     return any(colours[_named(colour)] != grey[0] for colour, grey in zip(nearest, greys, strict=True))
@@ -148,8 +149,3 @@ def _between(colour: Colour, first: Colour, second: Colour, distance: float) -> 
 
 def _named(colour: Colour) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _parsed(colour: str) -> Colour:
-    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
-    return red, green, blue
