@@ -16,15 +16,7 @@ from octa_backend.service.epoch_history import HISTORY_FILE, read_history, recor
 from octa_backend.service.experiment import Experiment, Source, keep_augmentation_sheet, make_card, published
 from octa_backend.service.job_report import Reporting, Scored
 from octa_backend.service.local_folder import PLAN_FILE, checkpoints_of
-from octa_backend.service.run_doctor import (
-    Watched,
-    facts_of,
-    record_of,
-    severities_of,
-    shares_of,
-    since_treatment,
-    start_since,
-)
+from octa_backend.service.run_doctor import Watched, facts_with, record_of, since_treatment, start_since
 from octa_backend.service.run_start import read_start, start_kept, try_start
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.files import write_aside
@@ -131,9 +123,7 @@ class LocalTraining:
     def _watched(self, emit: Emit, start: StartChecks) -> Watched:
         """The same, behind the training doctor."""
         plan = self.run.plan.model_dump(mode="json")
-        splits = self.run.splits
-        scans = len(splits.train) + len(splits.val) + len(splits.test)
-        facts = facts_of(plan, severities_of(self.findings), shares_of(self.findings, scans))
+        facts = facts_with(plan, self.findings, len(self.run.data.store))
         earlier = since_treatment(plan, map(record_of, read_history(self.out / HISTORY_FILE)))
         return Watched(emit, facts, self.run.plan.epochs, earlier, start=start_since(plan, start))
 

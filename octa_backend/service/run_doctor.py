@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ def examine_job(session: Session, job_id: str) -> Examined:
     noticed = (row.finding for row in train_service.findings(session, job_id))
     diverged = divergence_in(noticed, finished=records[-1].epoch if records else 0)
     start = start_since(job.plan, start_of(job.start_checks))
-    facts = facts_of(job.plan, severities_of(found), shares_of(found, dataset.scans))
+    facts = facts_with(job.plan, found, dataset.scans)
     history = RunHistory(facts, records, job.planned("epochs") or 0, start, *diverged)
     return Examined(job, history, examine_run(history))
 
@@ -76,6 +76,11 @@ def shares_of(findings: Iterable[Finding], scans: int) -> dict[str, float]:
     """The share of a dataset's scans that each code is about, 0..1; of findings that count none it is not known."""
     counts = {finding.code: finding.evidence["count"] for finding in findings if "count" in finding.evidence}
     return {code: min(1.0, count / max(1, scans)) for code, count in counts.items()}
+
+
+def facts_with(plan: Mapping[str, Any], findings: Sequence[Finding], scans: int) -> RunFacts:
+    """What a stored plan says of a run, and the checks of its dataset, which has so many scans."""
+    return facts_of(plan, severities_of(findings), shares_of(findings, scans))
 
 
 def facts_of(

@@ -30,15 +30,7 @@ from octa_backend.service.fold_service import is_parent
 from octa_backend.service.job_report import Reporting
 from octa_backend.service.launcher import WorkerOrder
 from octa_backend.service.pretrained import from_shelf
-from octa_backend.service.run_doctor import (
-    Watched,
-    facts_of,
-    record_of,
-    severities_of,
-    shares_of,
-    since_treatment,
-    start_since,
-)
+from octa_backend.service.run_doctor import Watched, facts_with, record_of, since_treatment, start_since
 from octa_backend.service.run_start import start_of, try_start
 from octa_backend.service.tensorboard_sink import fit_with_board
 from octa_backend.storage.database import Database
@@ -122,11 +114,11 @@ def _watched(database: Database, job_id: str, plan: Plan, sink: EventSink, start
         job = session.get_one(Job, job_id)
         dataset = session.get_one(Dataset, job.file_id)
         found = [finding_store.from_row(row) for row in dataset.findings]
-        severities, shares = severities_of(found), shares_of(found, dataset.scans)
+        scans = dataset.scans
         earlier = [record_of(report) for report in stored_history(session, job_id)]
         told = [row.finding["code"] for row in train_service.findings(session, job_id)]
     stored = plan.model_dump(mode="json")
-    facts, start = facts_of(stored, severities, shares), start_since(stored, start)
+    facts, start = facts_with(stored, found, scans), start_since(stored, start)
     return Watched(sink, facts, plan.epochs, since_treatment(stored, earlier), told, start)
 
 
